@@ -1,0 +1,83 @@
+"""Messages and progress bars, governed by `scanpy.settings.verbosity`; scanpy loads with the first message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def warning(message: str) -> None:
+    """Log at verbosity 1: something that the user should look at, though the work went on."""
+    from scanpy import logging
+
+    logging.warning(message)
+
+
+def info(message: str) -> None:
+    """Log at verbosity 2: what was done."""
+    from scanpy import logging
+
+    logging.info(message)
+
+
+def hint(message: str) -> None:
+    """Log at verbosity 3: details and advice."""
+    from scanpy import logging
+
+    logging.hint(message)
+
+
+def verbosity() -> int:
+    """Verbosity in force: 0 errors, 1 warnings, 2 infos, 3 hints, 4 debug."""
+    from scanpy import settings
+
+    return int(settings.verbosity)
+
+
+def progress(
+    iterable: Iterable[T] | None = None,
+    *,
+    total: int | None = None,
+    desc: str | None = None,
+    shown: bool = True,
+    **tqdm: Any,
+) -> Any:
+    """Wrap an iterable in a `tqdm.auto` bar that is shown from verbosity 1 on.
+
+    Parameters
+    ----------
+    iterable
+        What to go through; `None` for a bar that the caller moves with `update(n)`.
+    total
+        Number of steps; taken from the iterable where it has a length.
+    desc
+        Words before the bar.
+    shown
+        `False` hides the bar whatever the verbosity.
+    tqdm
+        Passed on, such as `unit="cell"`.
+
+    Returns
+    -------
+    The bar: iterable, a context manager, with `update` and `close`. A display that fails falls back to a plain text bar.
+    """
+    import warnings
+
+    options: dict[str, Any] = {
+        "total": total,
+        "desc": desc,
+        "disable": not (shown and verbosity() >= 1),
+        "leave": False,
+    } | tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns where a notebook lacks ipywidgets
+        from tqdm import tqdm as plain
+        from tqdm.auto import tqdm as auto
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return auto(iterable, **options)
+    except Exception:  # noqa: BLE001  a bar must never stop the work
+        return plain(iterable, **options)

@@ -1,0 +1,165 @@
+"""Settings of the package: which model runs, where it runs and where models are looked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+DEFAULT_MODEL = "fly-tiny"
+"""Name of the model that runs where none is named."""
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_UNSET: Any = object()
+
+
+def platform_cache() -> Path:
+    """Folder where the operating system wants an application's cache; it is not created."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "scflyformer"
+
+
+class Settings:
+    """What holds for every call that does not say otherwise.
+
+    A value that was set here wins over the environment, and the environment over the default. Environment variables
+    are read when a value is used, so that a change after import counts.
+    """
+
+    _names = ("model_folders", "cache_folder", "registry_file", "device", "dtype")
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Folders that hold model folders, searched in order before the wheel and the network (`SCFLYFORMER_MODELS`)."""
+        if "model_folders" in self._values:
+            return self._values["model_folders"]
+        listed = os.environ.get("SCFLYFORMER_MODELS", "").split(os.pathsep)
+        return tuple(Path(folder).expanduser() for folder in listed if folder.strip())
+
+    @model_folders.setter
+    def model_folders(self, folders: str | os.PathLike[str] | list[Any] | tuple[Any, ...]) -> None:
+        if isinstance(folders, str | os.PathLike):
+            folders = [folders]
+        self._values["model_folders"] = tuple(Path(folder).expanduser() for folder in folders)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Folder for downloaded models (`SCFLYFORMER_CACHE`, else the platform's cache)."""
+        if "cache_folder" in self._values:
+            return self._values["cache_folder"]
+        named = os.environ.get("SCFLYFORMER_CACHE", "").strip()
+        return Path(named).expanduser() if named else platform_cache()
+
+    @cache_folder.setter
+    def cache_folder(self, folder: str | os.PathLike[str]) -> None:
+        self._values["cache_folder"] = Path(folder).expanduser()
+
+    @property
+    def registry_file(self) -> Path | None:
+        """JSON file that replaces the shipped list of models (`SCFLYFORMER_REGISTRY`); `None` for the shipped one."""
+        if "registry_file" in self._values:
+            return self._values["registry_file"]
+        named = os.environ.get("SCFLYFORMER_REGISTRY", "").strip()
+        return Path(named).expanduser() if named else None
+
+    @registry_file.setter
+    def registry_file(self, file: str | os.PathLike[str] | None) -> None:
+        self._values["registry_file"] = None if file is None else Path(file).expanduser()
+
+    @property
+    def device(self) -> Device:
+        """Device for `device="auto"`: itself "auto" (cuda, then mps, then cpu) unless set."""
+        return self._values.get("device", "auto")
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        self._values["device"] = _one_of("device", device, get_args(Device))
+
+    @property
+    def dtype(self) -> Dtype:
+        """Number format for `dtype="auto"`: itself "auto" (by device) unless set."""
+        return self._values.get("dtype", "auto")
+
+    @dtype.setter
+    def dtype(self, dtype: Dtype) -> None:
+        self._values["dtype"] = _one_of("dtype", dtype, get_args(Dtype))
+
+    def reset(self) -> None:
+        """Forget every value that was set, so that environment and defaults hold again."""
+        self._values.clear()
+
+    @contextmanager
+    def override(
+        self,
+        *,
+        model_folders: Any = _UNSET,
+        cache_folder: Any = _UNSET,
+        registry_file: Any = _UNSET,
+        device: Any = _UNSET,
+        dtype: Any = _UNSET,
+    ) -> Iterator[Settings]:
+        """Set values within a `with` block; what held before holds again after it.
+
+        Parameters
+        ----------
+        model_folders
+            See :attr:`model_folders`.
+        cache_folder
+            See :attr:`cache_folder`.
+        registry_file
+            See :attr:`registry_file`.
+        device
+            See :attr:`device`.
+        dtype
+            See :attr:`dtype`.
+
+        Returns
+        -------
+        A context manager that yields the settings.
+        """
+        asked = {
+            "model_folders": model_folders,
+            "cache_folder": cache_folder,
+            "registry_file": registry_file,
+            "device": device,
+            "dtype": dtype,
+        }
+        before = dict(self._values)
+        try:
+            for name, value in asked.items():
+                if value is not _UNSET:
+                    setattr(self, name, value)
+            yield self
+        finally:
+            self._values = before
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in (*self._names, "_values"):
+            raise AttributeError(f"no setting named {name!r}; settings are: {', '.join(self._names)}")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return "\n".join(["scflyformer settings", *(f"  {name} = {getattr(self, name)!r}" for name in self._names)])
+
+
+def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, allowed))}.")
+    return value
+
+
+settings = Settings()
+"""The settings in force."""

@@ -1,0 +1,1 @@
+"""Gene identifiers, vocabulary and coverage: arrays and tables, no AnnData."""

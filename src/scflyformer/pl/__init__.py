@@ -1,0 +1,25 @@
+"""Plots of what the tools have written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._lazy import attach
+
+if TYPE_CHECKING:
+    from ._age_clock import age_clock
+    from ._confusion import confusion
+    from ._expression import expression
+    from ._perturb_shift import perturb_shift
+    from ._training import training
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    names={
+        "age_clock": "_age_clock",
+        "confusion": "_confusion",
+        "expression": "_expression",
+        "perturb_shift": "_perturb_shift",
+        "training": "_training",
+    },
+)

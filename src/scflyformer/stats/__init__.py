@@ -1,0 +1,1 @@
+"""Splits, baselines, nulls, intervals and calibration: arrays in, arrays out."""

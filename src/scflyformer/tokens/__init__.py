@@ -1,0 +1,1 @@
+"""Ranked tokens, their edits and batches: arrays in, arrays out."""
