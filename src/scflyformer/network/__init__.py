@@ -1,1 +1,1 @@
-"""The network and batched inference."""
+"""BERT and the parts beyond it, and batched inference on any device: tensors and arrays, no AnnData."""

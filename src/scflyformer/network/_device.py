@@ -1,0 +1,45 @@
+"""Which device and number type run the network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    ValueError
+        When the device is unknown or not available on this machine.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    kind = device.split(":")[0]
+    if kind not in available:
+        raise ValueError(f"device={device!r} is unknown; expected 'auto', 'cpu', 'cuda' or 'mps'.")
+    if not available[kind]:
+        raise ValueError(f"device={device!r} is not available to this torch build; use device='auto' or 'cpu'.")
+    return torch.device(device)
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the number type; ``auto`` is bfloat16 on CUDA and float32 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        When the type is unknown.
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype={dtype!r} is unknown; expected 'auto' or one of {sorted(_DTYPES)}.")
+    return _DTYPES[dtype]

@@ -1,0 +1,99 @@
+"""From ranked tokens to vectors, in input order."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from scflyformer.genes._vocabulary import PAD
+from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from scflyformer.network._network import CellBert
+    from scflyformer.tokens._rows import TokenRows
+
+Pooling = Literal["cell", "mean"]
+MEAN_LAYER = -2
+"""The article averages the second-to-last layer."""
+
+
+def embed_rows(
+    network: CellBert,
+    rows: TokenRows,
+    *,
+    pooling: Pooling,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | Literal["auto"] = "auto",
+    counted: np.ndarray | None = None,
+    progress: Callable[..., Iterable] | None = None,
+) -> np.ndarray:
+    """Embed ranked cells.
+
+    Parameters
+    ----------
+    network
+        The network; it is moved to ``device`` and set to evaluation.
+    rows
+        Ranked cells, cut to the network's length here where longer.
+    pooling
+        ``"cell"``: the cell token after its norm. ``"mean"``: the mean over gene tokens of the second-to-last layer.
+    counted
+        With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
+    progress
+        Wraps the batches, called as ``progress(batches, total=..., desc=...)``.
+
+    Returns
+    -------
+    Vectors in input order, float32, shape (n_cells, width). A cell without tokens gets zeros.
+
+    Raises
+    ------
+    ValueError
+        When the cell token is asked of a network that has none.
+    """
+    if pooling == "cell" and not network.has_cell_token:
+        raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
+    if counted is not None and len(rows) and rows.lengths.max() > network.max_len:
+        raise ValueError(f"`counted` goes with cells of at most {network.max_len} tokens; cut the cells first.")
+    rows = rows.cut(network.max_len)
+    target = pick_device(device)
+    number = pick_dtype(dtype, target)
+    network = network.to(target).eval()
+    out = np.zeros((len(rows), network.config.hidden_size), dtype=np.float32)
+    batches = token_batches(rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
+    stream = progress(batches, total=len(batches), desc="embedding cells") if progress else batches
+    mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
+    with torch.inference_mode(), mixed:
+        for batch in stream:
+            weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False)
+            out[batch] = _embed_batch(network, rows, batch, pooling, weights, target)
+    out[rows.lengths == 0] = 0
+    return out
+
+
+def _embed_batch(
+    network: CellBert,
+    rows: TokenRows,
+    batch: np.ndarray,
+    pooling: Pooling,
+    weights: np.ndarray | None,
+    device: torch.device,
+) -> np.ndarray:
+    tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(device, torch.int64)
+    values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(device)
+    present = tokens != PAD
+    mask = None if bool(present.all()) else present.to(torch.int64)
+    if pooling == "cell":
+        return network.cell_vectors(network.encode(tokens, values, mask)).float().cpu().numpy()
+    hidden = network.encode(tokens, values, mask, layer=MEAN_LAYER).float()[:, int(network.has_cell_token) :]
+    share = present if weights is None else torch.from_numpy(weights).to(device)
+    share = share.unsqueeze(-1).to(hidden.dtype)
+    return ((hidden * share).sum(1) / share.sum(1).clamp(min=1)).cpu().numpy()

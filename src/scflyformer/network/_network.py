@@ -1,0 +1,127 @@
+"""The network: a `transformers` BERT over ranked genes, with a value per token and a cell token in front.
+
+Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encoder``, ``cell_norm``,
+``profile_decoder``); ``bert`` and ``cls`` are named as in :class:`transformers.BertForMaskedLM`, which opens the same file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+from transformers import BertConfig, BertModel, BertPreTrainedModel
+from transformers.models.bert.modeling_bert import BertOnlyMLMHead
+
+from scflyformer.genes._vocabulary import CELL, N_SPECIAL, PAD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Objective = Literal["cell", "mlm"]
+HIDDEN_VALUE = -1.0
+"""A value below zero says "not shown": masked tokens carry it."""
+_VALUE_WIDTH = 64
+
+
+def make_config(
+    n_tokens: int,
+    *,
+    objective: Objective,
+    hidden_size: int,
+    n_layers: int,
+    n_heads: int,
+    feed_forward: int,
+    max_len: int,
+    dropout: float,
+) -> BertConfig:
+    """Return a BERT configuration; the ``objective`` travels inside it.
+
+    ``max_len`` counts gene tokens; the cell token takes one position more.
+    """
+    return BertConfig(
+        vocab_size=n_tokens,
+        hidden_size=hidden_size,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        intermediate_size=feed_forward,
+        max_position_embeddings=max_len + (objective == "cell"),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=0.0,
+        type_vocab_size=1,
+        pad_token_id=PAD,
+        objective=objective,
+    )
+
+
+class CellBert(BertPreTrainedModel):
+    """BERT over ranked gene tokens.
+
+    With ``config.objective == "cell"`` each token also carries its value, and a cell token stands in front, from
+    which a linear decoder gives the cell's expression profile. With ``"mlm"`` (the article's recipe) it is a plain
+    masked language model over gene tokens.
+    """
+
+    _tied_weights_keys = {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.has_cell_token = getattr(config, "objective", "mlm") == "cell"
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.cls = BertOnlyMLMHead(config)
+        if self.has_cell_token:
+            width = config.hidden_size
+            self.value_encoder = nn.Sequential(nn.Linear(1, _VALUE_WIDTH), nn.GELU(), nn.Linear(_VALUE_WIDTH, width))
+            self.cell_norm = nn.LayerNorm(width)
+            self.profile_decoder = nn.Linear(width, config.vocab_size - N_SPECIAL)
+        self.post_init()
+
+    @property
+    def max_len(self) -> int:
+        """Gene tokens a cell may have."""
+        return self.config.max_position_embeddings - self.has_cell_token
+
+    def encode(self, tokens: Tensor, values: Tensor, mask: Tensor | None = None, *, layer: int = -1) -> Tensor:
+        """Return hidden states.
+
+        Parameters
+        ----------
+        tokens
+            Gene token ids in rank order, int64, shape (n, length).
+        values
+            Their values; below zero means hidden, float, shape (n, length). Unused without a cell token.
+        mask
+            1 where there is a token, 0 where there is padding, shape (n, length); None where nothing is padded.
+        layer
+            Which layer's output: -1 the last, -2 the second to last.
+
+        Returns
+        -------
+        Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``.
+        """
+        embedded = self.bert.embeddings.word_embeddings(tokens)
+        if self.has_cell_token:
+            shown = (values >= 0).unsqueeze(-1)
+            embedded = embedded + self.value_encoder(values.clamp(min=0).unsqueeze(-1).to(embedded.dtype)) * shown
+            cell = self.bert.embeddings.word_embeddings.weight[CELL].expand(len(tokens), 1, -1)
+            embedded = torch.cat([cell.to(embedded.dtype), embedded], dim=1)
+            if mask is not None:
+                mask = nn.functional.pad(mask, (1, 0), value=1)
+        wanted_all = layer != -1
+        out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
+        return out.hidden_states[layer] if wanted_all else out.last_hidden_state
+
+    def cell_vectors(self, hidden: Tensor) -> Tensor:
+        """Return the cell token as the decoder reads it, shape (n, width), from the last layer's ``hidden``."""
+        return self.cell_norm(hidden[:, 0])
+
+    def profile_logits(self, cells: Tensor) -> Tensor:
+        """Return log-scale expression of every vocabulary gene, shape (n, n_genes), from cell vectors."""
+        return self.profile_decoder(cells)
+
+    def token_logits(self, hidden: Tensor) -> Tensor:
+        """Return vocabulary logits, shape (..., n_tokens), from hidden states of the last layer."""
+        return self.cls(hidden)

@@ -1,0 +1,43 @@
+"""Batches of near-equal length under a token budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BATCH_TOKENS = 8192
+"""Tokens a batch (cells times longest cell) where nothing else is asked."""
+
+
+def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Split cells into batches of at most ``batch_tokens`` tokens, padding included.
+
+    Parameters
+    ----------
+    lengths
+        Tokens per cell, shape (n_cells,).
+    batch_tokens
+        The budget: cells times the longest cell of the batch. A longer cell gets a batch of its own.
+
+    Returns
+    -------
+    Cell positions of each batch, longest batch first so that memory peaks at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        stop = start + max(batch_tokens // longest, 1)
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def pad_rows(indptr: np.ndarray, flat: np.ndarray, rows: np.ndarray, fill: float) -> np.ndarray:
+    """Return ``rows`` of a ragged array as one matrix, shape (len(rows), longest), short rows filled at the end."""
+    starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
+    column = np.arange(max(int(lengths.max(initial=0)), 1))
+    inside = column < lengths[:, None]
+    if not len(flat):
+        return np.full(inside.shape, fill, dtype=flat.dtype)
+    return np.where(inside, flat[np.where(inside, starts[:, None] + column, 0)], flat.dtype.type(fill))
