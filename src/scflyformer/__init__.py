@@ -11,8 +11,13 @@ from ._lazy import attach
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import datasets, get, models, pl, pp, tl
-    from ._settings import settings
+    from . import datasets as datasets
+    from . import get as get
+    from . import models as models
+    from . import pl as pl
+    from . import pp as pp
+    from . import tl as tl
+    from ._settings import settings as settings
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

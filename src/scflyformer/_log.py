@@ -61,7 +61,7 @@ def progress(
 
     Returns
     -------
-    The bar: iterable, a context manager, with `update` and `close`. A display that fails falls back to a plain text bar.
+    The bar: an iterable and context manager with `update` and `close`. A display that fails gives way to a text bar.
     """
     import warnings
 
@@ -79,5 +79,5 @@ def progress(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return auto(iterable, **options)
-    except Exception:  # noqa: BLE001  a bar must never stop the work
+    except Exception:  # a bar must never stop the work
         return plain(iterable, **options)

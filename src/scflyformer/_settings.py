@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def model_folders(self) -> tuple[Path, ...]:
-        """Folders that hold model folders, searched in order before the wheel and the network (`SCFLYFORMER_MODELS`)."""
+        """Folders that hold model folders, searched before the wheel and the network (`SCFLYFORMER_MODELS`)."""
         if "model_folders" in self._values:
             return self._values["model_folders"]
         listed = os.environ.get("SCFLYFORMER_MODELS", "").split(os.pathsep)

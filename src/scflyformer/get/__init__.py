@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
-    from ._annotation_df import annotation_df
-    from ._clock_df import clock_df
-    from ._perturb_df import perturb_df
+    from ._annotation_df import annotation_df as annotation_df
+    from ._clock_df import clock_df as clock_df
+    from ._perturb_df import perturb_df as perturb_df
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
-    from ._age_clock import age_clock
-    from ._confusion import confusion
-    from ._expression import expression
-    from ._perturb_shift import perturb_shift
-    from ._training import training
+    from ._age_clock import age_clock as age_clock
+    from ._confusion import confusion as confusion
+    from ._expression import expression as expression
+    from ._perturb_shift import perturb_shift as perturb_shift
+    from ._training import training as training
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

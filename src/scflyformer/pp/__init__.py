@@ -7,6 +7,6 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
-    from ._tokenize import tokenize
+    from ._tokenize import tokenize as tokenize
 
 __getattr__, __dir__, __all__ = attach(__name__, names={"tokenize": "_tokenize"})

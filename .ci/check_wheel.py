@@ -1,0 +1,40 @@
+"""Check that a built wheel holds the shipped model and the demonstration data, and that they are small."""
+
+from __future__ import annotations
+
+import sys
+from zipfile import ZipFile
+
+NEEDED = (
+    "scflyformer/py.typed",
+    "scflyformer/models/registry.json",
+    "scflyformer/models/fly-tiny/config.json",
+    "scflyformer/models/fly-tiny/model.safetensors",
+    "scflyformer/models/fly-tiny/vocab.tsv",
+    "scflyformer/models/fly-tiny/metrics.json",
+    "scflyformer/models/fly-tiny/provenance.json",
+    "scflyformer/models/fly-tiny/README.md",
+)
+MB = 1_000_000
+LIMITS = {"scflyformer/models/fly-tiny/": 2 * MB, "scflyformer/datasets/": 1 * MB}
+
+
+def main(path: str) -> int:
+    """Print what is wrong with the wheel; 0 where nothing is."""
+    with ZipFile(path) as wheel:
+        sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
+    wrong = [f"{name} is missing" for name in NEEDED if name not in sizes]
+    if not any(name.startswith("scflyformer/datasets/") and name.endswith(".npz") for name in sizes):
+        wrong.append("the summary behind datasets.fly_brain_simulated (scflyformer/datasets/*.npz) is missing")
+    for folder, limit in LIMITS.items():
+        size = sum(n for name, n in sizes.items() if name.startswith(folder) and not name.endswith(".py"))
+        print(f"{folder}: {size / MB:.2f} MB of at most {limit / MB:.0f} MB")
+        if size > limit:
+            wrong.append(f"{folder} holds {size} bytes; at most {limit}")
+    for line in wrong:
+        print(f"{path}: {line}", file=sys.stderr)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,71 @@
+# make demo [DATA=cells.h5ad]   the whole analysis on simulated cells, or on yours; figures and tables in demo/
+# make test                     the test suite with coverage
+# make lint | docs | notebooks | wheel | clean
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+CONSTRAINTS ?= constraints.txt
+WORKERS ?= 2
+OUT ?= demo
+DATA ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help demo test lint docs notebooks wheel clean
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+# An installation is done once and again when the requirements change. torch comes first and alone: where the package
+# index offers a build for the processor only, its version is taken instead of one that brings a graphics stack.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "scflyformer needs Python 3.11 or newer; none was found. \
+	Install one, or name it: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing scflyformer into $(VENV) with $$($(PYTHON) --version); the first time takes some minutes."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP) torch 2> >(grep -v '^WARNING: Location' >&2)
+	@$(PIP) --editable . 2> >(grep -v '^WARNING: Location' >&2)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the tools for tests and documentation into $(VENV)."
+	@$(PIP) --editable '.[dev,doc]' 2> >(grep -v '^WARNING: Location' >&2)
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/demo.py --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
+
+test: $(VENV)/.installed-dev
+	@$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report term --durations 10
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+notebooks: $(VENV)/.installed-dev
+	@mkdir -p $(VENV)/notebooks
+	@for notebook in notebooks/*.ipynb; do \
+		echo "$$notebook"; \
+		$(BIN)/jupyter-execute --timeout 300 --output "$(CURDIR)/$(VENV)/notebooks/$$(basename "$${notebook%.ipynb}")" "$$notebook"; \
+	done
+
+wheel: $(VENV)/.installed-dev
+	@rm -rf dist
+	@$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	@ls dist
+
+clean:
+	rm -rf $(VENV) demo dist build docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
