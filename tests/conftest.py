@@ -83,7 +83,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_vocabulary) -> Pat
     """Folder of a model with random weights: 60 genes, width 32, two layers, a cell token."""
     import torch
 
-    from scflyformer.models._folder import save_model
+    from scflyformer.models._save import save_folder
     from scflyformer.network._network import CellBert, make_config
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -100,7 +100,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_vocabulary) -> Pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = CellBert(config)
-    save_model(folder, network=network, vocabulary=tiny_vocabulary, metrics={}, provenance={"note": "random weights"})
+    provenance = {"note": "random weights"}
+    save_folder(folder, network, tiny_vocabulary, metrics={}, provenance=provenance, card="# tiny\n\nRandom weights.\n")
     return folder
 
 
