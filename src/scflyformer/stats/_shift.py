@@ -1,0 +1,70 @@
+"""Where cells stand between states: centroids from other cells, cosines, means over samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def state_cosines(vectors: np.ndarray, centroids: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Cosine of each cell with its centroid of each state.
+
+    Parameters
+    ----------
+    vectors
+        Embeddings, shape (n_cells, width).
+    centroids
+        All centroids, shape (n_centroids, width).
+    which
+        The centroid that stands for a state in the eyes of a cell; negative where there is none, shape (n_cells,
+        n_states).
+
+    Returns
+    -------
+    Float64, shape (n_cells, n_states); NaN where there is no centroid or a vector has no length.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cells = vectors.astype(np.float64)
+        cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+        states = centroids.astype(np.float64)
+        states /= np.linalg.norm(states, axis=1, keepdims=True)
+    out = np.full(which.shape, np.nan)
+    for state in range(which.shape[1]):
+        known = which[:, state] >= 0
+        out[known, state] = np.einsum("ij,ij->i", cells[known], states[which[known, state]])
+    return out
+
+
+def held_out_centroids(vectors: np.ndarray, samples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Centroid of a state for each of its own cells, from cells that are apart from it.
+
+    Parameters
+    ----------
+    vectors
+        Embeddings of the state's cells, shape (n_cells, width).
+    samples
+        Sample of each cell, shape (n_cells,). With two or more samples a cell's centroid is the mean over the cells of
+        the other samples; otherwise the mean over all other cells.
+
+    Returns
+    -------
+    Centroids, float64, shape (n_centroids, width), and the one of each cell, int64, shape (n_cells,); -1 for a state
+    of one cell.
+    """
+    vectors = vectors.astype(np.float64)
+    n = len(vectors)
+    names, code = np.unique(samples if samples is not None else np.zeros(n, int), return_inverse=True)
+    if n < 2:
+        return np.zeros((0, vectors.shape[1])), np.full(n, -1)
+    if len(names) < 2:
+        code, names = np.arange(n), np.arange(n)
+    sums = np.zeros((len(names), vectors.shape[1]))
+    np.add.at(sums, code, vectors)
+    sizes = np.bincount(code, minlength=len(names))
+    return (sums.sum(0) - sums) / (n - sizes)[:, None], code.astype(np.int64)
+
+
+def sample_means(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Mean of ``values`` within each sample, in the order of the samples' names; NaN values are left out."""
+    finite = np.isfinite(values)
+    _, code = np.unique(samples[finite], return_inverse=True)
+    return np.bincount(code, weights=values[finite]) / np.maximum(np.bincount(code), 1)
