@@ -1,0 +1,124 @@
+"""Every public function keeps the rules of signature and docstring, and stands in the documentation's API pages."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import scflyformer as sf
+
+FIRST = {"tl.pretrain": "source", "pl.training": "model"}
+"""Functions that start from something other than an annotated matrix."""
+DOCS = Path(__file__).parents[1] / "docs" / "api"
+
+
+def public() -> dict[str, Callable]:
+    """Every public function by its name below the package."""
+    return {
+        f"{package}.{name}": getattr(getattr(sf, package), name)
+        for package in ("pp", "tl", "pl", "get", "models", "datasets")
+        for name in getattr(sf, package).__all__
+    }
+
+
+FUNCTIONS = public()
+SHELLS = [name for name in FUNCTIONS if name.split(".")[0] in ("pp", "tl", "pl", "get")]
+WRITERS = [name for name in SHELLS if name.split(".")[0] in ("pp", "tl") and name not in FIRST]
+
+each = pytest.mark.parametrize("name", FUNCTIONS)
+each_shell = pytest.mark.parametrize("name", SHELLS)
+each_writer = pytest.mark.parametrize("name", WRITERS)
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(FUNCTIONS[name]).parameters)
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """Split a numpy-style docstring into its sections."""
+    parts = re.split(r"^([A-Z][A-Za-z ]+)\n-{3,}\n", inspect.cleandoc(docstring), flags=re.M)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def test_the_contract_is_there() -> None:
+    wanted = (
+        "pp.tokenize tl.embed tl.annotate tl.age_clock tl.perturb tl.pretrain pl.perturb_shift pl.confusion "
+        "pl.age_clock pl.expression pl.training get.perturb_df get.clock_df get.annotation_df models.list "
+        "models.fetch models.load datasets.fly_brain_simulated"
+    )
+    assert set(wanted.split()) <= set(FUNCTIONS)
+
+
+@each
+def test_at_most_three_positional(name: str) -> None:
+    positional = [p.name for p in parameters(name).values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert len(positional) <= 3, positional
+    assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters(name).values())
+
+
+@each_shell
+def test_starts_with_adata(name: str) -> None:
+    assert next(iter(parameters(name))) == FIRST.get(name, "adata")
+
+
+@each_writer
+def test_names_its_keys_and_copies_on_request(name: str) -> None:
+    known = parameters(name)
+    for keyword, default in {"copy": False, "mod": None}.items():
+        assert known[keyword].kind is inspect.Parameter.KEYWORD_ONLY
+        assert known[keyword].default is default
+    assert known["key_added"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("name", [name for name in SHELLS if name.startswith("pl.")])
+def test_plots_take_an_axis(name: str) -> None:
+    known = parameters(name)
+    assert {"ax", "show", "return_fig"} <= set(known)
+    assert "save" not in known
+
+
+@each
+def test_every_parameter_has_a_type(name: str) -> None:
+    signature = inspect.signature(FUNCTIONS[name])
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert [p.name for p in signature.parameters.values() if p.annotation is p.empty] == []
+
+
+@each
+def test_docstring_is_complete(name: str) -> None:
+    doc = inspect.getdoc(FUNCTIONS[name])
+    assert doc, "no docstring"
+    parts = sections(doc)
+    assert parts[""].strip().splitlines()[0].endswith(".")
+    assert parts.get("Returns", "").strip(), "no Returns"
+    documented = [
+        one.strip()
+        for names in re.findall(r"^([^\s:][^:\n]*)(?: :.*)?$", parts.get("Parameters", ""), flags=re.M)
+        for one in names.split(",")
+    ]
+    assert documented == list(parameters(name))
+
+
+@each
+def test_docstring_leaves_types_to_the_signature(name: str) -> None:
+    typed = re.findall(
+        r"^\S.* : .*$", sections(inspect.getdoc(FUNCTIONS[name]) or "").get("Parameters", ""), flags=re.M
+    )
+    assert typed == []
+
+
+@each
+def test_is_in_the_documentation(name: str) -> None:
+    package, function = name.split(".")
+    page = (DOCS / f"{package}.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\s*(~?{re.escape(package)}\.)?{function}\s*$", page, flags=re.M)
+
+
+def test_settings_are_in_the_documentation() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    for name in type(sf.settings)._names:
+        assert name in page
