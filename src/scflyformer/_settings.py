@@ -69,7 +69,7 @@ class Settings:
 
     @property
     def registry_file(self) -> Path | None:
-        """JSON file that replaces the shipped list of models (`SCFLYFORMER_REGISTRY`); `None` for the shipped one."""
+        """JSON file of models added to the shipped list (`SCFLYFORMER_REGISTRY`); `None` for the shipped list alone."""
         if "registry_file" in self._values:
             return self._values["registry_file"]
         named = os.environ.get("SCFLYFORMER_REGISTRY", "").strip()

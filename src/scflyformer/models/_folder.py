@@ -1,0 +1,167 @@
+"""A model folder: check it, open it, hash it. Opening one from a stranger is safe: nothing in it is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ModelFolderError
+from ._model import Model
+from ._weights import tensor_shapes
+
+if TYPE_CHECKING:
+    from scflyformer.genes._vocabulary import Vocabulary
+
+HASHED = ("config.json", "model.safetensors", "vocab.tsv")
+REQUIRED = (*HASHED, "metrics.json", "provenance.json", "README.md")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+# Settings that make transformers read other files, fetch code, or run it.
+UNSAFE = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "transformers_weights")
+_WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+_REMEDY = "Give the folder of a model trained by scflyformer.tl.pretrain, or a name of scflyformer.models.list()."
+_AGAIN = "Copy or fetch the folder again, whole."
+
+
+def open_folder(path: str | os.PathLike[str], *, name: str | None = None) -> Model:
+    """Check a model folder and open it; the weights are checked for completeness and loaded later.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    name
+        The model's name; the folder's name unless given.
+
+    Returns
+    -------
+    The model.
+
+    Raises
+    ------
+    ModelFolderError
+        When the folder is missing, empty, foreign, incomplete or damaged.
+    """
+    folder = Path(path).expanduser().absolute()
+    config, vocabulary = check_folder(folder)
+    return Model(
+        name=name or folder.resolve().name,
+        path=folder,
+        sha256=model_hash(folder),
+        vocabulary=vocabulary,
+        config=config,
+        metrics=_read_json(folder / "metrics.json"),
+        provenance=_read_json(folder / "provenance.json"),
+    )
+
+
+def check_folder(folder: Path) -> tuple[dict[str, Any], Vocabulary]:
+    """Return configuration and vocabulary, or raise :class:`ModelFolderError` unless ``folder`` is a whole model."""
+    from scflyformer.genes._vocabulary import Vocabulary
+
+    found = _entries(folder)
+    config = _check_kind(folder, found)
+    missing = [file for file in REQUIRED if file not in found]
+    if missing:
+        raise ModelFolderError(
+            f"{folder} is an incomplete model folder: it lacks {', '.join(missing)}. "
+            f"Expected {', '.join(REQUIRED)}. {_AGAIN}"
+        )
+    weights = folder / "model.safetensors"
+    try:
+        shapes = tensor_shapes(weights)
+    except ValueError as error:
+        raise ModelFolderError(f"{weights} cannot be used: {error}. {_AGAIN}") from error
+    try:
+        vocabulary = Vocabulary.read(folder / "vocab.tsv")
+    except (ValueError, KeyError, TypeError) as error:  # pandas' parser errors are ValueErrors
+        raise ModelFolderError(f"{folder / 'vocab.tsv'} cannot be used: {error} {_AGAIN}") from error
+    n_tokens, width = config["vocab_size"], config["hidden_size"]
+    if vocabulary.n_tokens != n_tokens:
+        raise ModelFolderError(
+            f"{folder}: vocab.tsv has {vocabulary.n_tokens} tokens and config.json says vocab_size {n_tokens}; "
+            f"expected the same number. The files come from different models or one is cut short. {_AGAIN}"
+        )
+    if shapes.get(_WORD_EMBEDDINGS) != (n_tokens, width):
+        raise ModelFolderError(
+            f"{weights} holds {_WORD_EMBEDDINGS} of shape {shapes.get(_WORD_EMBEDDINGS)}; config.json calls for "
+            f"{(n_tokens, width)}. The files come from different models. {_AGAIN}"
+        )
+    for file in ("metrics.json", "provenance.json"):
+        _read_json(folder / file)
+    return config, vocabulary
+
+
+def model_hash(folder: Path) -> str:
+    """Return the model's hash: that of the lines which ``sha256sum`` prints for the files that make the numbers."""
+    lines = []
+    for name in HASHED:
+        with (folder / name).open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _entries(folder: Path) -> list[str]:
+    if not folder.exists():
+        raise ModelFolderError(f"There is no folder {folder}; expected a model folder. {_REMEDY}")
+    if not folder.is_dir():
+        unpack = " Unpack it and give the folder." if folder.suffix == ".zip" else ""
+        raise ModelFolderError(f"{folder} is a file; expected a model folder.{unpack} {_REMEDY}")
+    found = sorted(os.listdir(folder))
+    if not found:
+        raise ModelFolderError(f"The folder {folder} is empty; expected {', '.join(REQUIRED)}. {_REMEDY}")
+    return found
+
+
+def _check_kind(folder: Path, found: list[str]) -> dict[str, Any]:
+    """Tell whose folder it is before its parts are judged; return the configuration."""
+    pickles = [name for name in found if name.lower().endswith(PICKLES)]
+    if "model.safetensors" not in found and pickles:
+        raise ModelFolderError(
+            f"{folder} holds its weights as pickle ({', '.join(pickles[:3])}), which can run anyone's code when it is "
+            f"opened, and no model.safetensors; pickle is never read. {_REMEDY}"
+        )
+    if "config.json" not in found:
+        inside = [name for name in found if (folder / name / "config.json").is_file()]
+        meant = f" Did you mean {folder / inside[0]}?" if inside else ""
+        shown = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        raise ModelFolderError(f"{folder} is not a model folder: it has no config.json, only {shown}.{meant} {_REMEDY}")
+    config = _read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind != "bert":
+        raise ModelFolderError(f"{folder} holds a model of type {kind!r}; expected a 'bert' of scflyformer. {_REMEDY}")
+    if "vocab.tsv" not in found and not {"metrics.json", "provenance.json"} & set(found):
+        made = ", ".join(map(str, config.get("architectures") or ["BERT"]))
+        raise ModelFolderError(
+            f"{folder} holds another package's {made} (Geneformer's folders look so): it has no vocab.tsv, so its "
+            f"tokens have no known genes. {_REMEDY}"
+        )
+    if "adapter_config.json" in found:
+        raise ModelFolderError(
+            f"{folder} holds an adapter (adapter_config.json), which would load further weights from elsewhere; "
+            f"expected the whole model in model.safetensors. Merge the adapter and save the model again."
+        )
+    unsafe = [key for key in config if key.lstrip("_") in UNSAFE and config[key] is not None]
+    if unsafe:
+        raise ModelFolderError(
+            f"{folder / 'config.json'} sets {', '.join(unsafe)}, which could load code or weights from elsewhere; "
+            f"a model folder never needs that. Remove the setting if you trust the folder."
+        )
+    for key in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"):
+        if type(config.get(key)) is not int or config[key] < 1:
+            raise ModelFolderError(
+                f"{folder / 'config.json'} says {key} is {config.get(key)!r}; expected a whole number above 0. {_AGAIN}"
+            )
+    return config
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path} is not readable as JSON ({error}). {_AGAIN}") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path} holds a {type(content).__name__}; expected a JSON object. {_AGAIN}")
+    return content

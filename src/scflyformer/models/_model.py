@@ -1,0 +1,135 @@
+"""A model, as every function of the package sees it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ModelFolderError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+
+    from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.network._network import CellBert
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An opened model folder; the weights load with the first call of :meth:`network`.
+
+    Attributes
+    ----------
+    name
+        Registry name, or the folder's name.
+    path
+        The folder, absolute.
+    sha256
+        Hash of the weights, the configuration and the vocabulary; equals
+        ``sha256sum config.json model.safetensors vocab.tsv | sha256sum`` typed inside the folder.
+    vocabulary
+        The genes the model knows.
+    config
+        Content of ``config.json``.
+    metrics
+        Content of ``metrics.json``: held-out results.
+    provenance
+        Content of ``provenance.json``: data, seeds, versions, hardware, date.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    vocabulary: Vocabulary = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
+    metrics: dict[str, Any] = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+
+    @property
+    def has_cell_token(self) -> bool:
+        """Whether a cell token stands in front of the genes (``objective="cell"``)."""
+        return self.config.get("objective", "mlm") == "cell"
+
+    @property
+    def max_len(self) -> int:
+        """Gene tokens a cell may have."""
+        return int(self.config["max_position_embeddings"]) - self.has_cell_token
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of an embedding."""
+        return int(self.config["hidden_size"])
+
+    def network(self) -> CellBert:
+        """Return the network, in float32 on the CPU and in evaluation mode; later calls return the same object.
+
+        Whoever trains it trains a copy (`copy.deepcopy`), since others hold the same object.
+
+        Raises
+        ------
+        ModelFolderError
+            When the weights do not fit the configuration.
+        """
+        return self._network
+
+    @cached_property
+    def _network(self) -> CellBert:
+        import torch
+
+        from scflyformer.network._network import CellBert
+
+        advice = "Fetch or copy the folder again; if it was trained by other code, train it with tl.pretrain."
+        with quiet_transformers():
+            try:
+                loaded: Any = CellBert.from_pretrained(
+                    self.path,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
+            except (RuntimeError, ValueError, TypeError, OSError, KeyError) as error:
+                raise ModelFolderError(f"The weights in {self.path} do not load: {error} {advice}") from error
+        network, info = loaded
+        absent = sorted(info["missing_keys"])
+        if absent:  # transformers would fill them with random numbers
+            shown = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+            raise ModelFolderError(
+                f"{self.path / 'model.safetensors'} lacks {len(absent)} of the tensors that config.json calls for "
+                f"({shown}). {advice}"
+            )
+        return network.eval()
+
+    def tensors(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the tensors of ``model.safetensors`` whose names start with ``prefix``, named without it.
+
+        Parameters
+        ----------
+        prefix
+            Such as ``"classifier."``.
+        """
+        from safetensors import safe_open
+
+        with safe_open(self.path / "model.safetensors", framework="numpy") as file:
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and reports off the user's screen; what matters is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
