@@ -1,0 +1,190 @@
+"""Gene names become vocabulary indices, each gene on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scflyformer.genes._synonyms import SynonymTable
+    from scflyformer.genes._vocabulary import Vocabulary
+
+STAGES = ("id", "symbol", "synonym", "table")
+"""How a name can be recognised, in the order tried."""
+LOCUS_PREFIXES = ("Dmel\\", "Dmel_", "Dmel-")
+"""What FlyBase and NCBI put before CG and CR ids: ``Dmel\\CG10007``, ``Dmel_CG10007``."""
+N_EXAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Resolution:
+    """What became of a list of gene names.
+
+    Attributes
+    ----------
+    index
+        Vocabulary gene of each name, -1 where it is not in the vocabulary, int32, shape (n_names,).
+    by_stage
+        Names recognised by each of :data:`STAGES`.
+    unresolved
+        The first few names that are not in the vocabulary.
+    n_ambiguous
+        Names left out because they are a synonym of two genes.
+    ambiguous
+        The first few of them.
+    case_pairs
+        For the first few unresolved names that differ from a vocabulary name by case only: (name, vocabulary name).
+    n_case
+        How many such names there are.
+    n_duplicates
+        Names beyond the first that map to a gene already named.
+    duplicates
+        The first few genes that several names map to: (gene id, the names joined by ``, ``).
+    """
+
+    index: np.ndarray
+    by_stage: dict[str, int]
+    unresolved: tuple[str, ...]
+    n_ambiguous: int
+    ambiguous: tuple[str, ...]
+    case_pairs: tuple[tuple[str, str], ...]
+    n_case: int
+    n_duplicates: int
+    duplicates: tuple[tuple[str, str], ...]
+
+    @property
+    def n_mapped(self) -> int:
+        """Names that map to a vocabulary gene."""
+        return int((self.index >= 0).sum())
+
+    @property
+    def one_to_one(self) -> bool:
+        """Whether no two names map to the same gene."""
+        return self.n_duplicates == 0
+
+
+def resolve_genes(
+    names: Iterable[object], vocabulary: Vocabulary, *, synonyms: SynonymTable | None = None
+) -> Resolution:
+    """Find the vocabulary gene of each name.
+
+    Each name is tried by itself: as a primary id, as a symbol, as a synonym or CG id of the vocabulary that belongs
+    to one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
+    different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though
+    it may be an old name of a vocabulary gene.
+
+    Parameters
+    ----------
+    names
+        Gene names; a missing value or an empty string stays unresolved.
+    vocabulary
+        The vocabulary.
+    synonyms
+        A synonym table, see :func:`scflyformer.genes._synonyms.read_synonyms`.
+
+    Returns
+    -------
+    The :class:`Resolution`.
+    """
+    words = [name if isinstance(name, str) else _as_word(name) for name in names]
+    lookups = _lookups(vocabulary)
+    index = np.full(len(words), -1, dtype=np.int32)
+    by_stage = dict.fromkeys(STAGES, 0)
+    ambiguous, unresolved = [], []
+    for position, word in enumerate(words):
+        gene, stage = _find(word, lookups, synonyms)
+        if gene >= 0:
+            index[position] = gene
+            by_stage[stage] += 1
+        else:
+            unresolved.append(word)
+            if stage == "ambiguous":
+                ambiguous.append(word)
+    pairs, n_case = _case_pairs(unresolved, lookups)
+    n_duplicates, duplicates = _duplicates(index, words, vocabulary)
+    return Resolution(
+        index=index,
+        by_stage=by_stage,
+        unresolved=tuple(unresolved[:N_EXAMPLES]),
+        n_ambiguous=len(ambiguous),
+        ambiguous=tuple(ambiguous[:N_EXAMPLES]),
+        case_pairs=pairs,
+        n_case=n_case,
+        n_duplicates=n_duplicates,
+        duplicates=duplicates,
+    )
+
+
+def _as_word(name: object) -> str:
+    """Return a name as text, a missing one as the empty string; the text "nan" is a fly gene and stays."""
+    missing = name is None or name != name or type(name).__name__ == "NAType"
+    return "" if missing else str(name)
+
+
+def _lookups(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return name → gene for ids, symbols and synonyms; a name of two genes maps to -1."""
+    symbols: dict[str, int] = {}
+    synonyms: dict[str, int] = {}
+    for gene, symbol in enumerate(vocabulary.symbols.tolist()):
+        if symbol:
+            symbols[symbol] = -1 if symbol in symbols else gene
+    for gene, joined in enumerate(vocabulary.synonyms.tolist()):
+        if joined:
+            for name in joined.split("|"):
+                if name:
+                    synonyms[name] = gene if synonyms.get(name, gene) == gene else -1
+    return {name: gene for gene, name in enumerate(vocabulary.gene_ids.tolist())}, symbols, synonyms
+
+
+def _find(word: str, lookups: tuple[Mapping[str, int], ...], table: SynonymTable | None) -> tuple[int, str]:
+    """Return the gene of one name and the stage that found it, or -1 and ``"ambiguous"`` or ``""``."""
+    if not word:
+        return -1, ""
+    ids, symbols, synonyms = lookups
+    if word in ids:
+        return ids[word], "id"
+    if symbols.get(word, -1) >= 0:
+        return symbols[word], "symbol"
+    if table is not None and word in table.current:
+        return ids.get(table.current[word], -1), "table"
+    locus = word
+    for prefix in LOCUS_PREFIXES:
+        locus = locus.removeprefix(prefix)
+    for name in (word, locus):
+        if synonyms.get(name, -1) >= 0:
+            return synonyms[name], "synonym"
+    if locus != word and symbols.get(locus, -1) >= 0:
+        return symbols[locus], "symbol"
+    if table is not None:
+        for name in (word, locus):
+            if name in table.synonyms:
+                return ids.get(table.synonyms[name], -1), "table"
+    twice = word in symbols or word in synonyms or (table is not None and word in table.ambiguous)
+    return -1, "ambiguous" if twice else ""
+
+
+def _case_pairs(unresolved: list[str], lookups: tuple[Mapping[str, int], ...]) -> tuple[tuple, int]:
+    """Find the vocabulary names that unresolved names would match if case did not count."""
+    if not unresolved:
+        return (), 0
+    folded: dict[str, str] = {}
+    for lookup in reversed(lookups):
+        folded.update((name.casefold(), name) for name, gene in lookup.items() if gene >= 0)
+    pairs = [(word, folded[word.casefold()]) for word in unresolved if word.casefold() in folded]
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    return tuple(pairs[:N_EXAMPLES]), len(pairs)
+
+
+def _duplicates(index: np.ndarray, words: list[str], vocabulary: Vocabulary) -> tuple[int, tuple]:
+    """Count and show names that share a gene."""
+    mapped = index[index >= 0]
+    genes, times = np.unique(mapped, return_counts=True)
+    shared = genes[times > 1][:N_EXAMPLES]
+    shown = tuple(
+        (str(vocabulary.gene_ids[gene]), ", ".join(words[place] for place in np.flatnonzero(index == gene)))
+        for gene in shared
+    )
+    return int(len(mapped) - len(genes)), shown
