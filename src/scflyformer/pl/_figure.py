@@ -1,0 +1,91 @@
+"""What every plot shares: an axis to draw on, colours, and what is handed back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Colour-blind safe colours (Okabe and Ito 2008), in the order of use; the last stands for "nothing special".
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+GREY = "#8C8C8C"
+
+
+def open_axes(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
+    """Return the axis to draw on: the caller's, or that of a new figure of `size` inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def open_panels(ax: Axes | None, n_panels: int, *, size: tuple[float, float], n_columns: int = 4) -> np.ndarray:
+    """Return an array of `n_panels` axes: the caller's one, or those of a new figure with `size` inches a panel.
+
+    Raises
+    ------
+    ValueError
+        When the caller gave one axis and more are needed.
+    """
+    if ax is not None:
+        if n_panels != 1:
+            raise ValueError(f"One axis was given for {n_panels} panels. Ask for one panel, or leave ax out.")
+        return np.array([ax], dtype=object)
+    import matplotlib.pyplot as plt
+
+    columns = min(n_panels, n_columns)
+    rows = -(-n_panels // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False
+    )
+    for spare in axes.ravel()[n_panels:]:
+        figure.delaxes(spare)
+    return axes.ravel()[:n_panels]
+
+
+def finish(axes: Any, *, ax: Axes | None, show: bool | None, return_fig: bool) -> Axes | np.ndarray | Figure | None:
+    """Hand back what was asked for, by scanpy's custom.
+
+    Parameters
+    ----------
+    axes
+        What was drawn on: an axis or an array of axes.
+    ax
+        The caller's axis; a figure that is the caller's is never shown unless `show` says so.
+    show
+        Show the figure; `None` follows `scanpy.settings.autoshow` for a figure of our own.
+    return_fig
+        Return the figure, and show it only if `show` says so.
+
+    Returns
+    -------
+    The figure where `return_fig`, nothing where it was shown, else `axes`.
+    """
+    if show is None:
+        from scanpy import settings
+
+        show = bool(settings.autoshow) and ax is None and not return_fig
+    if show:
+        _show()
+    if return_fig:
+        return np.ravel(np.asarray(axes, dtype=object))[0].figure
+    return None if show else axes
+
+
+def _show() -> None:
+    """Show open figures; a backend without a screen has nothing to show and would warn."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    if matplotlib.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
+        plt.show()
+
+
+def drop_spines(ax: Axes) -> None:
+    """Leave only the left and lower edge of a plot."""
+    ax.spines[["top", "right"]].set_visible(False)
