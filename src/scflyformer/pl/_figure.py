@@ -8,7 +8,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Colour-blind safe colours (Okabe and Ito 2008), in the order of use; the last stands for "nothing special".
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -48,7 +47,7 @@ def open_panels(ax: Axes | None, n_panels: int, *, size: tuple[float, float], n_
     return axes.ravel()[:n_panels]
 
 
-def finish(axes: Any, *, ax: Axes | None, show: bool | None, return_fig: bool) -> Axes | np.ndarray | Figure | None:
+def finish(axes: Any, *, ax: Axes | None, show: bool | None, return_fig: bool) -> Any:
     """Hand back what was asked for, by scanpy's custom.
 
     Parameters

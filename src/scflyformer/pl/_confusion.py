@@ -1,0 +1,142 @@
+"""Heatmap of true against predicted labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from scflyformer._adata import obs_column, open_data
+
+from ._figure import finish, open_axes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mudata import MuData
+
+UNKNOWN = "Unknown"
+#: More rows or columns than this and the boxes carry no numbers.
+MAX_NUMBERED = 20
+
+
+def confusion(
+    adata: AnnData | MuData,
+    *,
+    truth: str,
+    key: str = "annotation",
+    normalize: Literal["truth", "prediction", "none"] = "truth",
+    mod: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | Figure | None:
+    """Draw true labels (rows) against predicted ones (columns) as a heatmap.
+
+    Labels follow the order of the truth's categories, then labels that are only predicted, and last `Unknown`, the
+    cells on which :func:`scflyformer.tl.annotate` abstained. Cells without a true or predicted label are left out. The
+    title gives the share of cells predicted right (an abstention is not right) and of cells that got a label at all.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells.
+    truth
+        Column of `obs` with the true labels.
+    key
+        Column of `obs` with the predictions; `"annotation_best"` shows the labels before abstaining.
+    normalize
+        `"truth"`: a row is the share of a true label's cells and sums to 1; `"prediction"`: a column sums to 1;
+        `"none"`: numbers of cells.
+    mod
+        Modality of a MuData.
+    ax
+        Axis to draw on; a new figure without.
+    show
+        Show the figure; by default as `scanpy.settings.autoshow` says, where the figure is ours.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    The axis; the figure with `return_fig`; nothing where the figure was shown.
+
+    Raises
+    ------
+    KeyError
+        When a column is missing; lists near names.
+    ValueError
+        When no cell has both labels, or `normalize` is none of its options.
+    """
+    if normalize not in ("truth", "prediction", "none"):
+        raise ValueError(f"normalize is {normalize!r}; expected 'truth', 'prediction' or 'none'.")
+    data = open_data(adata, mod=mod)
+    true, predicted = obs_column(data, truth, what="truth"), obs_column(data, key, what="key")
+    counts = confusion_counts(true, predicted)
+    if not counts.to_numpy().sum():
+        raise ValueError(f"No cell has both a true label (obs[{truth!r}]) and a prediction (obs[{key!r}]).")
+    return _draw(counts, normalize, truth, key, ax=ax, show=show, return_fig=return_fig)
+
+
+def confusion_counts(true: pd.Series, predicted: pd.Series) -> pd.DataFrame:
+    """Count cells by true label (rows) and predicted label (columns), shared labels in the same order."""
+    known = (true.notna() & predicted.notna()).to_numpy()
+    true_labels, predicted_labels = true[known].astype(str), predicted[known].astype(str)
+    categories = true.cat.categories if isinstance(true.dtype, pd.CategoricalDtype) else sorted(true_labels.unique())
+    in_truth, in_prediction = set(true_labels), set(predicted_labels)
+    rows = [str(label) for label in categories if str(label) in in_truth]
+    extra = sorted(in_prediction - set(rows) - {UNKNOWN})
+    columns = [*rows, *extra] + [UNKNOWN] * (UNKNOWN in in_prediction and UNKNOWN not in rows)
+    counts = pd.crosstab(true_labels.to_numpy(), predicted_labels.to_numpy())
+    return counts.reindex(index=rows, columns=columns, fill_value=0)
+
+
+def _draw(
+    counts: pd.DataFrame,
+    normalize: str,
+    truth: str,
+    key: str,
+    *,
+    ax: Axes | None,
+    show: bool | None,
+    return_fig: bool,
+) -> Axes | Figure | None:
+    n_rows, n_columns = counts.shape
+    values = _normalized(counts.to_numpy(dtype=float), normalize)
+    axis = open_axes(ax, size=(2.8 + 0.48 * n_columns, 1.9 + 0.42 * n_rows))
+    image = axis.imshow(values, cmap="Blues", vmin=0, vmax=None if normalize == "none" else 1, aspect="auto")
+    axis.set_xticks(range(n_columns), counts.columns, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(n_rows), [f"{label} ({n})" for label, n in counts.sum(axis=1).items()])
+    axis.set_xlabel(f"predicted ({key})")
+    axis.set_ylabel(f"true ({truth}, cells)")
+    if max(values.shape) <= MAX_NUMBERED:
+        _number(axis, values, counted=normalize == "none")
+    if UNKNOWN in counts.columns and UNKNOWN not in counts.index:
+        axis.axvline(n_columns - 1.5, color="white", linewidth=4)
+    right = sum(counts.loc[label, label] for label in counts.index if label in counts.columns)
+    total = int(counts.to_numpy().sum())
+    labelled = total - (int(counts[UNKNOWN].sum()) if UNKNOWN in counts.columns else 0)
+    axis.set_title(f"{right / total:.1%} right, {labelled / total:.1%} labelled, {total:,} cells", fontsize="medium")
+    words = {"truth": "share of true label", "prediction": "share of predicted label", "none": "cells"}
+    axis.figure.colorbar(image, ax=axis, label=words[normalize], shrink=0.8)
+    return finish(axis, ax=ax, show=show, return_fig=return_fig)
+
+
+def _normalized(counts: np.ndarray, normalize: str) -> np.ndarray:
+    """Divide by row or column sums; an empty row or column stays 0."""
+    if normalize == "none":
+        return counts
+    total = counts.sum(axis=1 if normalize == "truth" else 0, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+
+
+def _number(axis: Axes, values: np.ndarray, *, counted: bool) -> None:
+    """Write each box's value, white on dark; boxes that round to nothing stay empty."""
+    top = values.max() if counted else 1.0
+    for (row, column), value in np.ndenumerate(values):
+        if value >= (0.5 if counted else 0.005):
+            text = f"{value:.0f}" if counted else f"{value:.2f}".removeprefix("0")
+            colour = "white" if value > 0.55 * top else "black"
+            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
