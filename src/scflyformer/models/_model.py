@@ -66,9 +66,10 @@ class Model:
         return int(self.config["hidden_size"])
 
     def network(self) -> CellBert:
-        """Return the network, in float32 on the CPU and in evaluation mode; later calls return the same object.
+        """Return the network, in float32 and in evaluation mode; later calls return the same object.
 
-        Whoever trains it trains a copy (`copy.deepcopy`), since others hold the same object.
+        It is loaded to the CPU; embedding leaves it on the device it ran on. Whoever trains it trains a copy
+        (`copy.deepcopy`), since others hold the same object.
 
         Raises
         ------

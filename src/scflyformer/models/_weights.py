@@ -47,7 +47,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         try:
             header = json.loads(file.read(length))
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            spans = {name: (*entry["data_offsets"], *_need(entry)) for name, entry in tensors.items()}
+            spans = {name: _span(entry) for name, entry in tensors.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("it is not a safetensors file: its header cannot be read") from error
     end = 0
@@ -62,8 +62,10 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
 
 
-def _need(entry: dict) -> tuple[int]:
+def _span(entry: dict) -> tuple[int, int, int]:
+    """Return where a tensor begins and ends, and the bytes that its shape and type call for."""
+    begin, stop = entry["data_offsets"]
     shape = entry["shape"]
-    if not all(type(side) is int and side >= 0 for side in (*shape, *entry["data_offsets"])):
+    if not all(type(number) is int and number >= 0 for number in (begin, stop, *shape)):
         raise ValueError("sides and offsets must be whole numbers from 0 on")
-    return (math.prod(shape) * _BYTES[entry["dtype"]],)
+    return begin, stop, math.prod(shape) * _BYTES[entry["dtype"]]

@@ -1,0 +1,181 @@
+"""Passing proves: a model folder is written whole or not at all, opens again, and replaces nothing but models."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scflyformer.models import ModelFolderError
+from scflyformer.models._folder import open_folder
+from scflyformer.models._save import save_folder
+
+TEXTS = {"metrics": {"loss": 1.5}, "provenance": {"seed": 0}, "card": "# card\n"}
+
+
+@pytest.fixture
+def model(tiny_model):
+    return open_folder(tiny_model)
+
+
+def left_over(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith(".")]
+
+
+def test_round_trip(model, tmp_path):
+    import torch
+
+    saved = save_folder(tmp_path / "deep" / "new", model.network(), model.vocabulary, **TEXTS)
+    assert saved.path == tmp_path / "deep" / "new"
+    assert saved.metrics == {"loss": 1.5}
+    assert (saved.path / "README.md").read_text() == "# card\n"
+    assert saved.sha256 == model.sha256
+    weights = saved.network().state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.network().state_dict().items())
+    assert not left_over(saved.path.parent)
+    assert not [name for name in os.listdir(saved.path) if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+def test_others_may_read_the_folder(model, tmp_path):
+    before = os.umask(0o022)
+    try:
+        saved = save_folder(tmp_path / "new", model.network(), model.vocabulary, **TEXTS)
+    finally:
+        os.umask(before)
+    assert saved.path.stat().st_mode & 0o777 == 0o755
+
+
+def test_half_precision_on_disk_is_float32_in_memory(model, tmp_path):
+    import torch
+
+    saved = save_folder(tmp_path / "half", copy.deepcopy(model.network()).half(), model.vocabulary, **TEXTS)
+    file = "model.safetensors"
+    assert (saved.path / file).stat().st_size < 0.7 * (model.path / file).stat().st_size
+    assert {parameter.dtype for parameter in saved.network().parameters()} == {torch.float32}
+    torch.testing.assert_close(saved.network().cell_norm.weight, model.network().cell_norm.weight, rtol=1e-3, atol=1e-3)
+
+
+def test_json_is_strict(model, tmp_path):
+    metrics = {"loss": float("nan"), "n": np.int64(3), "by_set": {"a/b": np.array([1.0, np.inf])}, 5: (1, None, True)}
+    texts = TEXTS | {"metrics": metrics, "provenance": {"data": Path("x.h5ad")}}
+    saved = save_folder(tmp_path / "new", model.network(), model.vocabulary, **texts)
+    assert saved.metrics == {"loss": None, "n": 3, "by_set": {"a/b": [1.0, None]}, "5": [1, None, True]}
+    assert "NaN" not in (saved.path / "metrics.json").read_text()
+    assert saved.provenance == {"data": "x.h5ad"}
+
+
+def test_parts_of_an_annotator(model, tmp_path):
+    weight = np.arange(6, dtype=np.float32).reshape(3, 2)
+    saved = save_folder(
+        tmp_path / "annotator",
+        model.network(),
+        model.vocabulary,
+        **TEXTS,
+        extra_files={"labels.json": json.dumps(["a", "b/c"])},
+        extra_tensors={"classifier.weight": weight.T, "classifier.bias": np.zeros(3, np.float32)},
+    )
+    assert json.loads((saved.path / "labels.json").read_text()) == ["a", "b/c"]
+    assert sorted(saved.tensors("classifier.")) == ["bias", "weight"]
+    np.testing.assert_array_equal(saved.tensors("classifier.")["weight"], weight.T)
+    assert saved.tensors("clock.") == {}
+    assert saved.sha256 != model.sha256
+    saved.network()
+
+
+@pytest.mark.parametrize("name", ["../up.json", "config.json", "evil.pkl", "a/b", "checkpoints"])
+def test_extra_files_with_bad_names(model, tmp_path, name):
+    with pytest.raises(ValueError, match=r"expected a plain file name"):
+        save_folder(tmp_path / "new", model.network(), model.vocabulary, **TEXTS, extra_files={name: ""})
+    assert os.listdir(tmp_path) == []
+
+
+def test_extra_tensors_never_replace_the_networks(model, tmp_path):
+    with pytest.raises(ValueError, match=r"cell_norm.weight are the network's own"):
+        save_folder(
+            tmp_path / "new",
+            model.network(),
+            model.vocabulary,
+            **TEXTS,
+            extra_tensors={"cell_norm.weight": np.zeros(32, np.float32)},
+        )
+    assert os.listdir(tmp_path) == []
+
+
+def test_taken(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"is a file"):
+        save_folder(tmp_path / "file", model.network(), model.vocabulary, **TEXTS)
+    target = tmp_path / "new"
+    target.mkdir()
+    save_folder(target, model.network(), model.vocabulary, **TEXTS)  # an empty folder is free
+    with pytest.raises(FileExistsError, match=r"exists and is not empty"):
+        save_folder(target, model.network(), model.vocabulary, **TEXTS)
+
+
+def test_overwrite_replaces_a_model_and_nothing_else(model, tmp_path):
+    target = tmp_path / "new"
+    save_folder(target, model.network(), model.vocabulary, **TEXTS, extra_files={"labels.json": "[]"})
+    (target / "checkpoints").mkdir()
+    (target / "checkpoints" / "state").write_text("kept")
+    saved = save_folder(target, model.network(), model.vocabulary, **(TEXTS | {"metrics": {"loss": 2}}), overwrite=True)
+    assert saved.metrics == {"loss": 2}
+    assert not (target / "labels.json").exists()
+    assert (target / "checkpoints" / "state").read_text() == "kept"
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"something other than a whole model and is not replaced"):
+        save_folder(thesis, model.network(), model.vocabulary, **TEXTS, overwrite=True)
+    assert os.listdir(thesis) == ["chapter1.tex"]
+    assert not left_over(tmp_path)
+
+
+def test_checkpoints_alone_leave_the_folder_free(model, tmp_path):
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    saved = save_folder(tmp_path / "new", model.network(), model.vocabulary, **TEXTS)
+    assert (saved.path / "checkpoints").is_dir()
+
+
+def test_a_failure_leaves_nothing(model, tmp_path, monkeypatch):
+    target = tmp_path / "new"
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(model.vocabulary), "write", fail)
+    with pytest.raises(OSError, match=r"disk full"):
+        save_folder(target, model.network(), model.vocabulary, **TEXTS)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_overwrite_keeps_the_old_model(model, tmp_path, monkeypatch):
+    target = tmp_path / "new"
+    save_folder(target, model.network(), model.vocabulary, **TEXTS)
+    rename = Path.rename
+
+    def fail(self: Path, other: Path) -> Path:
+        if Path(other) == target and self.name == target.name:
+            raise OSError("no")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match=r"no"):
+        save_folder(target, model.network(), model.vocabulary, **TEXTS, overwrite=True)
+    assert open_folder(target).sha256 == model.sha256
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_parts_that_do_not_fit_are_not_saved(model, tmp_path, tiny_vocabulary):
+    shorter = type(tiny_vocabulary)(
+        **{
+            name: getattr(tiny_vocabulary, name)[:-1]
+            for name in ("gene_ids", "symbols", "medians", "n_cells", "synonyms")
+        }
+    )
+    with pytest.raises(ModelFolderError, match=r"62 tokens"):
+        save_folder(tmp_path / "new", model.network(), shorter, **TEXTS)
+    assert os.listdir(tmp_path) == []
