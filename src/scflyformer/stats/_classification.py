@@ -1,0 +1,128 @@
+"""How good predicted classes and their probabilities are, with intervals over samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scflyformer.stats._intervals import bootstrap_counts, percentile_interval, unit_codes, unit_sums
+
+IMPOSSIBLE = -1e4
+"""Logit of a class that a classifier has never seen."""
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return class probabilities, float64, of logits (n_cells, n_classes) divided by `temperature`."""
+    from scipy.special import softmax as along
+
+    return along(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the share of equal entries."""
+    return float(np.mean(np.asarray(truth) == np.asarray(predicted))) if len(truth) else float("nan")
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean over classes (those in the truth or predicted) of F1 = 2·TP / (true + predicted)."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(truth, predicted, average="macro", zero_division=0)) if len(truth) else float("nan")
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = 15) -> float:
+    """Return the expected calibration error: Σ over equal-width bins of |accuracy − confidence| × share (Guo 2017).
+
+    Parameters
+    ----------
+    confidence
+        Probability of the predicted class, 0 to 1, shape (n_cells,).
+    correct
+        Whether the predicted class is the true one, shape (n_cells,).
+    n_bins
+        Number of bins.
+    """
+    if not len(confidence):
+        return float("nan")
+    bins = np.clip(np.ceil(np.asarray(confidence, np.float64) * n_bins).astype(int) - 1, 0, n_bins - 1)
+    gap = np.bincount(bins, weights=np.asarray(correct, np.float64) - confidence, minlength=n_bins)
+    return float(np.abs(gap).sum() / len(bins))
+
+
+def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Return the temperature that gives `truth` the highest likelihood under ``softmax(logits / T)`` (Guo 2017).
+
+    Parameters
+    ----------
+    logits
+        Held-out logits, shape (n_cells, n_classes).
+    truth
+        True class codes, shape (n_cells,). Cells whose class the classifier had never seen are left out.
+
+    Returns
+    -------
+    Temperature between 0.05 and 20; 1 where nothing can be learnt.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
+    logits = np.asarray(logits, dtype=np.float64)
+    known = logits[np.arange(len(truth)), truth] > IMPOSSIBLE / 2
+    if known.sum() < 2:
+        return 1.0
+    logits, picked = logits[known], logits[known, np.asarray(truth)[known]]
+
+    def loss(log_temperature: float) -> float:
+        heat = np.exp(log_temperature)
+        return float(np.mean(logsumexp(logits / heat, axis=1) - picked / heat))
+
+    found = minimize_scalar(loss, bounds=np.log([0.05, 20.0]), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def accuracy_interval(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    units: np.ndarray | None = None,
+    *,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a bootstrap interval of :func:`accuracy` over whole units; NaN with fewer than two units."""
+    codes, n_units = unit_codes(units, len(truth))
+    if n_units < 2:
+        return float("nan"), float("nan")
+    sums = unit_sums(codes, n_units, np.ones(len(codes)), (np.asarray(truth) == np.asarray(predicted)).astype(float))
+    totals = np.concatenate([counts @ sums for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed)])
+    return percentile_interval(totals[:, 1] / totals[:, 0], level)
+
+
+def macro_f1_interval(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    units: np.ndarray | None = None,
+    *,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a bootstrap interval of :func:`macro_f1` over whole units; NaN with fewer than two units."""
+    from scipy import sparse
+
+    codes, n_units = unit_codes(units, len(truth))
+    if n_units < 2:
+        return float("nan"), float("nan")
+    classes, both = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+    true, guess = both[: len(truth)], both[len(truth) :]
+
+    def table(rows: np.ndarray, columns: np.ndarray) -> sparse.csr_matrix:
+        return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n_units, len(classes)))
+
+    hits, called = table(codes[true == guess], true[true == guess]), table(codes, true) + table(codes, guess)
+    draws = []
+    for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed):
+        hit, all_ = 2 * (counts @ hits), counts @ called
+        seen = all_ > 0
+        f1 = np.divide(hit, all_, out=np.zeros_like(hit), where=seen)
+        draws.append(f1.sum(axis=1) / seen.sum(axis=1))
+    return percentile_interval(np.concatenate(draws), level)

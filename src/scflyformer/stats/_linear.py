@@ -1,0 +1,71 @@
+"""A linear readout as plain arrays, so that it can be saved without pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+CHUNK = 4096
+"""Rows made dense at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """``((x − mean) / scale) @ weight.T + bias``.
+
+    Attributes
+    ----------
+    mean, scale
+        Mean and standard deviation of each feature over the training cells, float64, shape (n_features,). A feature
+        that did not vary there has scale 1 and weight 0.
+    weight
+        Shape (n_outputs, n_features).
+    bias
+        Shape (n_outputs,).
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, x: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+        """Return the outputs, float64, shape (n_cells, n_outputs), of features (n_cells, n_features)."""
+        slope = (self.weight / self.scale).T.astype(np.float64)
+        offset = self.bias - self.mean @ slope
+        if sparse.issparse(x):
+            return np.asarray(x @ slope) + offset
+        out = np.empty((len(x), len(self.bias)))
+        for start in range(0, len(x), CHUNK):
+            out[start : start + CHUNK] = x[start : start + CHUNK].astype(np.float64) @ slope + offset
+        return out
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the four arrays by name."""
+        return {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
+
+
+def dense_rows(x: np.ndarray | sparse.csr_matrix, rows: np.ndarray | slice, dtype: type = np.float64) -> np.ndarray:
+    """Return some rows of a dense or sparse matrix as a dense array."""
+    part: Any = x[rows]
+    return np.asarray(part.toarray() if sparse.issparse(part) else part, dtype=dtype)
+
+
+def column_moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column, float64; standard deviation 1 where a column does not vary."""
+    n, width = x.shape
+    if sparse.issparse(x):
+        rows: Any = x
+        data = rows.data.astype(np.float64)
+        mean = np.bincount(rows.indices, weights=data, minlength=width) / max(n, 1)
+        variance = np.bincount(rows.indices, weights=data**2, minlength=width) / max(n, 1) - mean**2
+    else:
+        mean = np.mean(x, axis=0, dtype=np.float64)
+        variance = np.zeros(width)
+        for start in range(0, n, CHUNK):
+            variance += ((x[start : start + CHUNK] - mean) ** 2).sum(axis=0) / n
+    spread = np.sqrt(np.maximum(variance, 0))
+    return mean, np.where(spread > 1e-6 * np.maximum(1e-6, np.abs(mean)), spread, 1.0)

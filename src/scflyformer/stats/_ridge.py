@@ -1,0 +1,309 @@
+"""Ridge regression, cross-validated with an inner choice of alpha, for several feature sets at once.
+
+Every step is a function of sums over folds (count, mean, cross-products), so the data are read once: the training set
+of each outer and inner fold is a sum of fold sums. Features are standardised with the training folds' mean and standard
+deviation, and each block (embedding, expression, …) is given total variance 1, so that one grid of alphas means the
+same to every feature set: beta = argmin mean (y − z·beta)² + alpha·|beta|². With more features than training cells the
+same problem is solved in its dual form, on cell × cell products (Saunders, Gammerman & Vovk 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import linalg, sparse
+
+from scflyformer.stats._linear import CHUNK, LinearHead, column_moments, dense_rows
+
+ALPHAS = np.logspace(1, -6, 10)
+"""Penalties tried, strongest first: the stronger one is taken where two do equally well."""
+_FLAT = 1e-10  # variance, relative to all cells, below which a feature counts as constant in the training cells
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeResult:
+    """Cross-validated predictions of one feature set.
+
+    Attributes
+    ----------
+    predicted
+        Out-of-fold prediction of each cell, float64, shape (n_cells,).
+    alphas
+        Penalty chosen inside each outer training set, shape (n_folds,).
+    head
+        The readout fitted on all cells with the penalty that did best over the outer folds; `None` unless asked for.
+    alpha
+        That penalty; NaN unless asked for.
+    """
+
+    predicted: np.ndarray
+    alphas: np.ndarray
+    head: LinearHead | None = None
+    alpha: float = float("nan")
+
+
+def nested_ridge(
+    blocks: Mapping[str, np.ndarray | sparse.csr_matrix],
+    y: np.ndarray,
+    folds: np.ndarray,
+    arms: Mapping[str, Sequence[str]],
+    *,
+    alphas: np.ndarray = ALPHAS,
+    final: Sequence[str] = (),
+) -> dict[str, RidgeResult]:
+    """Cross-validate ridge regression for several feature sets in the same folds with the same budget.
+
+    For each outer fold, alpha is the one with the least squared error when each of the other folds is held out in turn
+    from the training folds; the held-out fold has no part in it.
+
+    Parameters
+    ----------
+    blocks
+        Feature matrices by name, each of shape (n_cells, n_features), dense or CSR.
+    y
+        Target, shape (n_cells,).
+    folds
+        Fold of each cell, 0 to n_folds − 1, shape (n_cells,); at least three folds.
+    arms
+        The blocks each feature set is made of.
+    alphas
+        Penalties to choose from.
+    final
+        Feature sets for which a readout on all cells is wanted as well.
+
+    Returns
+    -------
+    A result per feature set.
+
+    Raises
+    ------
+    ValueError
+        With fewer than three folds.
+    """
+    n_folds = int(folds.max()) + 1
+    if n_folds < 3:
+        raise ValueError(f"Choosing alpha inside the training folds needs at least 3 folds; got {n_folds}.")
+    everything = frozenset(range(n_folds))
+    y = np.asarray(y, dtype=np.float64)
+    widths = {name: block.shape[1] for name, block in blocks.items()}
+    least = min(int((folds != fold).sum()) for fold in everything)
+    results: dict[str, RidgeResult] = {}
+    for solver in (_Primal, _Dual):
+        wide = solver is _Dual
+        mine = {arm: names for arm, names in arms.items() if (sum(widths[name] for name in names) > least) == wide}
+        if not mine:
+            continue
+        used = {name: blocks[name] for name in dict.fromkeys(name for names in mine.values() for name in names)}
+        fitted = solver(used, y, folds, mine, alphas)
+        errors = {arm: np.zeros((n_folds, len(alphas))) for arm in mine}
+        for pair in combinations(range(n_folds), 2):
+            for arm, (first, second) in fitted.errors(everything - set(pair), pair).items():
+                errors[arm][pair[0]] += second
+                errors[arm][pair[1]] += first
+        picks = {arm: error.argmin(axis=1) for arm, error in errors.items()}
+        predicted = {arm: np.empty(len(y)) for arm in mine}
+        for fold in everything:
+            held = np.flatnonzero(folds == fold)
+            wanted = {arm: float(alphas[picks[arm][fold]]) for arm in mine}
+            for arm, head in fitted.heads(everything - {fold}, wanted).items():
+                predicted[arm][held] = _apply(head, [blocks[name] for name in mine[arm]], held)
+        best: dict[str, float] = {}
+        if asked := [arm for arm in mine if arm in final]:
+            total = {arm: np.zeros(len(alphas)) for arm in asked}
+            for fold in everything:
+                for arm, (error,) in fitted.errors(everything - {fold}, (fold,)).items():
+                    if arm in total:
+                        total[arm] += error
+            best = {arm: float(alphas[total[arm].argmin()]) for arm in asked}
+        heads = fitted.heads(everything, best)
+        for arm in mine:
+            results[arm] = RidgeResult(
+                predicted[arm], np.asarray(alphas)[picks[arm]], heads.get(arm), best.get(arm, float("nan"))
+            )
+    return {arm: results[arm] for arm in arms}
+
+
+def _apply(head: LinearHead, parts: list[np.ndarray | sparse.csr_matrix], rows: np.ndarray) -> np.ndarray:
+    slope, out, at = head.weight[0] / head.scale, np.zeros(len(rows)), 0
+    for part in parts:
+        out += part[rows] @ slope[at : at + part.shape[1]]
+        at += part.shape[1]
+    return out + head.bias[0] - head.mean @ slope
+
+
+def _positive_solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve a symmetric positive definite system, overwriting the matrix; `linalg.solve` takes twice the time."""
+    # the transpose of a symmetric C-ordered matrix is the Fortran order that LAPACK works on without a copy
+    factor = linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    return linalg.cho_solve(factor, right, check_finite=False)
+
+
+class _Solver:
+    """What both forms share: which columns an arm has, their weights, and a common scale.
+
+    All columns are first centred and scaled with the moments over all cells. This changes no result, as the training
+    folds' standardisation undoes it exactly; it keeps the sums well conditioned.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, np.ndarray | sparse.csr_matrix],
+        y: np.ndarray,
+        folds: np.ndarray,
+        arms: Mapping[str, Sequence[str]],
+        alphas: np.ndarray,
+    ) -> None:
+        self.blocks, self.y, self.folds, self.alphas = list(blocks.values()), y, folds, alphas
+        ends = np.cumsum([0] + [block.shape[1] for block in self.blocks])
+        self.columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(blocks)}
+        self.share = np.concatenate([np.full(block.shape[1], block.shape[1] ** -0.5) for block in self.blocks])
+        self.arms = arms
+        moments = [column_moments(block) for block in self.blocks]
+        self.shift, self.unit = (np.concatenate(parts) for parts in zip(*moments, strict=True))
+
+    def dense(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Return commonly scaled features of some cells."""
+        return (np.concatenate([dense_rows(block, rows) for block in self.blocks], axis=1) - self.shift) / self.unit
+
+    def index(self, arm: str) -> np.ndarray:
+        """Return the columns of an arm."""
+        every = np.arange(len(self.shift))
+        return np.concatenate([every[self.columns[name]] for name in self.arms[arm]])
+
+    def head(self, index: np.ndarray, mean: np.ndarray, spread: np.ndarray, beta: np.ndarray, y: float) -> LinearHead:
+        """Return the readout in the features' own unit; `beta` acts on standardised features times their share."""
+        live = spread > 0
+        scale = np.where(live, spread, 1.0) * self.unit[index]
+        weight = np.where(live, beta * self.share[index], 0.0)
+        return LinearHead(self.shift[index] + self.unit[index] * mean, scale, weight[None], np.array([y]))
+
+
+class _Primal(_Solver):
+    """Feature × feature sums of each fold."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        n_folds, width = int(self.folds.max()) + 1, len(self.shift)
+        self.n = np.bincount(self.folds, minlength=n_folds).astype(np.float64)
+        self.y_sum = np.bincount(self.folds, weights=self.y, minlength=n_folds)
+        self.y_squares = np.bincount(self.folds, weights=self.y**2, minlength=n_folds)
+        self.x_sum = np.zeros((n_folds, width))
+        self.xy = np.zeros((n_folds, width))
+        self.xx = np.zeros((n_folds, width, width))
+        for fold in range(n_folds):
+            rows = np.flatnonzero(self.folds == fold)
+            for start in range(0, len(rows), CHUNK):
+                x, y = self.dense(rows[start : start + CHUNK]), self.y[rows[start : start + CHUNK]]
+                self.x_sum[fold] += x.sum(axis=0)
+                self.xy[fold] += y @ x
+                self.xx[fold] += x.T @ x
+
+    def _standardised(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
+        """Return training mean, spread, mean target, correlations (times shares) among features and with y."""
+        chosen = sorted(folds)
+        n = self.n[chosen].sum()
+        mean, y_mean = self.x_sum[chosen].sum(axis=0) / n, self.y_sum[chosen].sum() / n
+        covariance = self.xx[chosen[0]].copy()
+        for fold in chosen[1:]:
+            covariance += self.xx[fold]
+        covariance /= n
+        covariance -= np.outer(mean, mean)
+        variance = np.diag(covariance)
+        spread = np.where(variance > _FLAT, np.sqrt(np.maximum(variance, _FLAT)), 0.0)
+        unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
+        covariance *= unit
+        covariance *= unit[:, None]
+        with_y = (self.xy[chosen].sum(axis=0) / n - mean * y_mean) * unit
+        return mean, spread, float(y_mean), covariance, with_y
+
+    @staticmethod
+    def _solve(covariance: np.ndarray, with_y: np.ndarray, alpha: float) -> np.ndarray:
+        penalised = covariance.copy()
+        penalised[np.diag_indices_from(penalised)] += alpha
+        return _positive_solve(penalised, with_y)
+
+    def errors(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Return, per arm, the summed squared error of each alpha on each held fold."""
+        mean, spread, y_mean, covariance, with_y = self._standardised(train)
+        unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
+        out = {}
+        for arm in self.arms:
+            index = self.index(arm)
+            square = np.ix_(index, index)
+            inner = covariance[square]
+            slopes = np.stack([self._solve(inner, with_y[index], alpha) for alpha in self.alphas], axis=1)
+            slopes *= unit[index, None]
+            base = mean[index] @ slopes
+            out[arm] = [self._squared_error(fold, index, square, slopes, base, y_mean) for fold in held]
+        return out
+
+    def _squared_error(
+        self, fold: int, index: np.ndarray, square: tuple, slopes: np.ndarray, base: np.ndarray, y_mean: float
+    ) -> np.ndarray:
+        """Σ (y − y_mean − (x − mean)·slope)² over a fold, from its sums, for each column of `slopes`."""
+        n, x_sum = self.n[fold], self.x_sum[fold, index] @ slopes
+        offset = y_mean - base
+        own = self.y_squares[fold] - 2 * offset * self.y_sum[fold] + n * offset**2
+        cross = self.xy[fold, index] @ slopes - offset * x_sum
+        return own - 2 * cross + ((self.xx[fold][square] @ slopes) * slopes).sum(axis=0)
+
+    def heads(self, train: frozenset[int], alphas: Mapping[str, float]) -> dict[str, LinearHead]:
+        """Return the readout of each arm named in `alphas`, fitted on the training folds."""
+        if not alphas:
+            return {}
+        mean, spread, y_mean, covariance, with_y = self._standardised(train)
+        out = {}
+        for arm, alpha in alphas.items():
+            index = self.index(arm)
+            beta = self._solve(covariance[np.ix_(index, index)], with_y[index], alpha)
+            out[arm] = self.head(index, mean[index], spread[index], beta, y_mean)
+        return out
+
+
+class _Dual(_Solver):
+    """Cell × cell products of standardised features."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.x = self.dense(slice(None))
+
+    def _standardised(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """Return training rows, training mean and spread, standardised features (times shares) of all cells, mean y."""
+        rows = np.flatnonzero(np.isin(self.folds, list(folds)))
+        mean, variance = self.x[rows].mean(axis=0), self.x[rows].var(axis=0)
+        spread = np.where(variance > _FLAT, np.sqrt(variance), 0.0)
+        unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
+        return rows, mean, spread, (self.x - mean) * unit, float(self.y[rows].mean())
+
+    def _solve(self, kernel: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
+        penalised = kernel.copy()
+        penalised[np.diag_indices_from(penalised)] += alpha * len(y)
+        return _positive_solve(penalised, y)
+
+    def errors(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Return, per arm, the summed squared error of each alpha on each held fold."""
+        rows, _, _, z, y_mean = self._standardised(train)
+        kernels = {name: z[:, part] @ z[rows, part].T for name, part in self.columns.items()}
+        out = {}
+        for arm, names in self.arms.items():
+            kernel = sum(kernels[name] for name in names)
+            dual = [self._solve(kernel[rows], self.y[rows] - y_mean, alpha) for alpha in self.alphas]
+            error = (kernel @ np.stack(dual, axis=1) + y_mean - self.y[:, None]) ** 2
+            out[arm] = [error[self.folds == fold].sum(axis=0) for fold in held]
+        return out
+
+    def heads(self, train: frozenset[int], alphas: Mapping[str, float]) -> dict[str, LinearHead]:
+        """Return the readout of each arm named in `alphas`, fitted on the training folds."""
+        if not alphas:
+            return {}
+        rows, mean, spread, z, y_mean = self._standardised(train)
+        out = {}
+        for arm, alpha in alphas.items():
+            index = self.index(arm)
+            inner = z[np.ix_(rows, index)]
+            beta = inner.T @ self._solve(inner @ inner.T, self.y[rows] - y_mean, alpha)
+            out[arm] = self.head(index, mean[index], spread[index], beta, y_mean)
+        return out
