@@ -66,3 +66,16 @@ def test_wrong_values_are_refused() -> None:
 
 def test_repr_names_every_setting() -> None:
     assert all(f"{name} = " in repr(Settings()) for name in Settings._names)
+
+
+def test_auto_follows_the_settings() -> None:
+    import torch
+
+    from scflyformer import settings
+    from scflyformer.network._device import pick_device, pick_dtype
+
+    with settings.override(device="cpu", dtype="bfloat16"):
+        assert pick_device("auto") == torch.device("cpu")
+        assert pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
+        assert pick_dtype("float32", torch.device("cpu")) == torch.float32
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32

@@ -6,19 +6,22 @@ from typing import Literal
 
 import torch
 
+from scflyformer._settings import settings
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device; ``auto`` takes CUDA, then MPS, then the CPU.
+    """Return the device; ``auto`` takes the one of the settings, and where that is ``auto`` too CUDA, MPS, then the CPU.
 
     Raises
     ------
     ValueError
         When the device is unknown or not available on this machine.
     """
+    device = settings.device if device == "auto" else device
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
@@ -31,13 +34,14 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type; ``auto`` is bfloat16 on CUDA and float32 elsewhere.
+    """Return the number type; ``auto`` takes the settings', and where that is ``auto`` too bfloat16 on CUDA, else float32.
 
     Raises
     ------
     ValueError
         When the type is unknown.
     """
+    dtype = settings.dtype if dtype == "auto" else dtype
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if dtype not in _DTYPES:
