@@ -14,7 +14,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device; ``auto`` takes the one of the settings, and where that is ``auto`` too CUDA, MPS, then the CPU.
+    """Return the device; ``auto`` takes that of the settings, and where it is ``auto`` too CUDA, MPS, then the CPU.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type; ``auto`` takes the settings', and where that is ``auto`` too bfloat16 on CUDA, else float32.
+    """Return the number type; ``auto`` takes the settings', and where it is ``auto`` too bfloat16 on CUDA or float32.
 
     Raises
     ------
