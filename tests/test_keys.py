@@ -1,0 +1,148 @@
+"""Each function that writes to an object writes the documented keys and no others; they survive h5ad and zarr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import scflyformer as sf
+
+CALLS: dict[str, dict[str, Any]] = {
+    "pp.tokenize": {},
+    "tl.embed": {},
+    "tl.annotate": {"label_key": "cell_type", "sample_key": "batch"},
+    "tl.age_clock": {"age_key": "age", "sample_key": "batch"},
+    "tl.perturb": {"genes": ["tiny25", "tiny33"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5},
+}
+WRITES = {
+    "pp.tokenize": ["obsm:{}", "obs:n_{}", "uns:{}"],
+    "tl.embed": ["obsm:{}", "uns:{}"],
+    "tl.annotate": ["obs:{}", "obs:{}_score", "obs:{}_best", "obsm:{}_proba", "uns:{}"],
+    "tl.age_clock": ["obs:{}", "uns:{}"],
+    "tl.perturb": ["uns:{}"],
+}
+DEFAULTS = {
+    "pp.tokenize": "tokens",
+    "tl.embed": "X_scflyformer",
+    "tl.annotate": "annotation",
+    "tl.age_clock": "age_clock",
+    "tl.perturb": "perturb",
+}
+each = pytest.mark.parametrize("name", CALLS)
+
+
+def call(name: str, data: Any, model: Any, **more: Any) -> Any:
+    package, function = name.split(".")
+    return getattr(getattr(sf, package), function)(data, model=model, **CALLS[name], **more)
+
+
+def keys(adata: ad.AnnData) -> set[str]:
+    places = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
+    return {f"{place}:{key}" for place in places for key in getattr(adata, place)}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two results are equal, categories, columns and missing values included."""
+    if isinstance(one, pd.DataFrame):
+        pd.testing.assert_frame_equal(one, other, check_dtype=False, check_categorical=False)
+        return True
+    if isinstance(one, dict):
+        return set(one) == set(other) and all(same(one[key], other[key]) for key in one)
+    if sp.issparse(one):
+        return (one != other).nnz == 0
+    if isinstance(one, np.ndarray | list):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+        return True
+    return one == other or (one != one and other != other)
+
+
+@each
+@pytest.mark.parametrize("key", [None, "mine"])
+def test_writes_what_it_documents(name: str, key: str | None, cells: ad.AnnData, tiny_model) -> None:
+    before = keys(cells)
+    assert call(name, cells, tiny_model, **({"key_added": key} if key else {})) is None
+    assert keys(cells) - before == {each.format(key or DEFAULTS[name]) for each in WRITES[name]}
+
+
+@each
+def test_says_what_ran(name: str, cells: ad.AnnData, tiny_model) -> None:
+    call(name, cells, tiny_model)
+    params = cells.uns[DEFAULTS[name]]["params"]
+    model = sf.models.load(tiny_model)
+    assert model.sha256 in params.values()
+    assert model.name in params.values()
+    assert sf.__version__ in params.values()
+
+
+@each
+def test_leaves_the_rest_alone(name: str, cells: ad.AnnData, tiny_model) -> None:
+    before = cells.copy()
+    call(name, cells, tiny_model)
+    assert (cells.X != before.X).nnz == 0
+    assert cells.var.equals(before.var)
+    assert cells.obs[before.obs.columns].equals(before.obs)
+
+
+@each
+def test_copy_leaves_the_original_alone(name: str, cells: ad.AnnData, tiny_model) -> None:
+    before = keys(cells)
+    out = call(name, cells, tiny_model, copy=True)
+    assert keys(cells) == before
+    assert keys(out) > before
+
+
+@each
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_survives_the_disk(name: str, store: str, cells: ad.AnnData, tiny_model, tmp_path) -> None:
+    before = keys(cells)
+    call(name, cells, tiny_model)
+    path = tmp_path / f"cells.{store}"
+    if store == "h5ad":
+        cells.write_h5ad(path)
+        back = ad.read_h5ad(path)
+    else:
+        cells.write_zarr(path)
+        back = ad.read_zarr(path)
+    assert keys(back) == keys(cells)
+    for written in sorted(keys(cells) - before):
+        place, key = written.split(":")
+        one, other = getattr(cells, place)[key], getattr(back, place)[key]
+        if place == "obs":
+            assert one.astype(str).tolist() == other.astype(str).tolist()
+        else:
+            assert same(one, other), written
+
+
+@each
+def test_mudata_gets_the_same(name: str, cells: ad.AnnData, tiny_model) -> None:
+    import mudata
+
+    with mudata.set_options(pull_on_update=False):
+        other = ad.AnnData(
+            np.ones((cells.n_obs, 1)), obs=pd.DataFrame(index=cells.obs_names), var=pd.DataFrame(index=["adt"])
+        )
+        data = mudata.MuData({"rna": cells.copy(), "protein": other})
+    call(name, data, tiny_model, mod="rna")
+    call(name, cells, tiny_model)
+    assert keys(data["rna"]) == keys(cells)
+    for written in WRITES[name]:
+        place, key = written.format(DEFAULTS[name]).split(":")
+        if place == "obsm":
+            assert same(cells.obsm[key], data["rna"].obsm[key])
+        elif place == "obs":
+            assert cells.obs[key].astype(str).tolist() == data["rna"].obs[key].astype(str).tolist()
+
+
+@each
+def test_failure_leaves_the_object_alone(name: str, cells: ad.AnnData, tiny_model) -> None:
+    cells.X = cells.X.copy()
+    cells.X.data[3] = -1
+    before = keys(cells)
+    with pytest.raises(ValueError, match="negative"):
+        call(name, cells, tiny_model)
+    assert keys(cells) == before
