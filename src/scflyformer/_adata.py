@@ -1,11 +1,9 @@
-"""The one door between AnnData or MuData and the workshops: what goes in is checked here, what comes out is written here."""
+"""The one door between AnnData or MuData and the workshops: what goes in and what comes out passes here."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from scflyformer import _log
-from scflyformer._chunks import CountChunk, GeneMap, map_counts, matrix_of, missing_key
-from scflyformer._version import __version__
+from scflyformer._chunks import CountChunk, GeneMap, map_counts
+from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._write import run_params, write
 from scflyformer.genes._coverage import Coverage, require_coverage
 from scflyformer.genes._resolve import Resolution, resolve_genes
 from scflyformer.genes._synonyms import SynonymTable, read_synonyms
@@ -26,7 +25,20 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scflyformer.genes._vocabulary import Vocabulary
-    from scflyformer.models import Model
+    from scflyformer.models._model import Model
+
+__all__ = [
+    "expression",
+    "gene_names",
+    "match_genes",
+    "obs_column",
+    "open_data",
+    "run_params",
+    "start",
+    "synonym_table",
+    "token_rows",
+    "write",
+]
 
 TARGET_SUM = 1e4
 """What `expression` scales each cell to before the logarithm."""
@@ -139,6 +151,7 @@ def token_rows(
     gene_key: str | None = None,
     max_len: int | None = None,
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
+    with_values: bool = True,
     progress: bool = True,
 ) -> tuple[TokenRows, dict[str, Any]]:
     """Turn the cells of an object into ranked tokens of a model.
@@ -157,6 +170,8 @@ def token_rows(
         Most tokens a cell; the model's length where `None`.
     synonyms
         A FlyBase synonym file, or ``"flybase"`` to fetch it.
+    with_values
+        ``False`` leaves the values out where only the order counts; see `rank_tokens`.
     progress
         Whether to show a bar.
 
@@ -182,8 +197,8 @@ def token_rows(
     found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
 
     def rank(chunk: CountChunk) -> tuple[TokenRows, float, float, int]:
-        rows = rank_tokens(chunk.indptr, chunk.genes, chunk.counts, vocabulary.medians).cut(max_len)
-        return rows, chunk.kept, chunk.total, chunk.n_rebuilt
+        rows = rank_tokens(chunk.indptr, chunk.genes, chunk.counts, vocabulary.medians, with_values=with_values)
+        return rows.cut(max_len), chunk.kept, chunk.total, chunk.n_rebuilt
 
     genes = GeneMap(found.index, vocabulary.n_genes)
     parts, scale = map_counts(adata, genes, rank, layer=layer, progress=_log.progress if progress else None)
@@ -308,107 +323,3 @@ def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
     if key not in adata.obs:
         raise KeyError(missing_key(key, list(adata.obs), what=what, place="obs"))
     return adata.obs[key]
-
-
-def write(
-    adata: AnnData,
-    *,
-    obs: Mapping[str, Any] | None = None,
-    obsm: Mapping[str, Any] | None = None,
-    uns: Mapping[str, Any] | None = None,
-) -> None:
-    """Write results under named keys: all of them or, where one does not fit, none.
-
-    Parameters
-    ----------
-    adata
-        Where to; a view becomes an object of its own.
-    obs
-        Columns, each of n_obs values in the order of the cells (an index is not looked at).
-    obsm
-        Matrices with n_obs rows.
-    uns
-        Dictionaries or plain values.
-
-    Raises
-    ------
-    ValueError
-        When a result has not one row a cell, or holds what h5ad and zarr cannot: a key with ``/``, or `None`.
-    """
-    obs, obsm, uns = dict(obs or {}), dict(obsm or {}), dict(uns or {})
-    for place, found in (("obs", obs), ("obsm", obsm), ("uns", uns)):
-        for key, value in found.items():
-            if "/" in key:
-                raise ValueError(
-                    f"The key {key!r} holds '/', which h5ad and zarr take for a folder; name it otherwise."
-                )
-            n_rows = adata.n_obs if place == "uns" else value.shape[0] if hasattr(value, "shape") else len(value)
-            if n_rows != adata.n_obs:
-                raise ValueError(f"{place}[{key!r}] has {n_rows} rows; expected one for each of {adata.n_obs} cells.")
-    for key, value in uns.items():
-        _check_storable(value, f"uns[{key!r}]")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a view says that it becomes an object of its own
-        if adata.is_view:
-            adata.uns = adata.uns.copy()
-    before = {name: dict(getattr(adata, name)) for name in ("obsm", "uns")}
-    columns = adata.obs.copy(deep=False)
-    try:
-        for key, value in obs.items():
-            adata.obs[key] = value.array if isinstance(value, pd.Series) else value
-        for key, value in obsm.items():
-            adata.obsm[key] = value
-        for key, value in uns.items():
-            adata.uns[key] = value
-    except BaseException:
-        adata.obs = columns
-        adata.obsm, adata.uns = before["obsm"], before["uns"]
-        raise
-
-
-def _check_storable(value: Any, path: str) -> None:
-    """Refuse what h5ad or zarr could not hold, before anything is written."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str) or "/" in key:
-                raise ValueError(f"{path} holds the key {key!r}; h5ad and zarr need text keys without '/'.")
-            _check_storable(inner, f"{path}[{key!r}]")
-    elif value is None:
-        raise ValueError(f"{path} is None, which h5ad and zarr cannot hold; leave it out or write 'none'.")
-
-
-def run_params(model: Model | None = None, **params: Any) -> dict[str, Any]:
-    """Return what a call ran with, as plain values that h5ad and zarr hold.
-
-    Parameters
-    ----------
-    model
-        Adds ``model`` and ``model_sha256``.
-    params
-        Arguments of the call. `None` becomes ``"none"``, a path or another object its text, a list or tuple an array
-        of one type (of text where mixed), and a mapping a dictionary with ``/`` in keys replaced by ``|``.
-
-    Returns
-    -------
-    The parameters, with ``scflyformer_version``.
-    """
-    about = {} if model is None else {"model": model.name, "model_sha256": model.sha256}
-    return {"scflyformer_version": __version__, **about, **{key: _plain(value) for key, value in params.items()}}
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return "none"
-    if isinstance(value, bool | int | float | str | np.generic):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {str(key).replace("/", "|"): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, pd.Series | pd.Index):
-        value = value.tolist()
-    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
-        number = all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in items)
-        return np.asarray(items) if number and items else np.asarray([str(item) for item in items], dtype=object)
-    return str(value)

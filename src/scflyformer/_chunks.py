@@ -1,4 +1,4 @@
-"""Counts leave AnnData in row chunks, whatever holds them: CSR, CSC or dense, in memory or on disk, view or not."""
+"""Counts leave AnnData in row chunks: in gene space, on a linear scale, checked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy import sparse
 
+from scflyformer._matrix import RawRows, raw_chunks
 from scflyformer.tokens._scale import (
     Scale,
     ScaleEvidence,
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHUNK_VALUES = 1 << 19
-"""Values a chunk aims at in memory: small enough for a processor's cache, large enough for NumPy."""
-DISK_VALUES = 1 << 24
-"""Values a chunk aims at when it is read from disk."""
 MAX_WORKERS = 8
 
 
@@ -96,85 +92,16 @@ class GeneMap:
         return sparse.csr_matrix(entries, shape=(len(self.index), self.n_genes))
 
 
-def matrix_of(adata: AnnData, layer: str | None) -> Any:
-    """Return `X` or a layer, as AnnData holds it.
-
-    Raises
-    ------
-    KeyError
-        When there is no such layer; lists near names.
-    ValueError
-        When the object has no `X`.
-    """
-    if layer is not None:
-        if layer not in adata.layers:
-            raise KeyError(missing_key(layer, list(adata.layers), what="layer", place="layers"))
-        return adata.layers[layer]
-    if adata.X is None:
-        layers = ", ".join(map(repr, adata.layers)) or "none"
-        raise ValueError(f"The object has no X; pass layer= with counts. Its layers: {layers}.")
-    return adata.X
-
-
-def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
-    """Return the message for a key that is not there: near names first, else all names."""
-    known = [str(name) for name in known]
-    folded = {name.casefold(): name for name in reversed(known)}
-    near = [folded[word] for word in get_close_matches(str(key).casefold(), folded, n=3, cutoff=0.5)]
-    if near:
-        advice = f"did you mean {' or '.join(map(repr, near))}?"
-    else:
-        advice = f"there are: {', '.join(map(repr, known[:20]))}." if known else "there are none."
-    return f"{what}: no {key!r} in adata.{place}; {advice}"
-
-
-def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[sparse.csr_matrix]:
-    """Yield the rows of `X` or of a layer, in order, as CSR matrices without repeated entries.
-
-    CSR and dense data are read piece by piece. CSC data is laid out by gene and is turned into CSR once, in memory.
-    """
-    n_obs, n_vars = adata.shape
-    source = matrix_of(adata[:1], layer) if adata.is_view else matrix_of(adata, layer)
-    kind = getattr(source, "format", None)
-    if kind == "csc" or (sparse.issparse(source) and kind != "csr"):
-        whole = matrix_of(adata, layer)
-        source = sparse.csr_matrix(whole if sparse.issparse(whole) else whole.to_memory())
-        yield from _csr_chunks(source)
-    elif sparse.issparse(source) and not adata.is_view:
-        yield from _csr_chunks(source)
-    else:
-        on_disk = not isinstance(source, np.ndarray) or adata.isbacked
-        size = max((DISK_VALUES if on_disk else 4 * CHUNK_VALUES) // max(n_vars, 1), 1)
-        for start in range(0, n_obs, size):
-            stop = min(start + size, n_obs)
-            block = matrix_of(adata[start:stop], layer) if adata.is_view else source[start:stop]
-            yield from _csr_chunks(_as_csr(block))
-
-
-def _as_csr(block: Any) -> sparse.csr_matrix:
-    if sparse.issparse(block):
-        return sparse.csr_matrix(block)
-    if isinstance(block, np.ndarray):
-        return sparse.csr_matrix(np.asarray(block))
-    raise TypeError(
-        f"The data is a {type(block).__module__}.{type(block).__name__}; expected a NumPy array or a SciPy sparse "
-        "matrix, in memory or on disk. Call .to_memory() or .compute() first."
-    )
-
-
-def _csr_chunks(matrix: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
-    """Cut a CSR matrix into chunks without copying its values; repeated entries are added up in the chunk alone."""
-    n_obs, n_vars = matrix.shape
-    size = max(int(CHUNK_VALUES // max(matrix.nnz / max(n_obs, 1), 1)), 1)
-    for start in range(0, n_obs, size):
-        indptr = matrix.indptr[start : min(start + size, n_obs) + 1]
-        entries = slice(indptr[0], indptr[-1])
-        parts = (matrix.data[entries], matrix.indices[entries], indptr - indptr[0])
-        chunk = sparse.csr_matrix(parts, shape=(len(indptr) - 1, n_vars))
-        if not chunk.has_canonical_format:
-            chunk = chunk.copy()
-            chunk.sum_duplicates()
-        yield chunk
+def _without_repeats(rows: RawRows, n_vars: int) -> RawRows:
+    """Return rows in which a column occurs at most once a cell: themselves where columns ascend, else a summed copy."""
+    ascending = rows.indices[1:] > rows.indices[:-1]
+    inner = rows.indptr[1:-1]
+    ascending[inner[(inner > 0) & (inner < len(rows.data))] - 1] = True  # from one row to the next it may fall
+    if ascending.all():
+        return rows
+    matrix = sparse.csr_matrix(tuple(rows), shape=(rows.n_rows, n_vars), copy=True)
+    matrix.sum_duplicates()
+    return RawRows(matrix.data, matrix.indices, matrix.indptr.astype(np.int64))
 
 
 def map_counts(
@@ -214,7 +141,7 @@ def map_counts(
     product = genes.product() if genes.collapses else None
 
     def run(scale: Scale) -> list[T]:
-        def one(chunk: sparse.csr_matrix) -> T:
+        def one(chunk: RawRows) -> T:
             return work(_to_counts(chunk, genes, product, scale, where))
 
         results = _in_threads(one, raw_chunks(adata, layer))
@@ -277,24 +204,24 @@ def row_chunks(
             counts = _to_counts(chunk, genes, product, scale, where)
         n_whole += len(counts.counts)
         parts = (counts.counts, counts.genes, counts.indptr)
-        matrix = sparse.csr_matrix(parts, shape=(chunk.shape[0], n_genes))
+        matrix = sparse.csr_matrix(parts, shape=(chunk.n_rows, n_genes))
         matrix.sort_indices()
         yield start, matrix
-        start += chunk.shape[0]
+        start += chunk.n_rows
 
 
 def find_scale(adata: AnnData, genes: GeneMap, *, layer: str | None, where: str) -> Scale:
     """Return the scale of data that are not counts, from all cells; see `ScaleEvidence`."""
     evidence = ScaleEvidence(where)
     for chunk in raw_chunks(adata, layer):
-        values, _, indptr = _relabel(chunk, genes)
-        evidence.add(values, indptr)
+        rows = _relabel(chunk, genes)
+        evidence.add(rows.data, rows.indptr)
     if evidence.clear:
         return evidence.scale()
     evidence = ScaleEvidence(where, candidates=("log1p", "linear", "log2(x+1)", "log10(x+1)"))
     for chunk in raw_chunks(adata, layer):
-        values, _, indptr = _relabel(chunk, genes)
-        evidence.add(values, indptr)
+        rows = _relabel(chunk, genes)
+        evidence.add(rows.data, rows.indptr)
     return evidence.scale()
 
 
@@ -306,34 +233,34 @@ class _NotCounts(Exception):
     """Values that are not whole numbers: the scale has to be found."""
 
 
-def _relabel(chunk: sparse.csr_matrix, genes: GeneMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return values, columns and row pointer of the non-zero entries in columns that are genes."""
-    values, columns, indptr = chunk.data, chunk.indices, chunk.indptr
-    keep = None if genes.all_mapped else (genes.index >= 0)[columns]
-    if not values.all():
+def _relabel(rows: RawRows, genes: GeneMap) -> RawRows:
+    """Return the non-zero entries in columns that are genes, repeated entries added up."""
+    values, columns, indptr = rows = _without_repeats(rows, len(genes.index))
+    keep = None if genes.all_mapped else (genes.index >= 0).take(columns, mode="clip")
+    if values.size and not values.min() > 0:
         keep = values != 0 if keep is None else keep & (values != 0)
     if keep is None:
-        return values, columns, indptr.astype(np.int64)
+        return rows
     ends = np.concatenate([[0], np.cumsum(keep)])
-    return values[keep], columns[keep], ends[indptr]
+    return RawRows(values[keep], columns[keep], ends[indptr])
 
 
 def _to_counts(
-    chunk: sparse.csr_matrix, genes: GeneMap, product: sparse.csr_matrix | None, scale: Scale, where: str
+    rows: RawRows, genes: GeneMap, product: sparse.csr_matrix | None, scale: Scale, where: str
 ) -> CountChunk:
-    values, columns, indptr = _relabel(chunk, genes)
+    values, columns, indptr = _relabel(rows, genes)
     check_values(values, where=where)
     if scale == "counts" and not are_integers(values):
         raise _NotCounts
     values = to_linear(values, scale)
     kept = float(values.sum())
-    total = kept if genes.all_mapped else _total(chunk.data, scale)
+    total = kept if genes.all_mapped else _total(rows.data, scale)
     if product is None:
-        found = genes.index[columns]
+        found = genes.index.take(columns, mode="clip")
     else:
-        collapsed = sparse.csr_matrix((values, columns, indptr), shape=chunk.shape) @ product
+        collapsed = sparse.csr_matrix((values, columns, indptr), shape=(rows.n_rows, len(genes.index))) @ product
         values, found, indptr = collapsed.data, collapsed.indices, collapsed.indptr.astype(np.int64)
-    n_rebuilt = len(indptr) - 1
+    n_rebuilt = rows.n_rows
     if scale != "counts":
         values, rebuilt = rebuild_counts(values, indptr)
         n_rebuilt = int(rebuilt.sum())
@@ -357,7 +284,7 @@ def _in_threads(work: Callable[[sparse.csr_matrix], T], chunks: Iterator[sparse.
     with ThreadPoolExecutor(workers) as pool:
         try:
             for chunk in chunks:
-                waiting.append((chunk.shape[0], pool.submit(work, chunk)))
+                waiting.append((chunk.n_rows, pool.submit(work, chunk)))
                 if len(waiting) > 2 * workers:
                     n_rows, future = waiting.popleft()
                     yield n_rows, future.result()

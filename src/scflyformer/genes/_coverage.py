@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,20 @@ FLOOR = 0.1
 one and 0.49 or more of the other against the vocabulary of the shipped model; human and mouse data sets, by names that
 happen to agree, at most 0.03 of the one and 0.01 of the other."""
 NOTABLE_GAIN = 1.5
-"""Another column, or ignoring case, is worth a word where it recognises this many times more names."""
+"""Other names are worth a word where they resolve this many times more genes."""
+AMPLE = 0.5
+"""Share of the vocabulary from which nothing better is looked for."""
+SPECIES_PREFIXES = {
+    "FBgn": "Drosophila melanogaster",
+    "ENSG": "human",
+    "ENSMUSG": "mouse",
+    "ENSRNOG": "rat",
+    "ENSDARG": "zebrafish",
+    "WBGene": "Caenorhabditis elegans",
+    "AGAP": "Anopheles gambiae",
+    "AAEL": "Aedes aegypti",
+}
+"""Beginnings of gene ids that tell the species."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +59,8 @@ class Coverage:
     @classmethod
     def of(cls, resolution: Resolution, vocabulary: Vocabulary, *, counts_mapped: float, counts: float) -> Coverage:
         """Sum up a resolution, given the sum of the expression in recognised genes and in all genes."""
-        mapped = np.unique(resolution.index[resolution.index >= 0])
         share = counts_mapped / counts if counts > 0 else float("nan")
-        return cls(resolution, vocabulary.n_genes, len(mapped), float(share))
+        return cls(resolution, vocabulary.n_genes, _n_genes(resolution), float(share))
 
     @property
     def share_vocabulary(self) -> float:
@@ -117,7 +129,8 @@ def require_coverage(
 
     Returns
     -------
-    Advice where enough was recognised and yet another place or a change of case would give much more, else `None`.
+    Advice where enough was recognised and yet another place, or names in their proper case, would give much more;
+    else `None`.
 
     Raises
     ------
@@ -125,46 +138,65 @@ def require_coverage(
         Below the floor; shows examples and says what to do.
     """
     found = coverage.resolution
-    n_names = len(found.index)
-    if coverage.enough and found.n_mapped == n_names:
+    if coverage.enough and coverage.share_vocabulary >= AMPLE:
         return None
-    remedies = _remedies(found, vocabulary, others)
-    if coverage.enough:
-        gains = [text for gain, text in remedies if gain >= NOTABLE_GAIN * found.n_mapped]
-        return f"{found.n_mapped} of {n_names} names of {column} were recognised. {' '.join(gains)}" if gains else None
-    counts = "" if np.isnan(coverage.share_counts) else f" and hold {coverage.share_counts:.1%} of the counts"
-    examples = ", ".join(map(repr, found.unresolved[:5]))
-    known = ", ".join(map(repr, [*vocabulary.gene_ids[:2].tolist(), *vocabulary.symbols[:3].tolist()]))
-    advice = [text for gain, text in remedies if gain > found.n_mapped]
-    if not advice:
+    best_key, gain = _best_column(vocabulary, others)
+    notable = NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1)
+    advice = []
+    if gain >= max(notable, FLOOR * coverage.n_vocabulary):
+        share = gain / max(coverage.n_vocabulary, 1)
+        advice.append(f"var[{best_key!r}] resolves {share:.0%} of the model's genes: pass gene_key={best_key!r}.")
+    elif found.n_case and found.n_case + found.n_mapped >= notable:
+        pairs = ", ".join(f"{name!r} for {known!r}" for name, known in found.case_pairs[:3])
         advice.append(
-            "Is this the species that the model was trained on? If not, choose another model, or train one with "
-            "tl.pretrain."
+            f"{found.n_case} names differ from the model's by case only ({pairs}). Case tells genes apart and is kept: "
+            "if these are the same genes, restore the names as the model has them."
         )
-        if not with_table:
-            advice.append(
-                "If it is, the names may be older than the model's: pass synonyms= the path of a FlyBase "
-                "fb_synonym_fb_YYYY_MM.tsv.gz (or 'flybase' to fetch it)."
-            )
+    shown = f"{found.n_mapped} of {len(found.index)} names in {column} were recognised"
+    if coverage.enough:
+        return f"{shown}. {' '.join(advice)}" if advice else None
+    if not advice or gain < notable:
+        advice.append(_species_advice(found, vocabulary, with_table=with_table))
+    counts = "" if np.isnan(coverage.share_counts) else f" and {coverage.share_counts:.1%} of the counts"
+    known = ", ".join(map(repr, [*vocabulary.gene_ids[:2].tolist(), *vocabulary.names[:3].tolist()]))
     raise ValueError(
-        f"{found.n_mapped} of {n_names} names of {column} were recognised; they make up "
-        f"{coverage.share_vocabulary:.1%} of the model's {coverage.n_vocabulary} genes{counts}, and {FLOOR:.0%} of either "
-        f"is needed. Not recognised: {examples}. The model knows names such as {known}. {' '.join(advice)}"
+        f"{shown}: {coverage.share_vocabulary:.1%} of the model's {coverage.n_vocabulary} genes{counts}; at least "
+        f"{FLOOR:.0%} of either is needed. Not recognised: {', '.join(map(repr, found.unresolved[:5]))}. The model "
+        f"knows names such as {known}. {' '.join(advice)}"
     )
 
 
-def _remedies(found: Resolution, vocabulary: Vocabulary, others: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Return what else could be done, best first: (names recognised then, advice)."""
-    remedies = []
-    for key, names in others.items():
-        names = list(names)
-        gain = resolve_genes(names, vocabulary).n_mapped
-        remedies.append((gain, f"var[{key!r}] resolves {gain / max(len(names), 1):.0%}: pass gene_key={key!r}."))
-    if found.n_case:
-        pairs = ", ".join(f"{name!r} for {known!r}" for name, known in found.case_pairs[:3])
-        text = (
-            f"{found.n_case} names differ from known ones by case only ({pairs}): case tells fly genes apart, so "
-            "restore the original names; if they were never fly genes, this is the wrong species."
+def _best_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the place whose names resolve most vocabulary genes, and how many."""
+    gains = {key: _n_genes(resolve_genes(names, vocabulary)) for key, names in others.items()}
+    return max(gains.items(), key=lambda item: item[1], default=("", 0))
+
+
+def _n_genes(found: Resolution) -> int:
+    """Count the vocabulary genes that names resolve to."""
+    return found.n_mapped - found.n_duplicates
+
+
+def _species_advice(found: Resolution, vocabulary: Vocabulary, *, with_table: bool) -> str:
+    """Say that the species may be wrong, with its name where the ids tell, and what to do where it is right."""
+    mine, models = _species(found.unresolved), _species(vocabulary.gene_ids[:50].tolist())
+    if mine and mine != models:
+        theirs = f", the model's are {models}" if models else ""
+        return f"These ids are {mine}{theirs}: choose a model of that species, or train one with tl.pretrain."
+    advice = "Is this the species that the model was trained on? If not, choose another model or use tl.pretrain."
+    if not with_table:
+        advice += (
+            " If it is, the names may be older or newer than the model's: pass synonyms= the path of a FlyBase "
+            "fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it."
         )
-        remedies.append((found.n_case + found.n_mapped, text))
-    return sorted(remedies, key=lambda remedy: -remedy[0])
+    return advice
+
+
+def _species(names: Iterable[str]) -> str:
+    """Return the species that most of the names tell by their beginning, else an empty string."""
+    names = list(names)
+    for prefix, species in SPECIES_PREFIXES.items():
+        numbered = [name for name in names if name.startswith(prefix) and name[len(prefix) :][:3].isdigit()]
+        if 2 * len(numbered) > len(names):
+            return species
+    return ""

@@ -93,7 +93,7 @@ def tokenize(
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     loaded = models.load(model)
     rows, coverage = _adata.token_rows(
-        cells, loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms
+        cells, loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms, with_values=False
     )
     max_len = loaded.max_len if max_len is None else max_len
     params = _adata.run_params(loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms)

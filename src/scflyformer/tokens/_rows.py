@@ -19,7 +19,8 @@ class TokenRows:
     tokens
         Token ids, most over-expressed gene first, int32, shape (n_tokens,).
     values
-        log1p of the median-scaled expression behind each token, float32, shape (n_tokens,).
+        log1p of the median-scaled expression behind each token, float32, shape (n_tokens,); empty where they were not
+        asked for, and then only `lengths`, `cut`, `to_csr` and `concatenate` work.
     """
 
     indptr: np.ndarray
@@ -52,15 +53,23 @@ class TokenRows:
         """Keep the first ``max_len`` tokens of each cell."""
         if len(self) == 0 or self.lengths.max() <= max_len:
             return self
-        rank = np.arange(len(self.tokens)) - np.repeat(self.indptr[:-1], self.lengths)
-        return self.select(rank < max_len)
+        lengths = np.minimum(self.lengths, max_len)
+        stops = self.indptr[:-1] + lengths
+        # Slices are copied whole, several times faster than a mask over all tokens.
+        pieces = [slice(*ends) for ends in zip(self.indptr[:-1].tolist(), stops.tolist(), strict=True)]
+        return TokenRows(
+            np.concatenate([[0], np.cumsum(lengths)]),
+            np.concatenate([self.tokens[piece] for piece in pieces]),
+            np.concatenate([self.values[piece] for piece in pieces]),
+        )
 
     def to_csr(self, max_len: int) -> sparse.csr_matrix:
         """Return token ids as a CSR matrix of shape (n_cells, max_len); padding is the implicit 0."""
         rows = self.cut(max_len)
-        rank = np.arange(len(rows.tokens)) - np.repeat(rows.indptr[:-1], rows.lengths)
         index = np.int32 if len(rows.tokens) < np.iinfo(np.int32).max else np.int64
-        parts = (rows.tokens.astype(np.int32), rank.astype(index), rows.indptr.astype(index))
+        ranks = np.arange(max_len, dtype=index)
+        columns = np.concatenate([ranks[:length] for length in rows.lengths.tolist()] or [ranks[:0]])
+        parts = (rows.tokens.astype(np.int32, copy=False), columns, rows.indptr.astype(index))
         return sparse.csr_matrix(parts, shape=(len(rows), max_len))
 
     @staticmethod

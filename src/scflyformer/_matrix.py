@@ -1,0 +1,107 @@
+"""Rows of `X` or of a layer, whatever holds them: CSR, CSC or dense, in memory or on disk, view or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+CHUNK_VALUES = 1 << 17
+"""Values a chunk aims at in memory: small enough for a processor's cache, large enough for NumPy."""
+DISK_VALUES = 1 << 24
+"""Values a chunk aims at when it is read from disk."""
+
+
+class RawRows(NamedTuple):
+    """Cells as they stand in the data: a CSR matrix without SciPy's checks, which cost as much as the work itself."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+
+    @property
+    def n_rows(self) -> int:
+        """Number of cells."""
+        return len(self.indptr) - 1
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> Any:
+    """Return `X` or a layer, as AnnData holds it.
+
+    Raises
+    ------
+    KeyError
+        When there is no such layer; lists near names.
+    ValueError
+        When the object has no `X`.
+    """
+    if layer is not None:
+        if layer not in adata.layers:
+            raise KeyError(missing_key(layer, list(adata.layers), what="layer", place="layers"))
+        return adata.layers[layer]
+    if adata.X is None:
+        layers = ", ".join(map(repr, adata.layers)) or "none"
+        raise ValueError(f"The object has no X; pass layer= with counts. Its layers: {layers}.")
+    return adata.X
+
+
+def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
+    """Return the message for a key that is not there: near names first, else all names."""
+    known = [str(name) for name in known]
+    folded = {name.casefold(): name for name in reversed(known)}
+    near = [folded[word] for word in get_close_matches(str(key).casefold(), folded, n=3, cutoff=0.5)]
+    if near:
+        advice = f"did you mean {' or '.join(map(repr, near))}?"
+    else:
+        advice = f"there are: {', '.join(map(repr, known[:20]))}." if known else "there are none."
+    return f"{what}: no {key!r} in adata.{place}; {advice}"
+
+
+def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
+    """Yield the rows of `X` or of a layer, in order.
+
+    CSR and dense data are read piece by piece. CSC data is laid out by gene and is turned into CSR once, in memory.
+    """
+    n_obs, n_vars = adata.shape
+    source = matrix_of(adata[:1], layer) if adata.is_view else matrix_of(adata, layer)
+    kind = getattr(source, "format", None)
+    if kind == "csc" or (sparse.issparse(source) and kind != "csr"):
+        whole = matrix_of(adata, layer)
+        source = sparse.csr_matrix(whole if sparse.issparse(whole) else whole.to_memory())
+        yield from _csr_chunks(source)
+    elif sparse.issparse(source) and not adata.is_view:
+        yield from _csr_chunks(source)
+    else:
+        on_disk = not isinstance(source, np.ndarray) or adata.isbacked
+        size = max((DISK_VALUES if on_disk else 16 * CHUNK_VALUES) // max(n_vars, 1), 1)
+        for start in range(0, n_obs, size):
+            stop = min(start + size, n_obs)
+            block = matrix_of(adata[start:stop], layer) if adata.is_view else source[start:stop]
+            yield from _csr_chunks(_as_csr(block))
+
+
+def _as_csr(block: Any) -> sparse.csr_matrix:
+    if sparse.issparse(block):
+        return sparse.csr_matrix(block)
+    if isinstance(block, np.ndarray):
+        return sparse.csr_matrix(np.asarray(block))
+    raise TypeError(
+        f"The data is a {type(block).__module__}.{type(block).__name__}; expected a NumPy array or a SciPy sparse "
+        "matrix, in memory or on disk. Call .to_memory() or .compute() first."
+    )
+
+
+def _csr_chunks(matrix: sparse.csr_matrix) -> Iterator[RawRows]:
+    """Cut a CSR matrix into chunks without copying its values."""
+    n_obs = matrix.shape[0]
+    size = max(int(CHUNK_VALUES // max(matrix.nnz / max(n_obs, 1), 1)), 1)
+    for start in range(0, n_obs, size):
+        indptr = matrix.indptr[start : min(start + size, n_obs) + 1]
+        entries = slice(indptr[0], indptr[-1])
+        yield RawRows(matrix.data[entries], matrix.indices[entries], (indptr - indptr[0]).astype(np.int64))

@@ -1,0 +1,122 @@
+"""Results go back into AnnData, under named keys: all of them or none."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scflyformer._version import __version__
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.models._model import Model
+
+
+def write(
+    adata: AnnData,
+    *,
+    obs: Mapping[str, Any] | None = None,
+    obsm: Mapping[str, Any] | None = None,
+    uns: Mapping[str, Any] | None = None,
+) -> None:
+    """Write results under named keys: all of them or, where one does not fit, none.
+
+    Parameters
+    ----------
+    adata
+        Where to; a view becomes an object of its own.
+    obs
+        Columns, each of n_obs values in the order of the cells (an index is not looked at).
+    obsm
+        Matrices with n_obs rows.
+    uns
+        Dictionaries or plain values.
+
+    Raises
+    ------
+    ValueError
+        When a result has not one row a cell, or holds what h5ad and zarr cannot: a key with ``/``, or `None`.
+    """
+    obs, obsm, uns = dict(obs or {}), dict(obsm or {}), dict(uns or {})
+    for place, found in (("obs", obs), ("obsm", obsm), ("uns", uns)):
+        for key, value in found.items():
+            if "/" in key:
+                raise ValueError(
+                    f"The key {key!r} holds '/', which h5ad and zarr take for a folder; name it otherwise."
+                )
+            n_rows = adata.n_obs if place == "uns" else value.shape[0] if hasattr(value, "shape") else len(value)
+            if n_rows != adata.n_obs:
+                raise ValueError(f"{place}[{key!r}] has {n_rows} rows; expected one for each of {adata.n_obs} cells.")
+    for key, value in uns.items():
+        _check_storable(value, f"uns[{key!r}]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a view says that it becomes an object of its own
+        if adata.is_view:
+            adata.uns = adata.uns.copy()
+    before = {name: dict(getattr(adata, name)) for name in ("obsm", "uns")}
+    columns = adata.obs.copy(deep=False)
+    try:
+        for key, value in obs.items():
+            adata.obs[key] = value.array if isinstance(value, pd.Series) else value
+        for key, value in obsm.items():
+            adata.obsm[key] = value
+        for key, value in uns.items():
+            adata.uns[key] = value
+    except BaseException:
+        adata.obs = columns
+        adata.obsm, adata.uns = before["obsm"], before["uns"]
+        raise
+
+
+def _check_storable(value: Any, path: str) -> None:
+    """Refuse what h5ad or zarr could not hold, before anything is written."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or "/" in key:
+                raise ValueError(f"{path} holds the key {key!r}; h5ad and zarr need text keys without '/'.")
+            _check_storable(inner, f"{path}[{key!r}]")
+    elif value is None:
+        raise ValueError(f"{path} is None, which h5ad and zarr cannot hold; leave it out or write 'none'.")
+
+
+def run_params(model: Model | None = None, **params: Any) -> dict[str, Any]:
+    """Return what a call ran with, as plain values that h5ad and zarr hold.
+
+    Parameters
+    ----------
+    model
+        Adds ``model`` and ``model_sha256``.
+    params
+        Arguments of the call. `None` becomes ``"none"``, a path or another object its text, a list or tuple an array
+        of one type (of text where mixed), and a mapping a dictionary with ``/`` in keys replaced by ``|``.
+
+    Returns
+    -------
+    The parameters, with ``scflyformer_version``.
+    """
+    about = {} if model is None else {"model": model.name, "model_sha256": model.sha256}
+    return {"scflyformer_version": __version__, **about, **{key: _plain(value) for key, value in params.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return "none"
+    if isinstance(value, bool | int | float | str | np.generic):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key).replace("/", "|"): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, pd.Series | pd.Index):
+        value = value.tolist()
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+        number = all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in items)
+        return np.asarray(items) if number and items else np.asarray([str(item) for item in items], dtype=object)
+    return str(value)
