@@ -196,15 +196,15 @@ def token_rows(
     table = synonym_table(synonyms)
     found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
 
-    def rank(chunk: CountChunk) -> tuple[TokenRows, float, float, int]:
+    def rank(chunk: CountChunk) -> tuple[TokenRows, np.ndarray]:
         rows = rank_tokens(chunk.indptr, chunk.genes, chunk.counts, vocabulary.medians, with_values=with_values)
-        return rows.cut(max_len), chunk.kept, chunk.total, chunk.n_rebuilt
+        return rows.cut(max_len), np.array([chunk.kept, chunk.total, chunk.n_rebuilt])
 
     genes = GeneMap(found.index, vocabulary.n_genes)
     parts, scale = map_counts(adata, genes, rank, layer=layer, progress=_log.progress if progress else None)
-    kept, total, rebuilt = (float(sum(part[place] for part in parts)) for place in (1, 2, 3))
+    kept, total, rebuilt = np.sum([sums for _, sums in parts], axis=0).tolist()
     coverage = _require(adata, vocabulary, found, gene_key, table, kept=kept, total=total)
-    rows = TokenRows.concatenate([part[0] for part in parts])
+    rows = TokenRows.concatenate([ranked for ranked, _ in parts])
     n_empty = int((rows.lengths == 0).sum())
     if n_empty:
         _log.warning(f"{n_empty} of {len(rows)} cells have no counts in the model's genes and get no tokens.")

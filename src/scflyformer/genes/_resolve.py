@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
@@ -120,8 +121,7 @@ def resolve_genes(
 
 def _as_word(name: object) -> str:
     """Return a name as text, a missing one as the empty string; the text "nan" is a fly gene and stays."""
-    missing = name is None or name != name or type(name).__name__ == "NAType"
-    return "" if missing else str(name)
+    return "" if pd.isna(name) else str(name)
 
 
 def _lookups(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:

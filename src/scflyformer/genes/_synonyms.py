@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
     Parameters
     ----------
     source
-        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table ``name<TAB>FBgn``, or ``"flybase"``
+        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table of name, tab, gene id (of any species), or ``"flybase"``
         or a release such as ``"FB2025_01"``, which is fetched once and kept in the cache folder.
 
     Returns
@@ -67,7 +68,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
     if not path.is_file():
         raise FileNotFoundError(
             f"No synonym file at {path}. Pass the path of an fb_synonym_fb_YYYY_MM.tsv(.gz) from FlyBase, "
-            f"a two-column table name<TAB>FBgn, or 'flybase' to fetch release {FLYBASE_RELEASE}."
+            f"a two-column table name<TAB>gene id, or 'flybase' to fetch release {FLYBASE_RELEASE}."
         )
     current: dict[str, str] = {}
     synonyms: dict[str, str] = {}
@@ -78,7 +79,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
                 names = current if is_current else synonyms
                 if names.setdefault(name, gene) != gene:
                     ambiguous.add(name)
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable text table ({error}); download it again.") from error
     for name in ambiguous:
         current.pop(name, None)
@@ -151,7 +152,7 @@ def _entries(lines: TextIO, path: Path) -> Iterator[tuple[str, str, bool]]:
             if len(row) != 2:
                 raise ValueError(
                     f"{path} has {len(row)} columns {heading[:6]}; expected a FlyBase synonym file with the columns "
-                    f"{', '.join(_COLUMNS)}, or two columns name<TAB>FBgn."
+                    f"{', '.join(_COLUMNS)}, or two columns name<TAB>gene id."
                 )
             plain = True
         if plain:
@@ -162,9 +163,9 @@ def _entries(lines: TextIO, path: Path) -> Iterator[tuple[str, str, bool]]:
 
 def _plain_entry(row: list[str], path: Path) -> Iterator[tuple[str, str, bool]]:
     if len(row) != 2:
-        raise ValueError(f"{path}: the row {row} has {len(row)} columns; expected two, name<TAB>FBgn.")
+        raise ValueError(f"{path}: the row {row} has {len(row)} columns; expected two, name<TAB>gene id.")
     name, gene = row
-    if gene.startswith("FBgn") and name not in _NO_NAME:
+    if gene and name not in _NO_NAME:
         yield gene, name, False
 
 
