@@ -21,20 +21,20 @@ def test_cosines_equal_a_loop() -> None:
     assert np.isnan(cosines[2, 1]) and np.isnan(cosines[4]).all()
 
 
-@pytest.mark.parametrize("samples", [np.array(["b", "a", "b", "c", "a"]), np.array(["a"] * 5), None])
-def test_held_out_centroids_leave_the_own_sample_or_cell_out(samples: np.ndarray | None) -> None:
+@pytest.mark.parametrize("samples", [np.array(["b", "a", "b", "c", "a"]), np.array(["a"] * 5)])
+def test_held_out_centroids_leave_the_own_sample_or_cell_out(samples: np.ndarray) -> None:
     """With two samples or more the own sample is left out, otherwise the own cell."""
     vectors = np.random.default_rng(1).normal(size=(5, 3))
     centroids, which = held_out_centroids(vectors, samples)
     for cell in range(5):
-        several = samples is not None and len(set(samples)) > 1
+        several = len(set(samples)) > 1
         apart = samples != samples[cell] if several else np.arange(5) != cell
         assert centroids[which[cell]] == pytest.approx(vectors[apart].mean(0))
 
 
 def test_a_state_of_one_cell_has_no_held_out_centroid() -> None:
     """Nothing is apart from the only cell."""
-    centroids, which = held_out_centroids(np.ones((1, 3)), None)
+    centroids, which = held_out_centroids(np.ones((1, 3)), np.array(["a"]))
     assert len(centroids) == 0 and which.tolist() == [-1]
 
 

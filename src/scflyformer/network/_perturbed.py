@@ -165,7 +165,7 @@ def _token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, b
     """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
     target = pick_device(device)
     number = pick_dtype(dtype, target)
-    network = network.to(target).eval()
+    network.to(target).eval()  # type: ignore[arg-type]
     out = np.zeros((len(rows.tokens), network.config.hidden_size), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
     flat = np.arange(len(rows.tokens))

@@ -34,7 +34,7 @@ def state_cosines(vectors: np.ndarray, centroids: np.ndarray, which: np.ndarray)
     return out
 
 
-def held_out_centroids(vectors: np.ndarray, samples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def held_out_centroids(vectors: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centroid of a state for each of its own cells, from cells that are apart from it.
 
     Parameters
@@ -52,7 +52,7 @@ def held_out_centroids(vectors: np.ndarray, samples: np.ndarray | None) -> tuple
     """
     vectors = vectors.astype(np.float64)
     n = len(vectors)
-    names, code = np.unique(samples if samples is not None else np.zeros(n, int), return_inverse=True)
+    names, code = np.unique(samples, return_inverse=True)
     if n < 2:
         return np.zeros((0, vectors.shape[1])), np.full(n, -1)
     if len(names) < 2:

@@ -20,16 +20,20 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
 
     Returns
     -------
-    Cell positions of each batch, longest batch first so that memory peaks at once.
+    Cell positions of each batch, longest batch first so that memory peaks at once. Where most of a batch has one
+    length, the batch ends with it: nothing is padded and no mask is needed.
     """
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0
     while start < len(order):
         longest = max(int(lengths[order[start]]), 1)
-        stop = start + max(batch_tokens // longest, 1)
-        batches.append(order[start:stop])
-        start = stop
+        batch = order[start : start + max(batch_tokens // longest, 1)]
+        n_equal = int(np.count_nonzero(lengths[batch] == lengths[batch[0]]))
+        if 2 * n_equal >= len(batch):
+            batch = batch[:n_equal]
+        batches.append(batch)
+        start += len(batch)
     return batches
 
 

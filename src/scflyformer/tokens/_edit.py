@@ -52,7 +52,9 @@ def cells_with(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Pairs (cell, set) as two int64 arrays, ordered by set, then by cell.
     """
     width = int(max(rows.tokens.max(initial=PAD), sets.max(initial=PAD))) + 1
-    held = sparse.csr_matrix((np.ones(len(rows.tokens), np.float32), rows.tokens, rows.indptr), shape=(len(rows), width))
+    held = sparse.csr_matrix(
+        (np.ones(len(rows.tokens), np.float32), rows.tokens, rows.indptr), shape=(len(rows), width)
+    )
     which, column = np.nonzero(sets != PAD)
     asked = sparse.csr_matrix((np.ones(len(which), np.float32), (which, sets[which, column])), shape=(len(sets), width))
     found = (asked @ held.T).tocoo()
@@ -71,7 +73,7 @@ def delete_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None =
         Token ids to take out: one set for all copies, shape (width,), or one per copy, shape (n_copies, width), short
         ones filled with the padding id.
     source
-        The row each copy is made from, repeats allowed. By default, with one set, every row that holds one of its tokens.
+        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens.
 
     Returns
     -------

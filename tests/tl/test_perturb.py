@@ -1,0 +1,372 @@
+"""Shifts equal a loop over cells, do not depend on order or batches, are judged fairly, and survive storage."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import scipy.sparse as sp
+import torch
+from scipy import stats
+
+import scflyformer as sf
+from scflyformer.network import _perturbed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+RESULTS = "gene group kind n_cells n_samples shift ci_low ci_high null_mean effect p_value fdr".split()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with weights so large that its embedding answers to every gene."""
+    from scflyformer.models._save import save_folder
+
+    tiny = sf.models.load(tiny_model)
+    network = copy.deepcopy(tiny.network())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim == 2:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+    folder = tmp_path_factory.mktemp("lively") / "lively"
+    save_folder(folder, network, tiny.vocabulary, metrics={}, provenance={"note": "random"}, card="# lively\n")
+    return folder
+
+
+@pytest.fixture
+def run(cells: AnnData, model: Path) -> Callable[..., dict[str, Any]]:
+    """Perturb with few null genes and return what was written."""
+
+    def call(adata: AnnData = cells, **changes: Any) -> dict[str, Any]:
+        asked = {"genes": ["tiny1", "tiny30"], "state_key": "age", "start": 30, "goal": 5, "n_null": 10, "model": model}
+        sf.tl.perturb(adata, **(asked | changes))
+        return adata.uns[changes.get("key_added", "perturb")]
+
+    return call
+
+
+def naive_tokens(adata: AnnData, row: int, model: sf.models.Model) -> tuple[list[int], list[float]]:
+    """Rank one cell with Python lists."""
+    vocabulary = model.vocabulary
+    column = {name: place for place, name in enumerate(adata.var_names)}
+    counts = np.asarray(adata.X[row].todense()).ravel()
+    x = {gene: counts[column[name]] for gene, name in enumerate(vocabulary.symbols) if counts[column[name]] > 0}
+    medians = vocabulary.medians.astype(float)
+    scale = sum(medians[gene] for gene in x) / sum(x.values())
+    order = sorted(x, key=lambda gene: (-np.float32(x[gene]) / np.float32(medians[gene]), gene))[: model.max_len]
+    return [gene + 3 for gene in order], [float(np.log1p(x[gene] / medians[gene] * scale)) for gene in order]
+
+
+def naive_states(network: Any, tokens: list[int], values: list[float], pooling: str) -> np.ndarray:
+    """One cell, no padding, no mask: the cell token, or the hidden state of every gene."""
+    with torch.inference_mode():
+        batch = torch.tensor([tokens]), torch.tensor([values], dtype=torch.float32)
+        if pooling == "cell":
+            return network.cell_vectors(network.encode(*batch))[0].numpy().astype(float)
+        return network.encode(*batch, layer=-2)[0, 1:].numpy().astype(float)
+
+
+def naive_shift(network: Any, cell: tuple, genes: list[int], kind: str, pooling: str, centroid: np.ndarray) -> float:
+    """The definition of the shift, with lists."""
+    tokens, values = cell
+    pairs = [(token, value) for token, value in zip(tokens, values, strict=True) if token not in genes]
+    if kind == "overexpress":
+        pairs = ([(gene, values[0]) for gene in genes] + pairs)[: network.max_len]
+    new = [token for token, _ in pairs]
+    before = naive_states(network, tokens, values, pooling)
+    after = naive_states(network, new, [value for _, value in pairs], pooling)
+    if pooling == "mean":
+        both = set(tokens) & set(new)
+        before = before[[token in both for token in tokens]].mean(0)
+        after = after[[token in both for token in new]].mean(0)
+    return cosine(after, centroid) - cosine(before, centroid)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of two vectors."""
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+@pytest.mark.parametrize("kind", ["delete", "overexpress"])
+@pytest.mark.parametrize("pooling", ["cell", "mean"])
+def test_shifts_equal_a_loop_over_single_cells(
+    run: Callable, cells: AnnData, model: Path, kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranking, edits, embedding, centroids and cosines against lists, one unpadded cell at a time."""
+    monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 300)  # many small blocks
+    found = run(genes={"one": ["tiny7"], "two": ["tiny30", "tiny3"]}, kind=kind, pooling=pooling,
+                start="neuron", goal="glia", alt=["T4/T5"], state_key="cell_type", sample_key="batch",
+                groupby="age", batch_tokens=256)  # fmt: skip
+    loaded = sf.models.load(model)
+    network = loaded.network()
+    ranked = [naive_tokens(cells, row, loaded) for row in range(cells.n_obs)]
+    pool = naive_states if pooling == "cell" else lambda *cell: naive_states(*cell).mean(0)
+    vectors = np.array([pool(network, *cell, pooling) for cell in ranked])
+    place = {name: row for row, name in enumerate(cells.obs_names)}
+    genes = {"one": [7 + 2], "two": [30 + 2, 3 + 2]}
+    obs = cells.obs.astype(str)
+    assert len(found["cells"]) >= 30
+    for _, line in found["cells"].iterrows():
+        row = place[line["cell"]]
+        inside = (obs["age"] == line["group"]).to_numpy()
+        assert obs["age"].iloc[row] == line["group"] and obs["cell_type"].iloc[row] == "neuron"
+        apart = (obs["batch"] != obs["batch"].iloc[row]).to_numpy()
+        states = {"shift": inside & (obs["cell_type"] == "glia"),
+                  "shift_start": inside & (obs["cell_type"] == "neuron") & apart,
+                  "shift_T4|T5": inside & (obs["cell_type"] == "T4/T5")}  # fmt: skip
+        for name, mask in states.items():
+            centroid = vectors[np.asarray(mask)].mean(0)
+            want = naive_shift(network, ranked[row], genes[line["gene"]], kind, pooling, centroid)
+            assert line[name] == pytest.approx(want, abs=1e-5)
+    assert found["cells"]["shift"].abs().max() > 1e-3  # the comparison is not of zeros
+
+
+def test_results_follow_from_cells_and_null_genes(run: Callable, cells: AnnData) -> None:
+    """Means over samples, t intervals, p-values, effects and adjusted p-values from the tables beside them."""
+    cells.obs["pair"] = cells.obs["batch"].astype(str) + np.where(np.arange(60) % 2, "x", "y")
+    found = run(genes=["tiny1", "tiny30", "CG5", "old9"], sample_key="pair", groupby="cell_type", n_null=25)
+    results, null = found["results"], found["null"]
+    assert list(results.columns[:12]) == RESULTS and len(results) == 12
+    assert list(results["gene"].unique()) == ["tiny1", "tiny30", "CG5", "old9"]
+    assert set(null["null_gene"]).isdisjoint({"tiny1", "tiny30", "tiny5", "tiny9"})
+    for _, line in results.iterrows():
+        mine = found["cells"].query("gene == @line.gene and group == @line.group")
+        means = mine.groupby("sample")["shift"].mean()
+        assert (line["n_cells"], line["n_samples"]) == (len(mine), len(means)) and line["ci_over"] == "samples"
+        assert line["shift"] == pytest.approx(means.mean())
+        interval = stats.t.interval(0.95, len(means) - 1, loc=means.mean(), scale=stats.sem(means))
+        assert (line["ci_low"], line["ci_high"]) == pytest.approx(interval)
+        beside = null.query("gene == @line.gene and group == @line.group")["shift"].to_numpy()
+        assert len(beside) == line["n_null"] == 25
+        far = np.abs(beside - np.median(beside)) >= abs(line["shift"] - np.median(beside))
+        assert line["p_value"] == pytest.approx((1 + far.sum()) / 26)
+        assert line["null_mean"] == pytest.approx(beside.mean())
+        assert line["effect"] == pytest.approx((line["shift"] - beside.mean()) / beside.std(ddof=1))
+    assert results["fdr"].to_numpy() == pytest.approx(stats.false_discovery_control(results["p_value"]))
+
+
+def without(adata: AnnData, *, row: int | None = None, column: int | None = None) -> sp.csr_matrix:
+    """Counts with one cell or one gene emptied."""
+    dense = adata.X.toarray()
+    if row is not None:
+        dense[row] = 0
+    if column is not None:
+        dense[:, column] = 0
+    return sp.csr_matrix(dense)
+
+
+def same(found: dict[str, Any], reference: dict[str, Any]) -> None:
+    """Assert that two runs agree, rows in any order."""
+    for name, keys in (("results", ["gene", "group"]), ("cells", ["gene", "group", "cell"])):
+        first, second = (one[name].sort_values(keys).reset_index(drop=True) for one in (found, reference))
+        pd.testing.assert_frame_equal(first, second, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("sample_key", [None, "batch"])
+def test_order_batches_and_storage_do_not_matter(
+    run: Callable, cells: AnnData, sample_key: str | None, tmp_path: Path
+) -> None:
+    """Cells and genes in any order, unknown genes or none, batch size, CSC, dense, view, backed, log1p: one answer."""
+    asked = {"max_cells": 12, "sample_key": sample_key, "alt": None}
+    reference = run(cells.copy(), **asked)
+    assert reference["results"]["n_start"].eq(12).all()
+    rng = np.random.default_rng(3)
+    shuffled = cells[rng.permutation(60)][:, rng.permutation(65)].copy()
+    same(run(shuffled, **asked), reference)
+    same(run(cells.copy(), batch_tokens=64, **asked), reference)
+    same(run(cells[:, :60].copy(), **asked), reference)
+    dense = cells.copy()
+    dense.X = dense.X.toarray()
+    same(run(dense, **asked), reference)
+    csc = cells.copy()
+    csc.X = sp.csc_matrix(csc.X)
+    same(run(csc, **asked), reference)
+    same(run(cells[np.arange(60)], **asked), reference)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    same(run(backed, **asked), reference)
+    backed.file.close()
+
+
+def test_log1p_input_gives_the_same_answer(run: Callable, cells: AnnData) -> None:
+    """Raw counts and log1p of counts per 10,000."""
+    reference = run(cells.copy())
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    same(run(cells), reference)
+
+
+def test_gene_list_order_and_company_do_not_matter(run: Callable, cells: AnnData) -> None:
+    """A gene's cells and shift are its own; its null genes depend on the set of tested genes, not on their order."""
+    both, back = run(genes=["tiny1", "tiny30"]), run(genes=["tiny30", "tiny1"], key_added="back")
+    same(both, back)
+    alone = run(genes=["tiny30"], key_added="alone")
+    columns = ["shift", "ci_low", "ci_high", "shift_start"]
+    one = both["results"].set_index("gene").loc["tiny30", columns].astype(float)
+    assert one.to_numpy() == pytest.approx(alone["results"][columns].iloc[0].astype(float).to_numpy(), abs=1e-6)
+
+
+def test_seed_governs_null_genes(run: Callable) -> None:
+    """The same seed repeats, another one draws others; no null genes, no p-value."""
+    first, again, other = run(), run(key_added="again"), run(seed=1, key_added="other")
+    pd.testing.assert_frame_equal(first["null"], again["null"])
+    assert first["null"]["null_gene"].tolist() != other["null"]["null_gene"].tolist()
+    none = run(n_null=0, key_added="none")
+    assert none["results"][["p_value", "fdr", "effect"]].isna().all(axis=None) and len(none["null"]) == 0
+
+
+def test_permuted_states_give_uniform_p_values(cells: AnnData, model: Path) -> None:
+    """With states dealt out at random no gene stands out more often than chance says."""
+    rng = np.random.default_rng(0)
+    p_values = []
+    for _ in range(25):
+        cells.obs["state"] = rng.permutation(np.repeat(["a", "b"], 30))
+        genes = [f"tiny{number}" for number in rng.choice(np.arange(1, 61), 6, replace=False)]
+        sf.tl.perturb(cells, genes=genes, state_key="state", start="a", goal="b", model=model, n_null=30, max_cells=8)
+        p_values += cells.uns["perturb"]["results"]["p_value"].tolist()
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p_values) <= 0.05) < 0.12
+
+
+def test_states_may_be_numbers_text_categories_or_lists(run: Callable, cells: AnnData) -> None:
+    """5, 5.0 and "5" are one state whatever the column's type; a list of values is one state."""
+    reference = run(cells.copy())
+    for kind in (float, str, "category"):
+        other = cells.copy()
+        other.obs["age"] = other.obs["age"].astype(kind)
+        same(run(other, start="30", goal=5.0), reference)
+    same(run(cells.copy(), start=[30], goal=np.array([5])), reference)
+    joined = run(cells.copy(), state_key="batch", start=["s2", "s3"], goal=("s0", "s1"))
+    same(joined, reference)
+    assert joined["params"]["start"] == "s2+s3" and joined["states"] == {"shift": "s0+s1", "shift_start": "s2+s3"}
+
+
+def test_cells_of_other_states_or_without_counts_take_no_part(run: Callable, cells: AnnData) -> None:
+    """A missing state, a missing group and an empty cell leave the rest as it is."""
+    cells.obs["age"] = cells.obs["age"].astype(float)
+    kept = run(cells[5:].copy())
+    cells.obs.loc[cells.obs_names[:4], "age"] = np.nan
+    cells.X = without(cells, row=4)
+    same(run(cells), kept)
+
+
+def test_genes_come_by_any_name_and_absent_ones_are_listed(run: Callable, cells: AnnData) -> None:
+    """FBgn, symbol, CG id and synonym of one gene agree; what is unknown or not expressed is named with the reason."""
+    found = run(genes=["FBgn9900030", "tiny30", "CG30", "old30", "Hnf4"])
+    values = found["results"].drop(columns=["gene"])
+    for row in range(1, 4):
+        assert values.iloc[row].equals(values.iloc[0])
+    assert list(found["absent"]) == ["Hnf4"] and set(found["results"]["gene_id"]) == {"FBgn9900030"}
+    cells.X = without(cells, column=0)
+    found = run(cells, genes=["tiny1", "tiny30"], groupby="cell_type")
+    assert list(found["absent"]) == ["tiny1"]
+    assert found["skipped"]["reason"].tolist() == ["not expressed in the start cells"] * 3
+    pushed = run(cells, genes=["tiny1"], kind="overexpress")["results"]
+    assert pushed["n_cells"].tolist() == [30]
+
+
+def test_groups_without_both_states_are_skipped(run: Callable, cells: AnnData) -> None:
+    """A group with start cells only has no row and is listed."""
+    found = run(cells[(cells.obs["cell_type"] != "glia") | (cells.obs["age"] == 30)].copy(), groupby="cell_type")
+    assert set(found["results"]["group"]) == {"neuron", "T4/T5"}
+    assert found["skipped"].to_numpy().tolist() == [["all", "glia", "no start or no goal cells"]]
+
+
+def test_one_start_cell_gives_a_shift_without_interval(run: Callable, cells: AnnData) -> None:
+    """A single start cell: a shift and NaN where nothing can be said."""
+    few = cells[np.r_[np.flatnonzero(cells.obs["age"] == 5), np.flatnonzero(cells.obs["age"] == 30)[:1]]].copy()
+    line = run(few, genes=["tiny1"])["results"].iloc[0]
+    assert np.isfinite(line["shift"]) and line["n_cells"] == 1
+    assert np.isnan(line[["ci_low", "ci_high", "shift_start"]].astype(float)).all()
+
+
+def test_copy_and_mudata(run: Callable, cells: AnnData, model: Path) -> None:
+    """copy=True leaves the input alone; in a MuData the modality is written to."""
+    import mudata
+
+    asked = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5, "model": model}
+    out = sf.tl.perturb(cells, copy=True, **asked)
+    assert "perturb" not in cells.uns
+    with mudata.set_options(pull_on_update=False):
+        data = mudata.MuData({"rna": cells})
+    sf.tl.perturb(data, mod="rna", **asked)
+    same(data.mod["rna"].uns["perturb"], out.uns["perturb"])
+
+
+@pytest.mark.filterwarnings("ignore:.*zarr v:UserWarning")  # anndata announces its next default format
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_results_survive_storage(run: Callable, cells: AnnData, tmp_path: Path, suffix: str) -> None:
+    """Labels with a slash, set names with a slash and empty tables come back as they were."""
+    found = run(genes={"a/b": ["tiny1", "Hnf4"], "c": "tiny30"}, state_key="cell_type", start="T4/T5", goal="glia",
+                alt="neuron", groupby="age", key_added="with")  # fmt: skip
+    plain = run(genes=["tiny1"], n_null=0, key_added="without")
+    path = tmp_path / f"cells.{suffix}"
+    cells.write_h5ad(path) if suffix == "h5ad" else cells.write_zarr(path)
+    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
+    for key, written in (("with", found), ("without", plain)):
+        for name in ("results", "cells", "null", "skipped"):
+            table = back.uns[key][name].reset_index(drop=True)
+            pd.testing.assert_frame_equal(table, written[name], check_dtype=False, check_index_type=False)
+        assert list(back.uns[key]["absent"]) == list(written["absent"])
+        assert back.uns[key]["params"]["model_sha256"] == written["params"]["model_sha256"]
+        assert back.uns[key]["params"]["dtype"] == "float32" and back.uns[key]["params"]["seed"] == 0
+    assert back.uns["with"]["states"]["shift_start"] == "T4/T5"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"state_key": "ages"}, KeyError, "did you mean 'age'"),
+        ({"sample_key": "batches"}, KeyError, "did you mean 'batch'"),
+        ({"groupby": "celltype"}, KeyError, "did you mean 'cell_type'"),
+        ({"goal": 30}, ValueError, r"start \(30\) and goal \(30\) share 30 cells"),
+        ({"alt": [30]}, ValueError, r"start \(30\) and alt \(30\) share"),
+        ({"goal": 7}, ValueError, r"goal: no cell has obs\['age'\] = 7; the values are 5 \(30 cells\), 30"),
+        ({"start": []}, ValueError, "start is empty"),
+        ({"genes": ["Drak", "Hnf4"]}, ValueError, r"None of the 2 gene.*'Drak', 'Hnf4'"),
+        ({"genes": ["Tiny1"]}, ValueError, "Did you mean 'tiny1' for 'Tiny1'"),
+        ({"genes": []}, ValueError, "genes is empty"),
+        ({"genes": 5}, TypeError, "genes is a int"),
+        ({"kind": "inhibit"}, ValueError, "expected 'delete' or 'overexpress'"),
+        ({"pooling": "max"}, ValueError, "expected 'cell' or 'mean'"),
+        ({"n_null": -1}, ValueError, "n_null is -1"),
+        ({"max_cells": 0}, ValueError, "max_cells is 0"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(
+    run: Callable, cells: AnnData, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Says what was got and what there is; nothing is written."""
+    with pytest.raises(error, match=message):
+        run(**changes)
+    assert not cells.uns
+
+
+def test_one_state_only(run: Callable, cells: AnnData) -> None:
+    """Data with one state cannot answer; the error says which there is."""
+    with pytest.raises(ValueError, match=r"goal: no cell has .* = 5; the values are 30 \(30 cells\)\."):
+        run(cells[cells.obs["age"] == 30].copy())
+
+
+def test_no_start_cell_expresses_the_gene(run: Callable, cells: AnnData) -> None:
+    """Nothing to delete anywhere is an error, with nothing written."""
+    with pytest.raises(ValueError, match=r"No start cell \(obs\['age'\] = 30\) expresses 'tiny1'"):
+        run(cells[:, 1:].copy(), genes=["tiny1"])
+
+
+def test_group_and_sample_gaps(run: Callable, cells: AnnData) -> None:
+    """No group with both states, and a cell without a sample, are errors."""
+    with pytest.raises(ValueError, match=r"No group of obs\['batch'\] has cells of both"):
+        run(groupby="batch")
+    cells.obs["run"] = cells.obs["batch"].where(cells.obs_names != "cell0")
+    with pytest.raises(ValueError, match=r"obs\['run'\] is missing in 1 of 60"):
+        run(sample_key="run")
