@@ -1,8 +1,8 @@
 """One real run, end to end, on held-out fly libraries: pretrain, annotate, date, perturb; prints its table.
 
-``python benchmarks/first_run.py`` pretrains a small model on the training libraries (about 25 minutes on two cores) and judges it;
-``--model fly-tiny`` judges the model in the wheel instead. Nothing of the evaluation libraries is seen in training:
-fca_head FCA4 and FCA13, and davie's strain DGRP-551.
+``python benchmarks/first_run.py`` pretrains a small model on the training libraries (about 25 minutes on two cores) and
+judges it; ``--model fly-tiny`` judges the model in the wheel instead. Nothing of the evaluation libraries is seen in
+training: fca_head FCA4 and FCA13, and davie's strain DGRP-551.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
     parser.add_argument("--model", help="judge this model instead of pretraining one")
-    parser.add_argument(
-        "--epochs", type=float, default=0.5, help="passes over the training cells (default: %(default)s)"
-    )
+    parser.add_argument("--epochs", type=float, default=0.5, help="passes over the cells (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="keep the pretrained model here")
     args = parser.parse_args()
     sc.settings.verbosity = 2
