@@ -1,0 +1,76 @@
+"""Annotations as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from scflyformer._adata import obs_column, open_data
+from scflyformer._matrix import missing_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+Table = Literal["cells", "proba", "metrics", "per_class", "groups"]
+_TABLES = ("cells", "proba", "metrics", "per_class", "groups")
+
+
+def annotation_df(
+    adata: AnnData | MuData,
+    *,
+    key: str = "annotation",
+    table: Literal["cells", "proba", "metrics", "per_class", "groups"] = "cells",
+    mod: str | None = None,
+) -> pd.DataFrame:
+    """Return what :func:`scflyformer.tl.annotate` wrote as a data frame.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells.
+    key
+        The `key_added` of the call.
+    table
+        Which table.
+    mod
+        Modality of a MuData.
+
+    Returns
+    -------
+    A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best` and `score`. ``"proba"``: one
+    row a cell, one column a class, with calibrated probabilities. ``"metrics"``: one row for each feature set, with
+    held-out scores. ``"per_class"``: one row a class, with its held-out scores. ``"groups"``: one row for each group of
+    `groupby`.
+
+    Raises
+    ------
+    KeyError
+        When there is no such annotation or table; lists near names.
+    ValueError
+        When `table` is none of its options.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated()
+    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
+    >>> sf.get.annotation_df(adata).columns.tolist()
+    ['label', 'best', 'score']
+    """
+    if table not in _TABLES:
+        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, _TABLES))}.")
+    cells = open_data(adata, mod=mod)
+    if key not in cells.uns:
+        raise KeyError(missing_key(key, list(cells.uns), what="key", place="uns") + " Run tl.annotate first.")
+    stored = cells.uns[key]
+    if table == "cells":
+        columns = {"label": key, "best": f"{key}_best", "score": f"{key}_score"}
+        return pd.DataFrame({name: obs_column(cells, column, what="key") for name, column in columns.items()})
+    if table == "proba":
+        return pd.DataFrame(cells.obsm[f"{key}_proba"], index=cells.obs_names, columns=list(stored["classes"]))
+    if table not in stored:
+        remedy = "Pass groupby= to tl.annotate." if table == "groups" else "Run tl.annotate again."
+        raise KeyError(f"uns[{key!r}] holds no table {table!r}. {remedy}")
+    return stored[table].reset_index(drop=True)

@@ -1,0 +1,145 @@
+"""Scores gathered into rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scflyformer.stats import _classification as classes
+from scflyformer.stats import _regression as numbers
+
+
+def number_scores(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    units: np.ndarray,
+    *,
+    target_truth: np.ndarray,
+    target_predicted: np.ndarray,
+    ordered: bool = True,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Score predicted numbers.
+
+    Parameters
+    ----------
+    truth, predicted
+        In the unit they are reported in, shape (n_cells,): the mean absolute error is taken here.
+    units
+        What the bootstrap draws: the sample, or the name, of each cell.
+    target_truth, target_predicted
+        On the scale that was fitted (such as log2(days + 1)): R² is taken here.
+    ordered
+        Whether the predictions differ within a fold; a constant per fold has no rank correlation.
+    n_boot, seed
+        Resamples and seed of the intervals.
+
+    Returns
+    -------
+    ``r2``, ``mae``, ``spearman``, each with ``_low`` and ``_high`` (95 % interval).
+    """
+    boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
+    none = (float("nan"), float("nan"))
+    r2 = numbers.r2_interval(target_truth, target_predicted, units, **boot)
+    mae = numbers.mae_interval(truth, predicted, units, **boot)
+    rho = numbers.spearman_interval(truth, predicted, units, **boot) if ordered else none
+    return {
+        "r2": numbers.r2(target_truth, target_predicted),
+        "r2_low": r2[0],
+        "r2_high": r2[1],
+        "mae": numbers.mae(truth, predicted),
+        "mae_low": mae[0],
+        "mae_high": mae[1],
+        "spearman": numbers.spearman(truth, predicted) if ordered else float("nan"),
+        "spearman_low": rho[0],
+        "spearman_high": rho[1],
+    }
+
+
+def calibrated(logits: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, float]:
+    """Turn out-of-fold logits into probabilities whose temperature comes from the other folds.
+
+    Parameters
+    ----------
+    logits
+        Shape (n_cells, n_classes).
+    truth
+        Class codes, shape (n_cells,).
+    folds
+        Fold of each cell, shape (n_cells,).
+
+    Returns
+    -------
+    Probabilities, float64, shape (n_cells, n_classes), and the temperature from all cells, for new cells.
+    """
+    out = np.empty_like(logits, dtype=np.float64)
+    for fold in np.unique(folds):
+        held = folds == fold
+        out[held] = classes.softmax(logits[held], classes.fit_temperature(logits[~held], truth[~held]))
+    return out, classes.fit_temperature(logits, truth)
+
+
+def class_scores(
+    truth: np.ndarray,
+    probability: np.ndarray,
+    units: np.ndarray,
+    *,
+    min_score: float,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Score class probabilities.
+
+    Parameters
+    ----------
+    truth
+        Class codes, shape (n_cells,).
+    probability
+        Shape (n_cells, n_classes).
+    units
+        What the bootstrap draws: the sample, or the name, of each cell.
+    min_score
+        Below this probability a cell gets no label.
+    n_boot, seed
+        Resamples and seed of the intervals.
+
+    Returns
+    -------
+    ``accuracy`` and ``macro_f1`` before abstaining, each with ``_low`` and ``_high`` (95 % interval); ``ece``;
+    ``coverage``, the share of cells that get a label, and ``accuracy_covered``, the accuracy among them.
+    """
+    best = probability.argmax(axis=1)
+    score = probability.max(axis=1)
+    covered = score >= min_score
+    boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
+    accuracy = classes.accuracy_interval(truth, best, units, **boot)
+    f1 = classes.macro_f1_interval(truth, best, units, **boot)
+    return {
+        "accuracy": classes.accuracy(truth, best),
+        "accuracy_low": accuracy[0],
+        "accuracy_high": accuracy[1],
+        "macro_f1": classes.macro_f1(truth, best),
+        "macro_f1_low": f1[0],
+        "macro_f1_high": f1[1],
+        "ece": classes.calibration_error(score, best == truth),
+        "coverage": float(covered.mean()),
+        "accuracy_covered": classes.accuracy(truth[covered], best[covered]),
+    }
+
+
+def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
+    """Return ``n_cells``, ``recall``, ``precision`` and ``f1`` of each class, each of shape (n_classes,).
+
+    NaN where a class has no cells (recall) or is never predicted (precision).
+    """
+    hits = np.bincount(truth[truth == best], minlength=n_classes).astype(np.float64)
+    there, called = np.bincount(truth, minlength=n_classes), np.bincount(best, minlength=n_classes)
+    with np.errstate(invalid="ignore"):
+        return {
+            "n_cells": there,
+            "recall": hits / there,
+            "precision": hits / called,
+            "f1": 2 * hits / (there + called),
+        }

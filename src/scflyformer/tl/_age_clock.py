@@ -1,0 +1,287 @@
+"""Age of cells, tested on held-out samples."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from scflyformer import _adata, _log
+from scflyformer._settings import DEFAULT_MODEL
+from scflyformer.tl import _features
+from scflyformer.tl._ages import Target, confounding, read_ages, target_name
+from scflyformer.tl._clock_run import (
+    ALL,
+    ARMS,
+    MIN_SAMPLES,
+    Cells,
+    clock_tables,
+    run_clocks,
+)
+from scflyformer.tl._features import EMBEDDING_KEY
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scflyformer.models import Model
+
+Features = Literal["embedding", "expression", "embedding+expression"]
+
+
+def age_clock(
+    adata: AnnData | MuData,
+    *,
+    age_key: str = "age",
+    groupby: str | None = None,
+    sample_key: str | None = None,
+    use_rep: str = EMBEDDING_KEY,
+    clock: str | os.PathLike[str] | None = None,
+    key_added: str = "age_clock",
+    features: Features = "embedding",
+    baselines: Literal["auto", "none"] = "auto",
+    target: Target = "log",
+    n_splits: int = 5,
+    min_cells: int = 50,
+    save: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    mod: str | None = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    batch_tokens: int | Literal["auto"] = "auto",
+    copy: bool = False,
+) -> AnnData | MuData | None:
+    """Predict the age of cells by ridge regression, from samples that were held out.
+
+    Every feature set (the embedding, log-normalised expression, both, and two controls) goes through the same folds
+    with the same penalties to choose from: whole samples are held out, samples of one age in different folds, and the
+    penalty is chosen inside the training samples by holding out further samples. Features are standardised inside the
+    training folds. The controls say what is reached without a look at genes: the mean age of the training samples, and
+    the number of counts and genes of a cell.
+
+    A random split of cells of the same libraries is flattered by what differs between libraries, so it is made only
+    where no ``sample_key`` is given, and is then called ``"cell"`` in the results.
+
+    Parameters
+    ----------
+    adata
+        Cells: counts, or log1p of normalised counts.
+    age_key
+        Column of `obs` with ages: numbers in any unit. Cells without an age are predicted by no clock.
+    groupby
+        Column of `obs`, such as cell types: a clock for each group, beside the one for all cells.
+    sample_key
+        Column of `obs` with the sample of each cell (a library, an animal).
+    use_rep
+        Embedding in `obsm`, whichever model made it. Where there is none under the default name, or it is not that of a
+        ``model`` other than the default, it is computed and not written.
+    clock
+        Folder that an earlier call wrote with ``save``: predicts with that clock instead of fitting.
+    key_added
+        Name of the keys written.
+    features
+        Feature set whose predictions are written to `obs`, and that ``save`` keeps.
+    baselines
+        ``"auto"``: all feature sets. ``"none"``: ``features`` and the controls.
+    target
+        Scale that is fitted: ``"log"`` for log2(age + 1), ``"linear"`` for the age itself.
+    n_splits
+        Folds, at least 3; fewer where there are fewer samples.
+    min_cells
+        Least cells of a group.
+    save
+        Folder to write, with the model and a clock fitted on all cells, for later use as ``clock``.
+    model
+        Model that computes the embedding where `obsm` lacks it: a name, or a folder.
+    layer
+        Layer with the expression; `X` by default.
+    gene_key
+        Column of `var` with gene names; `var_names` by default.
+    mod
+        Modality of a MuData.
+    seed
+        Seed of the folds and intervals.
+    device, dtype
+        Where the network runs and in which number format; the settings' where `None`.
+    batch_tokens
+        Tokens a batch of the network holds.
+    copy
+        Return a changed copy instead of writing to ``adata``.
+
+    Returns
+    -------
+    `None`, or the copy where ``copy`` is true. Written are
+
+    `obs[key_added]` : float64
+        Predicted age, in the unit of ``age_key``, from a clock that has not seen the cell's sample; with ``groupby``
+        from the clock of the cell's group. NaN without an age or where the group was skipped. With ``clock``, its
+        prediction. Predictions are not clipped to the ages learnt.
+    `uns[key_added]` : dict
+        ``"results"``: a data frame, one row for each group (``"all"``: all cells) × feature set: `group`, `features`,
+        `r2` (on the scale fitted), `mae` (in the unit of ``age_key``), `spearman`, each with `_low` and `_high` (95 %
+        bootstrap over samples, or over cells without ``sample_key``), `n_cells`, `n_samples` (0 where not named),
+        `split` (``"sample"``, ``"cell"``, or ``"external"`` with ``clock``), `target`. ``"predictions"``: a data frame
+        of `cell`, `group`, `sample`, `age` and a column for each feature set, in the unit of ``age_key``.
+        ``"skipped"``: `group` and `reason`, where groups were too small. ``"confounding"``: how far age and sample
+        cannot be told apart, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of the
+        training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
+        predictions only where ages are known.
+
+    Raises
+    ------
+    ValueError
+        When ages are not numbers, there is one age only, samples are too few, arguments contradict each other, or the
+        expression cannot be read; see also :func:`scflyformer.tl.embed`.
+    KeyError
+        When a column is missing; lists near names.
+    FileExistsError
+        When ``save`` is taken.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated()
+    >>> sf.tl.age_clock(adata, sample_key="batch")
+    >>> sf.get.clock_df(adata)["split"].unique().tolist()
+    ['sample']
+    """
+    from scflyformer.models._heads import check_target
+
+    _check_arguments(features, baselines, target, n_splits, clock, save)
+    check_target(save)
+    out, data = _adata.start(adata, mod=mod, copy=copy)
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
+    road["batch_tokens"] = batch_tokens
+    params: dict[str, Any] = {
+        "age_key": age_key,
+        "groupby": groupby,
+        "sample_key": sample_key,
+        "use_rep": use_rep,
+        "clock": clock,
+    }
+    params |= {"features": features, "baselines": baselines, "target": target, "n_splits": n_splits, "save": save}
+    params |= {"min_cells": min_cells, "layer": layer, "gene_key": gene_key, "seed": seed}
+    groups = _read_groups(data, groupby)
+    samples = _features.sample_names(data, sample_key)
+    if clock is not None:
+        from scflyformer.tl._clock_folder import apply_clock
+
+        predicted, uns, saved = apply_clock(
+            data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, road=road, seed=seed
+        )
+        uns["params"] = _adata.run_params(saved, **params)
+        _adata.write(data, obs={key_added: predicted}, uns={key_added: uns})
+        _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
+        return out if copy else None
+
+    ages = read_ages(data, age_key, target=target)
+    known = np.isfinite(ages)
+    _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
+    arms = list(ARMS) if baselines == "auto" else [features, "depth"]
+    loaded, blocks, genes = _blocks(data, arms, use_rep, model, save, road)
+    for name, block in blocks.items():
+        if name != "depth":  # a cell without counts in the genes has nothing to be dated by
+            known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
+    rows = np.flatnonzero(known)
+    cells = Cells(data.obs_names.to_numpy(), ages, samples, blocks).take(rows)
+    _check_ages(cells.ages, cells.samples, age_key, sample_key)
+    run: dict[str, Any] = {"target": target, "n_splits": n_splits, "seed": seed}
+    run["final"] = features if save is not None else None
+    clocks, tables, skipped = run_clocks(cells, None if groups is None else groups[rows], arms, min_cells, **run)
+    uns = clock_tables(clocks, tables, skipped, target_name(target, age_key))
+    uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
+    uns["params"] = _adata.run_params(loaded, **params)
+    if save is not None:
+        from scflyformer.tl._clock_folder import save_clock
+
+        about = {"features": features, "target": target, "age_key": age_key, "groupby": groupby, "genes": genes}
+        save_clock(save, loaded, clocks, uns["results"], about)
+    predicted = np.full(data.n_obs, np.nan)
+    for one in clocks if groups is None else clocks[1:]:
+        predicted[rows[one.cells]] = one.predicted[features]
+    _adata.write(data, obs={key_added: predicted}, uns={key_added: uns})
+    _report(uns, key_added, features, n_cells=len(cells.ages), n_left_out=data.n_obs - len(cells.ages), skipped=skipped)
+    return out if copy else None
+
+
+def _check_arguments(features: str, baselines: str, target: str, n_splits: int, clock: Any, save: Any) -> None:
+    options = {"features": (features, get_args(Features)), "baselines": (baselines, ("auto", "none"))}
+    options["target"] = (target, get_args(Target))
+    for name, (value, known) in options.items():
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
+    if n_splits < 3:
+        raise ValueError(f"n_splits is {n_splits}; expected 3 or more: one fold tests, and one chooses the penalty.")
+    if clock is not None and save is not None:
+        raise ValueError("Both clock and save were given; a saved clock is used as it is. Give one of them.")
+
+
+def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, sample_key: str | None) -> None:
+    found = np.unique(ages)
+    if len(found) < 2:
+        what = f"one age, {found[0]:g}" if len(found) else "no ages"
+        raise ValueError(
+            f"obs[{age_key!r}] holds {what}, in cells with counts; a clock needs two ages or more to learn from."
+        )
+    if samples is not None and (n_samples := len(np.unique(samples.astype(str)))) < MIN_SAMPLES:
+        raise ValueError(
+            f"obs[{sample_key!r}] names {n_samples} sample(s) with ages; holding out whole samples needs at least "
+            f"{MIN_SAMPLES}: one to test, one to choose the penalty, one to learn from. Leave sample_key out to split "
+            f"by cell, which flatters the scores."
+        )
+
+
+def _read_groups(data: AnnData, groupby: str | None) -> np.ndarray | None:
+    """Return the group of each cell as text, `None` for a cell without one; `None` without ``groupby``."""
+    if groupby is None:
+        return None
+    column = _adata.obs_column(data, groupby, what="groupby")
+    groups = column.astype(object).map(str).to_numpy(dtype=object)
+    groups[column.isna().to_numpy()] = None
+    if ALL in groups:
+        raise ValueError(f"obs[{groupby!r}] has a group called {ALL!r}, which names the row for all cells; rename it.")
+    return groups
+
+
+def _blocks(
+    data: AnnData, arms: list[str], use_rep: str, model: Any, save: Any, road: dict[str, Any]
+) -> tuple[Model | None, dict[str, Any], np.ndarray]:
+    """Return the model (`None` for an embedding that no model here made), the feature matrices and the gene names."""
+    wanted = {block for arm in arms for block in ARMS[arm]}
+    blocks: dict[str, Any] = {}
+    genes = np.empty(0, dtype=object)
+    loaded, values = _features.given_or_computed(data, use_rep, model, needed="embedding" in wanted, **road)
+    if save is not None and loaded is None:
+        raise ValueError(
+            f"save needs the model that made obsm[{use_rep!r}], and uns[{use_rep!r}] does not name one that can be "
+            "opened. Pass it by model=, or embed the cells with tl.embed."
+        )
+    if values is not None:
+        blocks["embedding"] = values
+    if "expression" in wanted:
+        blocks["expression"], genes = _features.expression(data, layer=road["layer"], gene_key=road["gene_key"])
+    blocks["depth"] = _features.depth(data, layer=road["layer"])
+    return loaded, blocks, genes
+
+
+def _report(
+    uns: dict[str, Any], key: str, features: str, *, n_cells: int, n_left_out: int, skipped: list[dict[str, str]]
+) -> None:
+    """Log what was found and what to mind."""
+    results = uns["results"]
+    for sentence in uns["confounding"]:
+        _log.warning(f"age_clock: {sentence}")
+    if n_left_out:
+        _log.info(f"age_clock: {n_left_out} cells have no age or no counts and get none.")
+    if skipped:
+        _log.info("age_clock: skipped " + "; ".join(f"{one['group']} ({one['reason']})" for one in skipped))
+    outside = uns["n_outside"].get(features, 0)
+    if outside:
+        _log.info(f"age_clock: {outside} cells are predicted outside the ages learnt; they are not clipped.")
+    rows = results[results["group"] == ALL].to_dict(orient="records")
+    shown = "; ".join(f"{row['features']} {row['r2']:.3f}" for row in rows)
+    _log.info(f"age_clock: {n_cells} cells, held out by {rows[0]['split']}, in .obs[{key!r}]\nR² — {shown}")

@@ -1,0 +1,244 @@
+"""A clock as a model folder: written, opened, and applied to new cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scflyformer import _log
+from scflyformer.tl import _features
+from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
+from scflyformer.tl._clock_run import ALL, ARMS, RESULT_COLUMNS, GroupClock, text_index
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.models import Model
+    from scflyformer.stats._linear import LinearHead
+
+_PREFIX, _FILE = "clock.", "clock.json"
+_KEYS = ("features", "target", "groups", "age_range", "genes", "model_sha256")
+_TENSORS = ("mean", "scale", "weight", "bias")
+MIN_SHARED = 0.5
+"""Least share of an expression clock's genes that new cells must have."""
+
+
+def save_clock(
+    path: str | os.PathLike[str],
+    model: Model,
+    clocks: Sequence[GroupClock],
+    results: pd.DataFrame,
+    about: dict[str, Any],
+) -> None:
+    """Write a model folder with ``clock.json`` and the clocks of all groups, one row of each tensor a group."""
+    from scflyformer.models._heads import save_head
+
+    heads: list[Any] = [clock.head for clock in clocks]
+    tensors = {
+        "mean": np.stack([head.mean for head in heads]),
+        "scale": np.stack([head.scale for head in heads]),
+        "weight": np.concatenate([head.weight for head in heads]),
+        "bias": np.concatenate([head.bias for head in heads]),
+    }
+    features = about["features"]
+    own = results[results["features"] == features].to_dict(orient="records")
+    content = about | {
+        "genes": [str(gene) for gene in about["genes"]] if "expression" in ARMS[features] else [],
+        "pooling": _features.pooling_of(model),
+        "groups": [clock.group for clock in clocks],
+        "age_range": [list(clock.ages) for clock in clocks],
+        "results": results.to_dict(orient="records"),
+    }
+    row = own[0]
+    text = (
+        f"# Clock on {model.name}\n\nPredicts `{about['age_key']}` from {features}, learnt from {row['n_cells']:,} "
+        f"cells of {clocks[0].ages[0]:g} to {clocks[0].ages[1]:g}; {len(clocks) - 1} group(s) have a clock of their "
+        f"own. Held out by {row['split']}: R² {row['r2']:.3f} on {row['target']}, mean absolute error "
+        f"{row['mae']:.2f}. Use it with `scflyformer.tl.age_clock(adata, clock=…)`. The model that it reads:"
+    )
+    metrics = {one["group"]: one for one in own}
+    save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=text)
+
+
+def apply_clock(
+    data: AnnData,
+    clock: str | os.PathLike[str],
+    *,
+    groups: np.ndarray | None,
+    samples: np.ndarray | None,
+    age_key: str,
+    use_rep: str,
+    road: dict[str, Any],
+    seed: int,
+) -> tuple[np.ndarray, dict[str, Any], Model]:
+    """Predict ages by a saved clock.
+
+    Parameters
+    ----------
+    data
+        The cells.
+    clock
+        The folder.
+    groups
+        Group of each cell: a cell takes its group's clock where there is one, else that of all cells.
+    samples
+        Sample of each cell, for intervals.
+    age_key
+        Column of `obs` with ages; where it is there, the predictions are scored.
+    use_rep
+        Where the embedding may lie.
+    road
+        How the network runs.
+    seed
+        Seed of the intervals.
+
+    Returns
+    -------
+    Predicted ages, NaN for cells without counts in the clock's genes; what goes to `uns`; the model.
+    """
+    from scflyformer.models._heads import load_head
+
+    model, content, tensors = load_head(clock, file=_FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
+    _check(model, content, tensors)
+    blocks: list[Any] = []
+    heads = [_Rows(tensors, number) for number in range(len(content["groups"]))]
+    for block in ARMS[content["features"]]:
+        if block == "embedding":
+            blocks.append(_features.embedding(data, model, use_rep=use_rep, sha256=content["model_sha256"], **road))
+        else:
+            values, keep = _aligned(data, content["genes"], road)
+            blocks.append(values)
+            ahead = sum(part.shape[1] for part in blocks[:-1])
+            for head in heads:
+                head.restrict(np.concatenate([np.arange(ahead), ahead + keep]))
+    number = np.zeros(data.n_obs, dtype=np.int64)
+    if groups is not None:
+        place = {name: at for at, name in enumerate(content["groups"]) if name != ALL}
+        number = np.array([place.get(name, 0) for name in groups])
+        absent = sorted({str(name) for name in groups} - set(place) - {"None"})
+        if absent:
+            _log.info(f"age_clock: no clock of their own, hence that of all cells: {', '.join(absent[:10])}")
+    whole = (
+        np.hstack([part.toarray() if sparse.issparse(part) else part for part in blocks])
+        if len(blocks) > 1
+        else blocks[0]
+    )
+    predicted = np.full(data.n_obs, np.nan)
+    n_outside = 0
+    for at in np.unique(number):
+        rows = np.flatnonzero(number == at)
+        predicted[rows] = from_target(heads[at].head()(whole[rows])[:, 0], content["target"])
+        low, high = content["age_range"][at]
+        n_outside += int(((predicted[rows] < low) | (predicted[rows] > high)).sum())
+    for part in blocks:
+        predicted[np.asarray(abs(part).sum(axis=1)).ravel() == 0] = np.nan
+    if n_outside:
+        _log.warning(f"age_clock: {n_outside} cells are predicted outside the ages the clock has learnt; not clipped.")
+    uns: dict[str, Any] = {"n_outside": {content["features"]: n_outside}}
+    if age_key in data.obs:
+        uns |= _scored(data, predicted, content, groups, samples, age_key, seed)
+    return predicted, uns, model
+
+
+class _Rows:
+    """One group's clock, cut to the features at hand: a gene that is not measured counts as average."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], number: int) -> None:
+        self.parts = [tensors["mean"][number], tensors["scale"][number], tensors["weight"][number]]
+        self.bias = tensors["bias"][number : number + 1]
+
+    def restrict(self, keep: np.ndarray) -> None:
+        self.parts = [part[keep] for part in self.parts]
+
+    def head(self) -> LinearHead:
+        from scflyformer.stats._linear import LinearHead
+
+        return LinearHead(self.parts[0], self.parts[1], self.parts[2][None], self.bias)
+
+
+def _aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Return expression in those of the clock's genes that the cells have, and which they are."""
+    from scflyformer import _adata
+
+    values, names = _adata.expression(data, layer=road["layer"], gene_key=road["gene_key"])
+    place = {str(name): at for at, name in reversed(list(enumerate(names)))}
+    keep = np.array([at for at, gene in enumerate(genes) if gene in place], dtype=np.int64)
+    if len(keep) < MIN_SHARED * len(genes):
+        shown = ", ".join([gene for gene in genes if gene not in place][:5])
+        raise ValueError(
+            f"Only {len(keep)} of the clock's {len(genes)} genes are among the names given (not: {shown}); expected "
+            f"at least {MIN_SHARED:.0%}. Name genes as the clock does, by gene_key= where a column of var holds such "
+            f"names."
+        )
+    if len(keep) < len(genes):
+        _log.warning(
+            f"age_clock: {len(genes) - len(keep)} of the clock's {len(genes)} genes are not measured; taken as average."
+        )
+    return values[:, [place[genes[at]] for at in keep]], keep
+
+
+def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    from scflyformer.models import ModelFolderError
+
+    n, known = len(content["groups"]), content["features"] in ARMS and content["target"] in ("log", "linear")
+    width = -1
+    if known:
+        sizes = {"embedding": model.hidden_size, "expression": len(content["genes"])}
+        width = sum(sizes.get(block, -1) for block in ARMS[content["features"]])
+    shapes = {"mean": (n, width), "scale": (n, width), "weight": (n, width), "bias": (n,)}
+    wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
+    if not known or wrong or len(content["age_range"]) != n or content["groups"][:1] != [ALL]:
+        raise ModelFolderError(
+            f"{model.path}: {_FILE} ({n} groups, features {content['features']!r}, target {content['target']!r}) and "
+            f"the clock's tensors ({', '.join(wrong) or 'all'}) do not fit. Copy the folder again, whole."
+        )
+
+
+def _scored(
+    data: AnnData,
+    predicted: np.ndarray,
+    content: dict[str, Any],
+    groups: np.ndarray | None,
+    samples: np.ndarray | None,
+    age_key: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Return results and predictions of cells whose age is known."""
+    from scflyformer.stats._reports import number_scores
+
+    target, arm = content["target"], content["features"]
+    ages = read_ages(data, age_key, target=target)
+    known = np.isfinite(ages) & np.isfinite(predicted)
+    names = data.obs_names.to_numpy()
+    units = names if samples is None else samples
+    rows, tables = [], []
+    for group in [ALL, *sorted(set([] if groups is None else groups[known]) - {None})]:
+        some = np.flatnonzero(known if group == ALL else known & (groups == group))
+        if len(some) < 2:
+            continue
+        y, p = ages[some], predicted[some]
+        scores = number_scores(
+            y, p, units[some], target_truth=to_target(y, target), target_predicted=to_target(p, target), seed=seed
+        )
+        n_samples = 0 if samples is None else len(np.unique(samples[some].astype(str)))
+        row = {"group": group, "features": arm, **scores, "n_cells": len(some), "n_samples": n_samples}
+        rows.append(row | {"split": "external", "target": target_name(target, age_key)})
+        sample = np.full(len(some), "") if samples is None else samples[some].astype(str)
+        part = {
+            "cell": names[some].astype(str).astype(object),
+            "group": group,
+            "sample": sample.astype(object),
+            "age": y,
+        }
+        tables.append(pd.DataFrame({**part, arm: p}))
+    if not rows:
+        return {}
+    predictions = pd.concat(tables, ignore_index=True)
+    for name in ("group", "sample"):
+        predictions[name] = pd.Categorical(predictions[name])
+    return {"results": text_index(pd.DataFrame(rows)[RESULT_COLUMNS]), "predictions": text_index(predictions)}
