@@ -16,16 +16,8 @@ FIRST = {"tl.pretrain": "source", "pl.training": "model"}
 DOCS = Path(__file__).parents[1] / "docs" / "api"
 
 
-def public() -> dict[str, Callable]:
-    """Every public function by its name below the package."""
-    return {
-        f"{package}.{name}": getattr(getattr(sf, package), name)
-        for package in ("pp", "tl", "pl", "get", "models", "datasets")
-        for name in getattr(sf, package).__all__
-    }
-
-
-FUNCTIONS = public()
+PACKAGES = ("pp", "tl", "pl", "get", "models", "datasets")
+FUNCTIONS = [f"{package}.{name}" for package in PACKAGES for name in getattr(sf, package).__all__]
 SHELLS = [name for name in FUNCTIONS if name.split(".")[0] in ("pp", "tl", "pl", "get")]
 WRITERS = [name for name in SHELLS if name.split(".")[0] in ("pp", "tl") and name not in FIRST]
 
@@ -34,8 +26,13 @@ each_shell = pytest.mark.parametrize("name", SHELLS)
 each_writer = pytest.mark.parametrize("name", WRITERS)
 
 
+def function(name: str) -> Callable:
+    package, short = name.split(".")
+    return getattr(getattr(sf, package), short)
+
+
 def parameters(name: str) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(FUNCTIONS[name]).parameters)
+    return dict(inspect.signature(function(name)).parameters)
 
 
 def sections(docstring: str) -> dict[str, str]:
@@ -83,14 +80,14 @@ def test_plots_take_an_axis(name: str) -> None:
 
 @each
 def test_every_parameter_has_a_type(name: str) -> None:
-    signature = inspect.signature(FUNCTIONS[name])
+    signature = inspect.signature(function(name))
     assert signature.return_annotation is not inspect.Signature.empty
     assert [p.name for p in signature.parameters.values() if p.annotation is p.empty] == []
 
 
 @each
 def test_docstring_is_complete(name: str) -> None:
-    doc = inspect.getdoc(FUNCTIONS[name])
+    doc = inspect.getdoc(function(name))
     assert doc, "no docstring"
     parts = sections(doc)
     assert parts[""].strip().splitlines()[0].endswith(".")
@@ -105,17 +102,15 @@ def test_docstring_is_complete(name: str) -> None:
 
 @each
 def test_docstring_leaves_types_to_the_signature(name: str) -> None:
-    typed = re.findall(
-        r"^\S.* : .*$", sections(inspect.getdoc(FUNCTIONS[name]) or "").get("Parameters", ""), flags=re.M
-    )
+    typed = re.findall(r"^\S.* : .*$", sections(inspect.getdoc(function(name)) or "").get("Parameters", ""), flags=re.M)
     assert typed == []
 
 
 @each
 def test_is_in_the_documentation(name: str) -> None:
-    package, function = name.split(".")
+    package, short = name.split(".")
     page = (DOCS / f"{package}.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\s*(~?{re.escape(package)}\.)?{function}\s*$", page, flags=re.M)
+    assert re.search(rf"^\s*(~?{re.escape(package)}\.)?{short}\s*$", page, flags=re.M)
 
 
 def test_settings_are_in_the_documentation() -> None:
