@@ -114,6 +114,14 @@ class CellBert(BertPreTrainedModel):
         out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
         return out.hidden_states[layer] if wanted_all else out.last_hidden_state
 
+    def forward(self, tokens: Tensor, values: Tensor, selected: Tensor) -> dict[str, Tensor]:
+        """Return what pretraining needs of an unpadded batch: logits of the selected tokens, and of the profile."""
+        hidden = self.encode(tokens, values)
+        out = {"token_logits": self.cls(hidden[:, int(self.has_cell_token) :][selected])}
+        if self.has_cell_token:
+            out["profile_logits"] = self.profile_logits(self.cell_vectors(hidden))
+        return out
+
     def cell_vectors(self, hidden: Tensor) -> Tensor:
         """Return the cell token as the decoder reads it, shape (n, width), from the last layer's ``hidden``."""
         return self.cell_norm(hidden[:, 0])
@@ -121,7 +129,3 @@ class CellBert(BertPreTrainedModel):
     def profile_logits(self, cells: Tensor) -> Tensor:
         """Return log-scale expression of every vocabulary gene, shape (n, n_genes), from cell vectors."""
         return self.profile_decoder(cells)
-
-    def token_logits(self, hidden: Tensor) -> Tensor:
-        """Return vocabulary logits, shape (..., n_tokens), from hidden states of the last layer."""
-        return self.cls(hidden)

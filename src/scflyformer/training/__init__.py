@@ -1,1 +1,1 @@
-"""Corpus, objective and trainer."""
+"""Pretraining and fine-tuning: corpus, objective, loop."""

@@ -1,0 +1,260 @@
+"""Pretrain a model on unlabelled cells of any species."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from scflyformer import _log
+from scflyformer._settings import settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scflyformer.training._corpus import Source
+
+    OneSource = AnnData | MuData | str | os.PathLike[str]
+
+
+def pretrain(
+    source: OneSource | Sequence[OneSource],
+    *,
+    out: str | os.PathLike[str],
+    init: str | os.PathLike[str] | None = None,
+    objective: Literal["cell", "mlm"] = "cell",
+    exclude: Mapping[str, Sequence[str]] | None = None,
+    sample_key: str | None = None,
+    validation: float | Sequence[str] = 0.05,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    mod: str | None = None,
+    min_cells: int = 10,
+    synonyms: str | os.PathLike[str] | None = None,
+    hidden_size: int = 192,
+    n_layers: int = 4,
+    n_heads: int = 4,
+    feed_forward: int | None = None,
+    max_len: int = 1024,
+    dropout: float = 0.02,
+    epochs: float = 1.0,
+    batch_tokens: int = 8192,
+    learning_rate: float = 1e-3,
+    warmup_steps: int = 200,
+    weight_decay: float = 0.001,
+    eval_steps: int = 500,
+    save_steps: int = 500,
+    weights: Literal["float32", "float16"] = "float32",
+    keep_checkpoints: bool = False,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+) -> None:
+    """Pretrain a model on unlabelled cells and write a model folder.
+
+    The vocabulary is the union of the genes of all sources. A gene that one source did not measure is unknown there, not
+    zero: it enters neither that source's medians nor the profile its cells must reproduce. Counts are written once to
+    a token store in ``out/checkpoints`` and memory-mapped, so that files may be larger than memory. A run that was
+    interrupted goes on from its last checkpoint when the same call is made again, with the same batches and masks.
+
+    Parameters
+    ----------
+    source
+        An object, or the path of an h5ad or zarr store, or a list of them, each with cells of one platform over one
+        panel of genes: counts, or their log1p. Labels are not read.
+    out
+        Model folder to make.
+    init
+        A model (name or folder) to go on from: its vocabulary, medians, weights and shape are kept.
+    objective
+        ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded.
+        ``"mlm"``: masked genes alone, the article's recipe.
+    exclude
+        Cells to leave out before anything is computed, such as ``{"batch": ["FCA4", "FCA13"]}``: `obs` column →
+        values. A source without the column keeps its cells; a value that occurs nowhere is an error.
+    sample_key
+        Column of `obs` that names the sample; whole samples are then held out. Without it single cells are, and
+        ``metrics.json`` says so.
+    validation
+        Share of the cells to hold out for the reported loss, or the names of the samples.
+    layer
+        Layer with the expression; `X` where `None`.
+    gene_key
+        Column of `var` with the gene ids, which must mean the same in all sources; `var_names` where `None`.
+    mod
+        Modality, where sources are MuData objects.
+    min_cells
+        Genes that fewer cells express do not enter the vocabulary.
+    synonyms
+        A FlyBase synonym file (or ``"flybase"`` to fetch it), from which further names of the genes are written to
+        ``vocab.tsv``.
+    hidden_size, n_layers, n_heads, feed_forward, max_len, dropout
+        Shape of the network; ``feed_forward`` is twice the width where `None`; ``max_len`` in genes.
+    epochs
+        Passes over the training cells.
+    batch_tokens
+        Tokens a batch.
+    learning_rate, warmup_steps, weight_decay
+        AdamW, linear warm-up and linear decay to zero.
+    eval_steps, save_steps
+        Steps between held-out losses, and between checkpoints.
+    weights
+        Number format of the saved weights.
+    keep_checkpoints
+        Keep ``out/checkpoints`` after the model is written.
+    seed
+        Seed of weights, batches and masks.
+    device, dtype
+        Where and in which number format to train; the settings' where `None`. ``"auto"`` is float32 on a CPU and
+        bfloat16 on CUDA.
+
+    Returns
+    -------
+    Nothing. Writes the model folder ``out``: ``config.json``, ``model.safetensors``, ``vocab.tsv``, ``metrics.json``
+    (held-out loss beside unigram baselines, nats a gene), ``provenance.json``, ``training.tsv`` (the loss curve,
+    for :func:`scflyformer.pl.training`) and ``README.md``.
+
+    Raises
+    ------
+    FileExistsError
+        When ``out`` is taken.
+    FileNotFoundError
+        When a source does not exist.
+    KeyError
+        When a key does not exist in a source.
+    ValueError
+        When values are no expression, nothing is left to train on, or ``out`` holds an unfinished run of other
+        settings.
+
+    Notes
+    -----
+    Rank-value encoding and masked pretraining follow Theodoris et al. 2023 (Nature 618, 616-624).
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.pretrain(adata, out="my-model", hidden_size=32, n_layers=1, epochs=0.1)  # doctest: +SKIP
+    """
+    from scflyformer.genes._synonyms import read_synonyms
+    from scflyformer.models import load
+    from scflyformer.network._device import pick_device, pick_dtype
+    from scflyformer.training._options import PretrainOptions
+    from scflyformer.training._run import run
+
+    if objective not in ("cell", "mlm"):
+        raise ValueError(f"objective={objective!r} is unknown; expected 'cell' or 'mlm'.")
+    target = Path(out).expanduser().resolve()
+    if (target / "model.safetensors").exists():
+        raise FileExistsError(f"{target} already holds a model; give another `out`.")
+    start_from = None if init is None else load(init)
+    place = pick_device(settings.device if device is None else device)
+    number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
+    options = PretrainOptions(
+        objective=objective,
+        hidden_size=hidden_size,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        feed_forward=2 * hidden_size if feed_forward is None else feed_forward,
+        max_len=max_len,
+        dropout=dropout,
+        epochs=epochs,
+        batch_tokens=batch_tokens,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        eval_steps=eval_steps,
+        save_steps=save_steps,
+        seed=seed,
+        dtype=number,
+    )
+    sources = _open_sources(source, mod=mod, gene_key=gene_key, exclude=exclude or {}, sample_key=sample_key)
+    if start_from is not None and start_from.config.get("objective", "mlm") != objective:
+        raise ValueError(
+            f"init={init!r} was trained with objective={start_from.config.get('objective', 'mlm')!r}; pass that objective."
+        )
+    identity = {
+        "options": vars(options),
+        "sources": [each.record for each in sources],
+        "init": None if start_from is None else start_from.sha256,
+        "exclude": {key: list(values) for key, values in (exclude or {}).items()},
+        "validation": validation if isinstance(validation, float) else list(validation),
+        "sample_key": sample_key,
+        "layer": layer,
+        "gene_key": gene_key,
+        "min_cells": min_cells,
+    }
+    model = run(
+        sources,
+        target,
+        options=options,
+        init=start_from,
+        layer=layer,
+        min_cells=min_cells,
+        synonyms=None if synonyms is None else read_synonyms(synonyms),
+        validation=validation,
+        weights=weights,
+        device=place.type,
+        identity=identity,
+        keep_checkpoints=keep_checkpoints,
+    )
+    held = model.metrics["held_out"]
+    _log.info(
+        f"Pretrained {target}: held-out masked genes {held['mlm']:.3f} nats, unigram {held['unigram_by_source']:.3f}."
+    )
+
+
+def _open_sources(
+    source: OneSource | Sequence[OneSource],
+    *,
+    mod: str | None,
+    gene_key: str | None,
+    exclude: Mapping[str, Sequence[str]],
+    sample_key: str | None,
+) -> list[Source]:
+    """Open every source and check it before anything is written."""
+    from scflyformer._adata import open_data
+    from scflyformer.training._corpus import describe_source
+
+    given: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
+    if not given:
+        raise ValueError("source is an empty list; give an AnnData, or the path of an h5ad or zarr store.")
+    opened = []
+    for number, one in enumerate(given):
+        is_path = isinstance(one, str | os.PathLike)
+        data = _read(Path(one)) if is_path else one
+        name = Path(one).stem if is_path else f"object-{number}"
+        adata = open_data(data, mod=mod)
+        found = describe_source(name, adata, gene_key=gene_key, exclude=exclude, sample_key=sample_key)
+        if is_path:
+            found.record["sha256"] = _file_hash(Path(one))
+        opened.append(found)
+    for key, values in exclude.items():
+        there = {text for one in opened if key in one.adata.obs for text in one.adata.obs[key].astype(str).unique()}
+        absent = sorted(set(map(str, values)) - there)
+        if absent:
+            raise ValueError(f"exclude names {absent} in obs[{key!r}], which no source has; there are {sorted(there)[:20]}.")
+    return opened
+
+
+def _read(path: Path) -> AnnData:
+    import anndata
+
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}; give the path of an h5ad file or a zarr store.")
+    if path.is_dir():
+        return anndata.read_zarr(path)
+    return anndata.read_h5ad(path, backed="r")
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()

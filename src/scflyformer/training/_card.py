@@ -1,0 +1,65 @@
+"""The model card: what a folder's README.md says, from what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scflyformer.genes._vocabulary import Vocabulary
+
+_OBJECTIVES = {
+    "cell": "15 % of genes masked and predicted; beside it, a cell token from which the cell's expression profile over "
+    "the genes its source measured is decoded",
+    "mlm": "15 % of genes masked and predicted (Theodoris et al. 2023)",
+}
+
+
+def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], provenance: dict[str, Any]) -> str:
+    """Return a model card in Markdown."""
+    options, held = provenance["options"], metrics["held_out"]
+    data = "\n".join(
+        f"| {row['name']} | {row['n_used']:,} of {row['n_cells']:,} | {row['n_genes']:,} | {row.get('source', '')} |"
+        for row in provenance["data"]
+    )
+    profile = (
+        f"| decoded profile, Kullback-Leibler divergence, nats a cell | {held['profile']:.3f} |\n"
+        if "profile" in held
+        else ""
+    )
+    unit = {"sample": f"whole samples ({', '.join(held['samples'])})", "cell": "single cells"}[held["split_unit"]]
+    return f"""# {name}
+
+A BERT over ranked genes ({options["n_layers"]} layers, width {options["hidden_size"]}, {options["max_len"]} genes a
+cell, {vocabulary.n_genes:,} genes known), pretrained without labels by `scflyformer.tl.pretrain`.
+
+Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `model=`.
+`transformers.BertModel.from_pretrained` loads the encoder alone.
+
+## Objective
+
+{_OBJECTIVES[options["objective"]]}.
+
+## Data
+
+| source | cells used | genes | from |
+| --- | --- | --- | --- |
+{data}
+
+Excluded before anything was computed: {provenance["identity"]["exclude"] or "nothing"}.
+What was seen, with hashes, is in `provenance.json`.
+
+## Held-out loss
+
+Held out: {unit}, {held["n_cells"]:,} cells.
+
+| | nats |
+| --- | --- |
+| masked genes | {held["mlm"]:.3f} |
+| the same from gene frequencies within the source | {held["unigram_by_source"]:.3f} |
+| the same from gene frequencies | {held["unigram"]:.3f} |
+{profile}
+## Limits
+
+The model knows only the genes of `vocab.tsv`. A low loss does not by itself make an embedding useful; compare it with
+expression on your own held-out samples, as `tl.annotate` and `tl.age_clock` do.
+"""

@@ -1,0 +1,73 @@
+"""Gene medians of a corpus whose sources measured different genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from scflyformer.training._store import CountStore
+
+PER = 10_000
+"""Counts are scaled to this total over the genes that a source measured."""
+_BLOCK_ENTRIES = 64_000_000
+
+
+def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the non-zero median of counts per 10,000 of each gene in one source, and the cells that express it.
+
+    Exact: genes are taken in blocks, so that memory holds a bounded number of entries.
+
+    Returns
+    -------
+    Medians (NaN where no cell expresses the gene), float64, and cells, int64, both of shape (n_genes,).
+    """
+    n_cells = np.zeros(n_genes, dtype=np.int64)
+    for _, _, genes, _ in store.chunks(source):
+        n_cells += np.bincount(genes, minlength=n_genes)
+    medians = np.full(n_genes, np.nan)
+    block = np.cumsum(n_cells) // _BLOCK_ENTRIES
+    for number in np.unique(block):
+        parts = []
+        for _, indptr, genes, counts in store.chunks(source):
+            cell = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+            totals = np.bincount(cell, weights=counts, minlength=len(indptr) - 1)
+            inside = block[genes] == number
+            parts.append((genes[inside], (counts[inside] * (PER / totals[cell[inside]])).astype(np.float32)))
+        values = pd.Series(np.concatenate([scaled for _, scaled in parts]))
+        found = values.groupby(np.concatenate([genes for genes, _ in parts])).median()
+        medians[found.index] = found.to_numpy()
+    return medians, n_cells
+
+
+def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    """Bring the medians of several sources to one scale and average them.
+
+    Sources whose panels differ have totals over different genes, so their scales differ. Starting from the source with
+    the most expressing entries, each further source is divided by the median ratio of its medians to those so far over the genes
+    they share; then each gene's medians are averaged, weighted by the cells that express it. A source without the
+    gene says nothing about it.
+
+    Parameters
+    ----------
+    medians
+        Non-zero medians by source, NaN where not measured or never seen, shape (n_sources, n_genes).
+    n_cells
+        Cells that express the gene by source, shape (n_sources, n_genes).
+
+    Returns
+    -------
+    One median a gene, float32, shape (n_genes,); 1 where no source saw the gene.
+    """
+    weight_sum = np.zeros(medians.shape[1])
+    weighted = np.zeros(medians.shape[1])
+    for source in np.argsort(-n_cells.sum(1), kind="stable"):
+        seen = np.isfinite(medians[source])
+        shared = seen & (weight_sum > 0)
+        so_far = weighted[shared] / weight_sum[shared]
+        scale = np.median(medians[source, shared] / so_far) if shared.any() else 1.0
+        weighted[seen] += n_cells[source, seen] * medians[source, seen] / scale
+        weight_sum[seen] += n_cells[source, seen]
+    return np.where(weight_sum > 0, weighted / np.maximum(weight_sum, 1), 1.0).astype(np.float32)
