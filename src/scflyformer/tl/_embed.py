@@ -1,0 +1,114 @@
+"""Cells become vectors."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from scflyformer import _adata, _log
+from scflyformer._settings import DEFAULT_MODEL, settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def embed(
+    adata: AnnData | MuData,
+    *,
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    pooling: Literal["auto", "cell", "mean"] = "auto",
+    synonyms: str | os.PathLike[str] | None = None,
+    mod: str | None = None,
+    key_added: str = "X_scflyformer",
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    batch_tokens: int | Literal["auto"] = "auto",
+    copy: bool = False,
+) -> AnnData | MuData | None:
+    """Embed cells with a pretrained model.
+
+    The vector of a cell depends on its own counts in the model's genes alone: not on other cells, their order, the order
+    of genes, genes outside the vocabulary, or the size of batches (up to rounding, about 1e-6 in float32).
+
+    Parameters
+    ----------
+    adata
+        Cells × genes: counts, or log1p of normalised counts (told from the values, see :func:`scflyformer.pp.tokenize`).
+    model
+        Name of a model, or its folder.
+    layer
+        Layer with the expression; `X` by default.
+    gene_key
+        Column of `var` with gene names; `var_names` by default. FBgn, symbol, CG id or synonym, each gene by itself.
+    pooling
+        ``"cell"``: the cell token. ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer
+        does. ``"auto"``: the cell token where the model has one, else the mean.
+    synonyms
+        A FlyBase synonym file for names that the model's vocabulary does not list, or ``"flybase"`` to fetch it.
+    mod
+        Modality of a MuData.
+    key_added
+        Name of the keys written.
+    device, dtype
+        Where and in which number format to run; the settings' where `None`. ``"auto"`` takes CUDA, then MPS, then the
+        CPU; bfloat16 on CUDA, float32 elsewhere.
+    batch_tokens
+        Tokens a batch, padding included; memory grows with it, results do not depend on it.
+    copy
+        Return a changed copy instead of writing to ``adata``.
+
+    Returns
+    -------
+    `None`, or the copy where ``copy`` is true. Written are
+
+    `obsm[key_added]` : ndarray, float32, n_obs × width
+        The embedding; zeros for a cell without counts in the model's genes.
+    `uns[key_added]` : dict
+        ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
+        at the model's length; ``"params"``: arguments, model, model hash and package version.
+
+    Raises
+    ------
+    ValueError
+        When the object is empty, values are negative, missing, infinite or on mixed scales, too few genes are
+        recognised, the model has no cell token to read, or ``batch_tokens`` is not positive.
+    KeyError
+        When ``layer``, ``gene_key`` or ``mod`` do not exist; lists near names.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(100)
+    >>> sf.tl.embed(adata)
+    >>> adata.obsm["X_scflyformer"].shape[0]
+    100
+    """
+    from scflyformer import models
+    from scflyformer.network._infer import embed_rows
+
+    loaded = models.load(model)
+    if pooling == "auto":
+        pooling = "cell" if loaded.has_cell_token else "mean"
+    out, cells = _adata.start(adata, mod=mod, copy=copy)
+    rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=synonyms)
+    vectors = embed_rows(
+        loaded.network(),
+        rows,
+        pooling=pooling,
+        device=settings.device if device is None else device,
+        dtype=settings.dtype if dtype is None else dtype,
+        batch_tokens=batch_tokens,
+        progress=_log.progress,
+    )
+    coverage["n_cells_at_full_length"] = int(np.sum(rows.lengths == loaded.max_len))
+    params = _adata.run_params(
+        loaded, layer=layer, gene_key=gene_key, pooling=pooling, synonyms=synonyms, device=device, dtype=dtype
+    )
+    _adata.write(cells, obsm={key_added: vectors}, uns={key_added: {"coverage": coverage, "params": params}})
+    _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
+    return out if copy else None
