@@ -46,8 +46,8 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
     Parameters
     ----------
     source
-        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table of name, tab, gene id (of any species), or ``"flybase"``
-        or a release such as ``"FB2025_01"``, which is fetched once and kept in the cache folder.
+        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table of name, tab, gene id (of any
+        species), or ``"flybase"`` or a release such as ``"FB2025_01"``, fetched once and kept in the cache folder.
 
     Returns
     -------

@@ -15,6 +15,7 @@ MULTIPLES = (1, 2, 3)
 """Smallest counts that a cell may have and still be rebuilt: the smallest value is taken to stand for so many."""
 _CLEAR = 0.9
 _CONVINCING = 0.5
+_LARGEST = float(np.finfo(np.float32).max)
 _LARGEST_RATIO = 1e30  # keeps float32 finite
 
 
@@ -38,11 +39,11 @@ def check_values(values: np.ndarray, *, where: str) -> None:
     if values.size == 0 or values.dtype.kind in "ub":
         return
     smallest, largest = values.min(), values.max()
-    if smallest > 0 and largest < np.inf:
+    if smallest > 0 and largest <= _LARGEST:
         return
     if np.isnan(smallest) or np.isnan(largest):
         raise ValueError(f"{where} holds missing values (NaN); expected counts or log1p of normalised counts.")
-    if not np.isfinite(largest) or not np.isfinite(smallest):
+    if abs(largest) > _LARGEST or abs(smallest) > _LARGEST:
         raise ValueError(f"{where} holds infinite values; expected counts or log1p of normalised counts.")
     if smallest < 0:
         raise ValueError(
@@ -83,14 +84,16 @@ def rebuild_counts(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, 
     Counts or ratios, float64, shape (nnz,), and which cells were rebuilt, bool, shape (n_cells,). A cell without
     values counts as rebuilt.
     """
+    linear = linear.astype(np.float64)
     lengths = np.diff(indptr)
     filled = np.flatnonzero(lengths)
     done = lengths == 0
     if not len(filled):
-        return linear.astype(np.float64), done
+        return linear, done
     starts = indptr[:-1][filled]
     smallest = np.minimum.reduceat(linear, starts)
-    ratio = np.minimum(linear / np.repeat(smallest, lengths[filled]), _LARGEST_RATIO)
+    with np.errstate(over="ignore"):
+        ratio = np.minimum(linear / np.repeat(smallest, lengths[filled]), _LARGEST_RATIO)
     found = ratio.copy()
     for multiple in MULTIPLES:
         scaled = ratio * multiple
