@@ -12,7 +12,7 @@ from scipy import sparse
 
 from scflyformer import _log
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
-from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._matrix import missing_key
 from scflyformer._write import run_params, write
 from scflyformer.genes._coverage import Coverage, require_coverage
 from scflyformer.genes._resolve import Resolution, resolve_genes
@@ -192,7 +192,6 @@ def token_rows(
     max_len = limit if max_len is None else max_len
     if not 1 <= max_len <= limit:
         raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
-    matrix_of(adata, layer)
     table = synonym_table(synonyms)
     found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
 
@@ -279,7 +278,6 @@ def expression(
     ValueError
         For negative, missing or infinite values, mixed scales, or no gene of the model.
     """
-    matrix_of(adata, layer)
     if model is None:
         names = gene_names(adata, gene_key)
         genes = GeneMap(np.arange(adata.n_vars, dtype=np.int32), adata.n_vars)

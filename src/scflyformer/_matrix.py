@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 CHUNK_VALUES = 1 << 17
 """Values a chunk aims at in memory: small enough for a processor's cache, large enough for NumPy."""
+DENSE_VALUES = 1 << 21
+"""Matrix elements, zeros included, that are taken at a time from a dense array in memory."""
 DISK_VALUES = 1 << 24
-"""Values a chunk aims at when it is read from disk."""
+"""Matrix elements, zeros included, that are read at a time from disk."""
 
 
 class RawRows(NamedTuple):
@@ -66,24 +68,23 @@ def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
 def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
     """Yield the rows of `X` or of a layer, in order.
 
-    CSR and dense data are read piece by piece. CSC data is laid out by gene and is turned into CSR once, in memory.
+    CSR and dense data are read piece by piece. CSC data is laid out by gene and is turned into CSR once, in memory; so
+    is a view of a file, which AnnData does not let one index again.
     """
-    n_obs, n_vars = adata.shape
-    source = matrix_of(adata[:1], layer) if adata.is_view else matrix_of(adata, layer)
-    kind = getattr(source, "format", None)
-    if kind == "csc" or (sparse.issparse(source) and kind != "csr"):
+    piecewise = adata.is_view and not adata.isbacked
+    source = matrix_of(adata[:1] if piecewise else adata, layer)
+    if getattr(source, "format", "csr") != "csr":
         whole = matrix_of(adata, layer)
-        source = sparse.csr_matrix(whole if sparse.issparse(whole) else whole.to_memory())
-        yield from _csr_chunks(source)
-    elif sparse.issparse(source) and not adata.is_view:
-        yield from _csr_chunks(source)
+        yield from _csr_chunks(_as_csr(whole if sparse.issparse(whole) else whole.to_memory()))
+    elif sparse.issparse(source) and not piecewise:
+        yield from _csr_chunks(_as_csr(source))
     else:
-        on_disk = not isinstance(source, np.ndarray) or adata.isbacked
-        size = max((DISK_VALUES if on_disk else 16 * CHUNK_VALUES) // max(n_vars, 1), 1)
+        n_obs, n_vars = adata.shape
+        dense = isinstance(source, np.ndarray)
+        size = max((DENSE_VALUES if dense else DISK_VALUES) // max(n_vars, 1), 1)
         for start in range(0, n_obs, size):
-            stop = min(start + size, n_obs)
-            block = matrix_of(adata[start:stop], layer) if adata.is_view else source[start:stop]
-            yield from _csr_chunks(_as_csr(block))
+            rows = slice(start, min(start + size, n_obs))
+            yield from _csr_chunks(_as_csr(matrix_of(adata[rows], layer) if piecewise else source[rows]))
 
 
 def _as_csr(block: Any) -> sparse.csr_matrix:

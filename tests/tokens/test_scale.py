@@ -113,11 +113,27 @@ def test_a_clear_case_needs_one_candidate():
 def test_counts_beside_log_values():
     counts, indptr = make_counts()
     values = np.log1p(normalise(counts, indptr))
-    values[indptr[7] : indptr[9]] = counts[indptr[7] : indptr[9]].clip(max=9)
-    with pytest.raises(ValueError, match=r"layers\['a'\] mixes cells of whole counts \(2\) with .* log values \(48\)"):
+    values[indptr[7] : indptr[9]] = counts[indptr[7] : indptr[9]]
+    with pytest.raises(ValueError, match=r"layers\['a'\] mixes 2 cells of whole counts with 48 cells of log values"):
         evidence = ScaleEvidence("layers['a']", ALL)
         evidence.add(values, indptr)
         evidence.scale()
+
+
+def test_high_counts_beside_log2_values():
+    counts, indptr = make_counts()
+    values = LOGS["log2(x+1)"](normalise(counts, indptr))
+    values[:40] = 50.0
+    with pytest.raises(ValueError, match=r"X mixes some cells of whole counts with 49 cells of log values"):
+        judge(values, indptr)
+
+
+def test_a_cell_left_whole_by_its_size_factor():
+    """A cell whose sum is the target keeps its counts when it is normalised."""
+    counts, indptr = make_counts()
+    values = normalise(counts, indptr, target=1000)
+    values[:40] = counts[:40]
+    assert judge(values, indptr) == "linear"
 
 
 def test_cells_of_ones_tell_nothing():

@@ -113,12 +113,14 @@ def rebuild_counts(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, 
 class ScaleEvidence:
     """What the values of all cells say about their scale; `add` chunks in any order, then ask for `scale`.
 
-    Everything is decided by whole cells and sums over them, so the answer does not depend on the chunks.
+    Everything is decided by whole cells and by sums over them, so the answer does not depend on the chunks. Cells whose
+    values are all whole numbers are counts, or chance; they do not take part in the choice among other scales.
     """
 
     where: str
     candidates: tuple[Scale, ...] = ("log1p",)
     largest: float = 0.0
+    largest_whole: float = 0.0
     n_cells: int = 0
     n_whole: int = 0
     rebuilt: dict[str, int] = field(default_factory=dict)
@@ -126,20 +128,24 @@ class ScaleEvidence:
     def add(self, values: np.ndarray, indptr: np.ndarray) -> None:
         """Take in the positive values of some cells."""
         check_values(values, where=self.where)
-        filled = np.diff(indptr) > 0
-        if not filled.any():
+        lengths = np.diff(indptr)
+        filled = np.flatnonzero(lengths)
+        if not len(filled):
             return
-        starts = indptr[:-1][filled]
-        self.largest = max(self.largest, float(values.max()))
-        self.n_cells += int(filled.sum())
-        # A cell of ones alone is whole on many scales and says nothing.
+        starts, lengths = indptr[:-1][filled], lengths[filled]
+        highest, lowest = np.maximum.reduceat(values, starts), np.minimum.reduceat(values, starts)
         whole = np.logical_and.reduceat(np.rint(values) == values, starts)
-        telling = np.maximum.reduceat(values, starts) > np.minimum.reduceat(values, starts)
-        self.n_whole += int((whole & telling).sum())
+        # A cell of equal values, such as ones, may be whole on any scale and says nothing unless they are high.
+        self.n_whole += int((whole & (highest > lowest)).sum())
+        self.largest_whole = max(self.largest_whole, float(highest[whole].max(initial=0)))
+        self.n_cells += int((~whole).sum())
+        self.largest = max(self.largest, float(highest[~whole].max(initial=0)))
+        values = values[np.repeat(~whole, lengths)]
+        indptr = np.concatenate([[0], np.cumsum(lengths[~whole])])
         for scale in self.candidates:
             if self._possible(scale):
                 cells = rebuild_counts(to_linear(values, scale), indptr)[1]
-                self.rebuilt[scale] = self.rebuilt.get(scale, 0) + int(cells[filled].sum())
+                self.rebuilt[scale] = self.rebuilt.get(scale, 0) + int(cells.sum())
 
     def _possible(self, scale: str) -> bool:
         return self.largest <= LOG_MAX.get(scale, np.inf)
@@ -164,9 +170,11 @@ class ScaleEvidence:
         best = max(self.candidates, key=self.share)
         if self.share(best) < _CONVINCING:
             best = "log1p" if self._possible("log1p") else "linear"
-        if best == "log1p" and self.n_whole:
+        # The natural logarithm of no count is a whole number; other bases have some, all of them low.
+        beside = self.n_whole if best == "log1p" else 0
+        if beside or self.largest_whole > LOG_MAX.get(best, np.inf):
             raise ValueError(
-                f"{self.where} mixes cells of whole counts ({self.n_whole}) with cells of log values "
-                f"({self.n_cells - self.n_whole}); expected one scale throughout. Pass layer= with counts for all."
+                f"{self.where} mixes {beside or 'some'} cells of whole counts with {self.n_cells} cells of log values; "
+                "expected one scale throughout. Pass layer= with counts for all."
             )
         return best
