@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
+
+from sphinx.ext.napoleon import NumpyDocstring
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "src"))
@@ -66,3 +69,13 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 templates_path: list[str] = []
+
+warnings.filterwarnings("ignore", message=".*set_application")  # sphinx_autodoc_typehints speaks to an older Sphinx
+
+
+def _returns(self: NumpyDocstring, section: str) -> list[str]:
+    """Keep the text of a Returns section: it lists the keys written, each a term with its type behind a colon."""
+    return self._format_block(":returns: ", self._dedent(self._consume_to_next_section()))
+
+
+NumpyDocstring._parse_returns_section = _returns
