@@ -126,7 +126,7 @@ def map_counts(
     layer
         Layer to read; `X` where `None`.
     progress
-        Makes a bar that counts cells, called as ``progress(total=..., desc=..., unit=...)``.
+        Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def map_counts(
         if progress is None:
             return [result for _, result in results]
         collected = []
-        with progress(total=adata.n_obs, desc="reading cells", unit="cell") as bar:
+        with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) as bar:
             for n_cells, result in results:
                 collected.append(result)
                 bar.update(n_cells)
