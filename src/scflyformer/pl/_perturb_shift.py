@@ -40,9 +40,10 @@ def perturb_shift(
 ) -> Axes | np.ndarray | Figure | None:
     """Draw how far each gene's perturbation moves cells towards the goal, over the band of its null genes.
 
-    A panel per group. For each gene: the shifts of cells as a violin (or of samples as dots), their mean with its 95 %
-    interval, and behind them in grey the range that holds 95 % of the null genes' mean shifts, with its median. The
-    band is for the mean, not for single cells. A filled mean has an adjusted p-value (`fdr`) of at most 0.05.
+    A panel per group. For each gene: the shifts of the middle 95 % of its cells as a violin, the mean of each sample as
+    a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the range that holds 95 %
+    of the null genes' mean shifts, with its median. The band is for the mean, not for single cells. A filled diamond
+    has an adjusted p-value (`fdr`) of at most 0.05. Below a gene stands the number of its cells.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def perturb_shift(
     groups
         Groups to draw.
     by
-        ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone.
+        ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone, on whose
+        scale the null band is easier to see.
     n_genes
         Without ``genes``, at most this many are drawn: those with the largest effect.
     mod
@@ -122,7 +124,9 @@ def _panel(axis: Axes, results: pd.DataFrame, cells: pd.DataFrame, null: pd.Data
             axis.hlines(middle, place - _HALF, place + _HALF, color=GREY, linewidth=1, zorder=1)
         mine = cells[cells["gene"] == gene]
         if by == "cell":
-            violin(axis, mine["shift"].to_numpy(), place, colour=COLOURS[0])
+            shifts = mine["shift"].to_numpy()
+            low, high = np.quantile(shifts, _BAND)
+            violin(axis, shifts[(shifts >= low) & (shifts <= high)], place, colour=COLOURS[0])
         if line["ci_over"] == "samples":
             means = mine.groupby("sample", observed=True)["shift"].mean().to_numpy()
             spread = np.linspace(-0.12, 0.12, len(means))
