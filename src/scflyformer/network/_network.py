@@ -1,7 +1,8 @@
 """The network: a `transformers` BERT over ranked genes, with a value per token and a cell token in front.
 
 Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encoder``, ``cell_norm``,
-``profile_decoder``); ``bert`` and ``cls`` are named as in :class:`transformers.BertForMaskedLM`, which opens the same file.
+``profile_decoder``); ``bert`` and ``cls`` are named as in :class:`transformers.BertForMaskedLM`, which opens the same
+file.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def make_config(
         attention_probs_dropout_prob=0.0,
         type_vocab_size=1,
         pad_token_id=PAD,
-        objective=objective,
+        objective=objective,  # type: ignore[call-arg]
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from scflyformer import _log
 from scflyformer._settings import settings
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.training._corpus import Source
-
-    OneSource = AnnData | MuData | str | os.PathLike[str]
+    OneSource: TypeAlias = AnnData | MuData | str | os.PathLike[str]
 
 
 def pretrain(
@@ -55,35 +53,37 @@ def pretrain(
 ) -> None:
     """Pretrain a model on unlabelled cells and write a model folder.
 
-    The vocabulary is the union of the genes of all sources. A gene that one source did not measure is unknown there, not
-    zero: it enters neither that source's medians nor the profile its cells must reproduce. Counts are written once to
-    a token store in ``out/checkpoints`` and memory-mapped, so that files may be larger than memory. A run that was
+    The vocabulary is the union of the genes of all sources. A gene that one source did not measure is unknown there,
+    not zero: it enters neither that source's medians nor the profile its cells must reproduce. Counts are written once
+    to a token store in ``out/checkpoints`` and memory-mapped, so that files may be larger than memory. A run that was
     interrupted goes on from its last checkpoint when the same call is made again, with the same batches and masks.
 
     Parameters
     ----------
     source
-        An object, or the path of an h5ad or zarr store, or a list of them, each with cells of one platform over one
-        panel of genes: counts, or their log1p. Labels are not read.
+        An object, or the path of an h5ad file or zarr store (or h5mu, with ``mod``), or a list of them, each with cells
+        of one platform over one panel of genes: counts, or their log1p. Labels are not read.
     out
         Model folder to make.
     init
-        A model (name or folder) to go on from: its vocabulary, medians, weights and shape are kept.
+        A model (name or folder) to go on from: its vocabulary, medians, weights and shape are kept, whatever the
+        arguments about the shape say. The genes of the sources are matched by id, symbol or synonym.
     objective
         ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded.
         ``"mlm"``: masked genes alone, the article's recipe.
     exclude
         Cells to leave out before anything is computed, such as ``{"batch": ["FCA4", "FCA13"]}``: `obs` column →
-        values. A source without the column keeps its cells; a value that occurs nowhere is an error.
+        value or values. A source without the column keeps its cells; a value that occurs nowhere is an error.
     sample_key
         Column of `obs` that names the sample; whole samples are then held out. Without it single cells are, and
         ``metrics.json`` says so.
     validation
-        Share of the cells to hold out for the reported loss, or the names of the samples.
+        Share of the cells to hold out for the reported loss (at least one sample), or the names of the samples.
     layer
         Layer with the expression; `X` where `None`.
     gene_key
-        Column of `var` with the gene ids, which must mean the same in all sources; `var_names` where `None`.
+        Column of `var` with the gene ids, which must mean the same in all sources; `var_names` where `None`. Genes
+        without an id are left out.
     mod
         Modality, where sources are MuData objects.
     min_cells
@@ -96,7 +96,7 @@ def pretrain(
     epochs
         Passes over the training cells.
     batch_tokens
-        Tokens a batch.
+        Tokens a batch, and at most one cell more.
     learning_rate, warmup_steps, weight_decay
         AdamW, linear warm-up and linear decay to zero.
     eval_steps, save_steps
@@ -120,14 +120,15 @@ def pretrain(
     Raises
     ------
     FileExistsError
-        When ``out`` is taken.
+        When ``out`` is taken by anything but an unfinished run.
     FileNotFoundError
         When a source does not exist.
     KeyError
-        When a key does not exist in a source.
+        When a key does not exist in a source; lists near names.
     ValueError
-        When values are no expression, nothing is left to train on, or ``out`` holds an unfinished run of other
-        settings.
+        When an argument is out of its range, a file cannot be read, values are no expression, nothing is left to train
+        on or to hold out, or ``out`` holds an unfinished run of other settings. Nothing is left in ``out`` then, except
+        of such a run.
 
     Notes
     -----
@@ -142,25 +143,31 @@ def pretrain(
     from scflyformer.genes._synonyms import read_synonyms
     from scflyformer.models import load
     from scflyformer.network._device import pick_device, pick_dtype
-    from scflyformer.training._options import PretrainOptions
-    from scflyformer.training._run import run
+    from scflyformer.training._options import PretrainOptions, require_count
+    from scflyformer.training._prepare import prepare, require_free
+    from scflyformer.training._run import run, shape_of
+    from scflyformer.training._sources import open_sources
 
-    if objective not in ("cell", "mlm"):
-        raise ValueError(f"objective={objective!r} is unknown; expected 'cell' or 'mlm'.")
     target = Path(out).expanduser().resolve()
-    if (target / "model.safetensors").exists():
-        raise FileExistsError(f"{target} already holds a model; give another `out`.")
+    require_free(target)
     start_from = None if init is None else load(init)
     place = pick_device(settings.device if device is None else device)
     number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
+    if number == "float16" and place.type != "cuda":
+        raise ValueError(f"dtype='float16' trains on CUDA only, and this run is on {place.type}; take 'float32'.")
+    if weights not in ("float32", "float16"):
+        raise ValueError(f"weights={weights!r} is unknown; expected 'float32' or 'float16'.")
+    require_count("min_cells", min_cells, least=1)
+    shape: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "feed_forward": 2 * hidden_size if feed_forward is None else feed_forward,
+        "max_len": max_len,
+        "dropout": dropout,
+    }
     options = PretrainOptions(
         objective=objective,
-        hidden_size=hidden_size,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        feed_forward=2 * hidden_size if feed_forward is None else feed_forward,
-        max_len=max_len,
-        dropout=dropout,
         epochs=epochs,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,
@@ -170,32 +177,49 @@ def pretrain(
         save_steps=save_steps,
         seed=seed,
         dtype=number,
+        **(shape if start_from is None else shape_of(start_from)),
     )
-    sources = _open_sources(source, mod=mod, gene_key=gene_key, exclude=exclude or {}, sample_key=sample_key)
-    if start_from is not None and start_from.config.get("objective", "mlm") != objective:
-        raise ValueError(
-            f"init={init!r} was trained with objective={start_from.config.get('objective', 'mlm')!r}; pass that objective."
+    if start_from is not None and start_from.has_cell_token != (objective == "cell"):
+        before = "cell" if start_from.has_cell_token else "mlm"
+        raise ValueError(f"init={str(init)!r} was trained with objective={before!r}, not {objective!r}; pass that one.")
+    given: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
+    if not given:
+        raise ValueError("source is an empty list; give an AnnData, or the path of an h5ad file or a zarr store.")
+    table = None if synonyms is None else read_synonyms(synonyms)
+    excluded = {key: _as_list(values) for key, values in (exclude or {}).items()}
+    held_out = validation if isinstance(validation, Real) else _as_list(validation)
+    with open_sources(
+        given, mod=mod, layer=layer, gene_key=gene_key, exclude=excluded, sample_key=sample_key
+    ) as sources:
+        identity = {
+            "options": vars(options),
+            "sources": [each.record for each in sources],
+            "init": None if start_from is None else start_from.sha256,
+            "exclude": excluded,
+            "validation": held_out,
+            "sample_key": sample_key,
+            "layer": layer,
+            "gene_key": gene_key,
+            "mod": mod,
+            "min_cells": min_cells,
+            "synonyms": None if synonyms is None else Path(synonyms).name,
+        }
+        corpus = prepare(
+            sources,
+            target,
+            identity=identity,
+            vocabulary=None if start_from is None else start_from.vocabulary,
+            layer=layer,
+            min_cells=min_cells,
+            synonyms=table,
+            validation=held_out,
+            seed=seed,
         )
-    identity = {
-        "options": vars(options),
-        "sources": [each.record for each in sources],
-        "init": None if start_from is None else start_from.sha256,
-        "exclude": {key: list(values) for key, values in (exclude or {}).items()},
-        "validation": validation if isinstance(validation, float) else list(validation),
-        "sample_key": sample_key,
-        "layer": layer,
-        "gene_key": gene_key,
-        "min_cells": min_cells,
-    }
     model = run(
-        sources,
+        corpus,
         target,
         options=options,
         init=start_from,
-        layer=layer,
-        min_cells=min_cells,
-        synonyms=None if synonyms is None else read_synonyms(synonyms),
-        validation=validation,
         weights=weights,
         device=place.type,
         identity=identity,
@@ -207,54 +231,6 @@ def pretrain(
     )
 
 
-def _open_sources(
-    source: OneSource | Sequence[OneSource],
-    *,
-    mod: str | None,
-    gene_key: str | None,
-    exclude: Mapping[str, Sequence[str]],
-    sample_key: str | None,
-) -> list[Source]:
-    """Open every source and check it before anything is written."""
-    from scflyformer._adata import open_data
-    from scflyformer.training._corpus import describe_source
-
-    given: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
-    if not given:
-        raise ValueError("source is an empty list; give an AnnData, or the path of an h5ad or zarr store.")
-    opened = []
-    for number, one in enumerate(given):
-        is_path = isinstance(one, str | os.PathLike)
-        data = _read(Path(one)) if is_path else one
-        name = Path(one).stem if is_path else f"object-{number}"
-        adata = open_data(data, mod=mod)
-        found = describe_source(name, adata, gene_key=gene_key, exclude=exclude, sample_key=sample_key)
-        if is_path:
-            found.record["sha256"] = _file_hash(Path(one))
-        opened.append(found)
-    for key, values in exclude.items():
-        there = {text for one in opened if key in one.adata.obs for text in one.adata.obs[key].astype(str).unique()}
-        absent = sorted(set(map(str, values)) - there)
-        if absent:
-            raise ValueError(f"exclude names {absent} in obs[{key!r}], which no source has; there are {sorted(there)[:20]}.")
-    return opened
-
-
-def _read(path: Path) -> AnnData:
-    import anndata
-
-    if not path.exists():
-        raise FileNotFoundError(f"There is no {path}; give the path of an h5ad file or a zarr store.")
-    if path.is_dir():
-        return anndata.read_zarr(path)
-    return anndata.read_h5ad(path, backed="r")
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
+def _as_list(values: Any) -> list[Any]:
+    """Return values as a list; one text is one value, not its letters."""
+    return [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)

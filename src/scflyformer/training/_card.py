@@ -18,9 +18,10 @@ def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], prove
     """Return a model card in Markdown."""
     options, held = provenance["options"], metrics["held_out"]
     data = "\n".join(
-        f"| {row['name']} | {row['n_used']:,} of {row['n_cells']:,} | {row['n_genes']:,} | {row.get('source', '')} |"
+        f"| {row['name']} | {row['n_used']:,} of {row['n_cells']:,} | {row['n_genes']:,} | {row['sha256'][:12]} |"
         for row in provenance["data"]
     )
+    exclude = "; ".join(f"{key}: {', '.join(map(str, row))}" for key, row in provenance["settings"]["exclude"].items())
     profile = (
         f"| decoded profile, Kullback-Leibler divergence, nats a cell | {held['profile']:.3f} |\n"
         if "profile" in held
@@ -41,16 +42,16 @@ Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `m
 
 ## Data
 
-| source | cells used | genes | from |
+| source | cells used | genes | sha256 |
 | --- | --- | --- | --- |
 {data}
 
-Excluded before anything was computed: {provenance["identity"]["exclude"] or "nothing"}.
+Excluded before anything was computed: {exclude or "nothing"}.
 What was seen, with hashes, is in `provenance.json`.
 
 ## Held-out loss
 
-Held out: {unit}, {held["n_cells"]:,} cells.
+Held out: {unit}, {held["n_cells"]:,} cells, of which {held["n_cells_scored"]:,} were scored.
 
 | | nats |
 | --- | --- |

@@ -1,75 +1,28 @@
-"""From AnnData objects and files to the token store and the vocabulary."""
+"""From sources to the token store, the vocabulary and the split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from numbers import Real
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
+from scflyformer import _log
 from scflyformer._chunks import row_chunks
+from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
 from scflyformer.training._medians import combine_medians, source_medians
 from scflyformer.training._store import CountWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from anndata import AnnData
-
     from scflyformer.genes._synonyms import SynonymTable
+    from scflyformer.training._sources import Source
     from scflyformer.training._store import TokenStore
-
-
-@dataclass(eq=False)
-class Source:
-    """One object or file of the corpus: the genes it measured and the cells that are used."""
-
-    name: str
-    adata: AnnData
-    gene_ids: np.ndarray
-    symbols: np.ndarray
-    used: np.ndarray
-    samples: np.ndarray
-    record: dict[str, Any] = field(default_factory=dict)
-
-
-def describe_source(
-    name: str,
-    adata: AnnData,
-    *,
-    gene_key: str | None,
-    exclude: Mapping[str, Sequence[str]],
-    sample_key: str | None,
-) -> Source:
-    """Read genes, used cells and samples of one source, leaving its counts where they are.
-
-    Raises
-    ------
-    KeyError, ValueError
-        When a key is missing, or nothing is left after ``exclude``.
-    """
-    from scflyformer._adata import gene_names, obs_column
-
-    ids = gene_names(adata, gene_key).astype(str)
-    if gene_key is None:
-        column = next((key for key in ("symbol", "gene_symbol", "gene_symbols") if key in adata.var), None)
-        symbols = ids if column is None else adata.var[column].to_numpy(dtype=str)
-    else:
-        symbols = adata.var_names.to_numpy(dtype=str)
-    used = np.ones(adata.n_obs, dtype=bool)
-    for key, values in exclude.items():
-        if key in adata.obs:
-            used &= ~adata.obs[key].astype(str).isin([str(value) for value in values]).to_numpy()
-    if not used.any():
-        raise ValueError(f"{name}: exclude={dict(exclude)!r} leaves none of its {adata.n_obs} cells. Leave the file out.")
-    samples = np.full(adata.n_obs, "")
-    if sample_key is not None:
-        samples = name + ":" + obs_column(adata, sample_key, what="sample_key").astype(str).to_numpy(dtype=object)
-    record = {"name": name, "n_cells": int(adata.n_obs), "n_used": int(used.sum()), "n_genes": int(adata.n_vars)}
-    return Source(name, adata, ids, symbols, used, np.asarray(samples, dtype=str), record)
 
 
 def build_store(
@@ -93,16 +46,22 @@ def build_store(
     -------
     The store, the vocabulary, and the sample of each stored cell.
     """
-    names = vocabulary.gene_ids if vocabulary is not None else np.unique(np.concatenate([s.gene_ids for s in sources]))
+    ids = [source.gene_ids for source in sources]
+    names = vocabulary.gene_ids if vocabulary is not None else np.setdiff1d(np.concatenate(ids), [""])
     place = pd.Index(names)
     panels = np.zeros((len(sources), len(names)), dtype=bool)
-    writer = CountWriter(folder)
-    for number, source in enumerate(sources):
-        index = place.get_indexer(source.gene_ids)
-        panels[number, index[index >= 0]] = True
-        for start, counts in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
-            writer.append(counts[source.used[start : start + counts.shape[0]]], number)
-    counts = writer.close()
+    n_obs = sum(source.adata.n_obs for source in sources)
+    with CountWriter(folder) as writer, _log.progress(total=n_obs, desc="reading cells", unit="cell") as bar:
+        for number, source in enumerate(sources):
+            index = place.get_indexer(source.gene_ids) if vocabulary is None else _resolved(source, vocabulary)
+            panels[number, index[index >= 0]] = True
+            try:
+                for start, counts in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
+                    writer.append(counts[source.used[start : start + counts.shape[0]]], number)
+                    bar.update(counts.shape[0])
+            except ValueError as error:
+                raise ValueError(f"{source.name}: {error}") from error
+        counts = writer.finish()
     if vocabulary is None:
         found = [source_medians(counts, number, len(names)) for number in range(len(sources))]
         medians = combine_medians(np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found]))
@@ -126,21 +85,35 @@ def build_store(
     return store, vocabulary, np.concatenate([source.samples[source.used] for source in sources])
 
 
+def _resolved(source: Source, vocabulary: Vocabulary) -> np.ndarray:
+    """Return the gene of ``vocabulary`` that each column of a source is, -1 where none."""
+    found = resolve_genes(source.gene_ids, vocabulary)
+    if not found.n_mapped:
+        raise ValueError(
+            f"{source.name}: none of its genes (such as {', '.join(found.unresolved[:3])}) is in the vocabulary of the "
+            f"model to go on from (such as {', '.join(vocabulary.names[:3])}). Pass another gene_key, or no init."
+        )
+    _log.info(f"{source.name}: {found.n_mapped} of {len(found.index)} genes are in the model's vocabulary")
+    return found.index
+
+
 def _symbols(sources: list[Source], place: pd.Index) -> np.ndarray:
-    """Return the symbol of each corpus gene: the first source that measured it names it."""
+    """Return the symbol of each corpus gene: the first source that names it decides."""
     symbols = np.full(len(place), "", dtype=object)
     for source in reversed(sources):
-        symbols[place.get_indexer(source.gene_ids)] = source.symbols
+        known = (source.gene_ids != "") & (source.symbols != "")
+        symbols[place.get_indexer(source.gene_ids[known])] = source.symbols[known]
     return symbols.astype(str)
 
 
 def add_synonyms(vocabulary: Vocabulary, table: SynonymTable) -> Vocabulary:
-    """Return the vocabulary with every name the table gives its genes beside id and symbol, sorted."""
-    names: dict[str, list[str]] = {gene: [] for gene in vocabulary.gene_ids.tolist()}
+    """Return the vocabulary with every name the table gives its genes beside id, symbol and known synonyms, sorted."""
+    genes, known = vocabulary.gene_ids.tolist(), vocabulary.synonyms.tolist()
+    names = {gene: set(joined.split("|")) - {""} for gene, joined in zip(genes, known, strict=True)}
     primary = names.keys() | set(vocabulary.symbols.tolist())
     for name, gene in (table.current | table.synonyms).items():
         if gene in names and name not in primary and "|" not in name:
-            names[gene].append(name)
+            names[gene].add(name)
     joined = ["|".join(sorted(found)) for found in names.values()]
     return replace(vocabulary, synonyms=np.array(joined, dtype=str))
 
@@ -166,23 +139,29 @@ def split_samples(
     ValueError
         When a named sample does not exist, or nothing is left on one side.
     """
-    random = np.random.default_rng(seed)
     names, index = np.unique(samples, return_inverse=True)
     unit = "sample" if len(names) > 1 else "cell"
-    if isinstance(validation, float | int):
-        if not 0 < validation < 1:
-            raise ValueError(f"validation={validation} must be a share between 0 and 1, or a list of samples.")
+    if isinstance(validation, Real):
+        share = float(validation)
+        if not 0 < share < 1:
+            raise ValueError(f"validation={validation} must be a share above 0 and below 1, or a list of samples.")
         index = index if unit == "sample" else np.arange(len(samples))
         sizes = np.bincount(index)
-        order = random.permutation(len(sizes))
-        n_held = max(int(np.searchsorted(np.cumsum(sizes[order]), validation * len(samples), "right")), 1)
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        n_held = max(int(np.searchsorted(np.cumsum(sizes[order]), share * len(samples), "right")), 1)
         held = np.isin(index, order[:n_held])
     else:
+        wanted = list(cast("Sequence[str]", validation))
+        if not samples[0]:
+            raise ValueError(f"validation={wanted} names samples; pass the column that holds them as sample_key.")
         bare = np.array([name.partition(":")[2] for name in names])
-        absent = sorted(set(validation) - set(names) - set(bare))
+        absent = sorted(set(wanted) - set(names) - set(bare))
         if absent:
             raise ValueError(f"validation names samples that are not there: {absent}; there are {names.tolist()}.")
-        held = (np.isin(names, validation) | np.isin(bare, validation))[index]
+        held = (np.isin(names, wanted) | np.isin(bare, wanted))[index]
     if held.all() or not held.any():
-        raise ValueError(f"The split leaves {int((~held).sum())} cells to train on and {int(held.sum())} held out.")
+        raise ValueError(
+            f"validation={validation!r} leaves {int((~held).sum())} cells to train on and holds {int(held.sum())} out, "
+            f"of {len(samples)} cells in {len(names)} sample(s); both need some."
+        )
     return np.flatnonzero(~held), np.flatnonzero(held), unit

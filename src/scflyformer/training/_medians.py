@@ -46,9 +46,9 @@ def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     """Bring the medians of several sources to one scale and average them.
 
     Sources whose panels differ have totals over different genes, so their scales differ. Starting from the source with
-    the most expressing entries, each further source is divided by the median ratio of its medians to those so far over the genes
-    they share; then each gene's medians are averaged, weighted by the cells that express it. A source without the
-    gene says nothing about it.
+    the most expressing entries, each further source is divided by the median ratio of its medians to those so far over
+    the genes they share; then each gene's medians are averaged, weighted by the cells that express it. A source
+    without the gene says nothing about it.
 
     Parameters
     ----------

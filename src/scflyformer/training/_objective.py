@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,13 +33,14 @@ class TokenBudgetBatches(torch.utils.data.Sampler):
     """Batches of near-equal length under a token budget, the same for a seed, wherever training starts again.
 
     Cells are shuffled, sorted by length inside blocks of 4,096, cut into batches, and the batches shuffled; so again
-    for each further pass, until ``n_batches`` were given. A batch is a list: its number in the run, from which its masks are drawn, then cell positions.
+    for each further pass, until ``n_batches`` were given. A batch is a list: its number in the run, from which its
+    masks are drawn, then cell positions. It holds ``batch_tokens`` tokens, or up to one cell more.
     """
 
     def __init__(self, store: TokenStore, cells: np.ndarray, *, batch_tokens: int, max_len: int, seed: int) -> None:
         self.cells = cells[store.lengths[cells] > 0]
         if not len(self.cells):
-            raise ValueError("No cell with an expressed gene is left to train on.")
+            raise ValueError("None of the cells has an expressed gene.")
         self.lengths = np.minimum(store.lengths, max_len)
         self.batch_tokens = batch_tokens
         self.seed = seed
@@ -53,7 +55,7 @@ class TokenBudgetBatches(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield batches."""
         given = 0
-        for number in range(-(-self.n_batches // self.per_pass) + 1):
+        for number in count():  # passes differ by a batch or two
             for batch in self._one_pass(number):
                 if given == self.n_batches:
                     return
@@ -106,9 +108,11 @@ class MaskedCells(torch.utils.data.Dataset):
         lengths = rows.lengths
         shortest = int(min(lengths.min(), self.max_len))
         shown = max(int(shortest * random.uniform(*KEPT_SHARE)), 1) if self.subsample else shortest
-        # The article cuts the end of the ranking; a random subset, still in rank order, shows the cell as if measured shallower.
+        # The article cuts the end of the ranking; a random subset, still in rank order, shows the cell as if it had
+        # been measured shallower.
         if self.objective == "cell":
-            chance = np.where(np.arange(lengths.max()) < lengths[:, None], random.random((len(rows), lengths.max())), 2.0)
+            chance = random.random((len(rows), lengths.max()))
+            chance[np.arange(lengths.max()) >= lengths[:, None]] = 2.0
             place = np.sort(np.argpartition(chance, shown - 1, axis=1)[:, :shown], axis=1)
         else:
             place = np.broadcast_to(np.arange(shown), (len(rows), shown))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _META = "store.json"
 
 
 class CountWriter:
-    """Appends cells to a folder as genes and counts."""
+    """Appends cells to a folder as genes and counts; a context manager, so that a failure leaves no open file."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,15 @@ class CountWriter:
         self._lengths: list[np.ndarray] = []
         self._sources: list[np.ndarray] = []
 
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._genes.close()
+        self._counts.close()
+
     def append(self, counts: sparse.csr_matrix, source: int) -> None:
         """Append cells of one source: counts over the corpus's genes, shape (n_cells, n_genes), no explicit zeros."""
         counts.indices.astype(np.uint32).tofile(self._genes)
@@ -43,10 +52,9 @@ class CountWriter:
         self._lengths.append(np.diff(counts.indptr).astype(np.int64))
         self._sources.append(np.full(counts.shape[0], source, dtype=np.int16))
 
-    def close(self) -> CountStore:
-        """Finish writing and return what was written."""
-        self._genes.close()
-        self._counts.close()
+    def finish(self) -> CountStore:
+        """Close the files and return what was written."""
+        self.__exit__()
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))]).astype(np.int64)
         np.save(self.folder / "indptr.npy", indptr)
         np.save(self.folder / "source.npy", np.concatenate(self._sources))
@@ -145,11 +153,6 @@ class TokenStore:
     def lengths(self) -> np.ndarray:
         """Tokens per cell, shape (n_cells,)."""
         return np.diff(self.indptr)
-
-    @staticmethod
-    def exists(folder: Path) -> bool:
-        """Whether ``folder`` holds a finished store."""
-        return (folder / _META).exists()
 
     def rows(self, cells: np.ndarray) -> TokenRows:
         """Read ``cells`` into memory."""

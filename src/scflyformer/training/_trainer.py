@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from scflyformer import _log
 from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.models._model import quiet_transformers
 from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class _Progress(TrainerCallback):
         self.bar.update(1)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        shown = {name: f"{logs[name]:.3f}" for name in ("loss", "eval_loss") if name in (logs or {})}
+        shown = {name: f"{value:.3f}" for name, value in (logs or {}).items() if name in ("loss", "eval_loss")}
         self.bar.set_postfix(shown)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -52,16 +55,19 @@ class PretrainingTrainer(Trainer):
             model=network, args=args, train_dataset=data, eval_dataset=held_out_data, data_collator=_as_is,
             callbacks=[_Progress()],
         )  # fmt: skip
-        self.batches = batches
-        self.held_out = held_out
+        self.batches, self.data = batches, data
+        self.held_out, self.held_out_data = held_out, held_out_data
+        self.network = network
         self._parts: dict[str, list[torch.Tensor]] = {}
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """Return all batches of the run as one pass, so that resuming is skipping."""
-        loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=_as_is)
+        loader = torch.utils.data.DataLoader(self.data, batch_sampler=self.batches, collate_fn=_as_is)
         return self.accelerator.prepare(loader)
 
-    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Return the loss of a batch and remember its parts for the log."""
         parts = losses(model, inputs)
         for name, value in parts.items():
@@ -77,7 +83,7 @@ class PretrainingTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return held-out losses; the batches and their masks are the same every time."""
-        found = held_out_losses(self.model, self.held_out, self.eval_dataset, device=self.args.device)
+        found = held_out_losses(self.network, self.held_out, self.held_out_data, device=self.args.device)
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(metrics)
         return metrics
@@ -92,7 +98,7 @@ def held_out_losses(
     sums: dict[str, float] = {}
     weight = 0
     with torch.inference_mode():
-        for batch in _first(batches, _VALIDATION_BATCHES):
+        for batch in islice(batches, _VALIDATION_BATCHES):
             tensors = {name: value.to(device) for name, value in data.__getitems__(batch).items()}
             n_predicted = len(tensors["targets"])
             for name, value in losses(network, tensors).items():
@@ -116,17 +122,19 @@ def unigram_losses(
     """
     n_genes = store.panels.shape[1]
     counts = np.ones((len(store.panels), n_genes)) * store.panels
+    longest = store.lengths.max() if data.objective == "cell" else data.max_len  # what masks are drawn from
     for start in range(0, len(train_cells), 8192):
         cells = train_cells[start : start + 8192]
-        rows = store.rows(cells)
+        rows = store.rows(cells).cut(longest)
         source = np.repeat(store.source[cells].astype(np.int64), rows.lengths)
         flat = np.bincount(source * n_genes + rows.tokens - N_SPECIAL, minlength=counts.size)
         counts += flat.reshape(counts.shape)
-    overall = np.log(np.maximum(counts.sum(0), 1) / counts.sum())
-    by_source = np.log(np.maximum(counts, 1e-9) / counts.sum(1, keepdims=True))
+    every = np.maximum(counts.sum(0), 1)
+    overall = np.log(every / every.sum())
+    by_source = np.log(np.maximum(counts, 1e-9) / np.maximum(counts.sum(1, keepdims=True), 1))
     nats = {"unigram": 0.0, "unigram_by_source": 0.0}
     weight = 0
-    for batch in _first(batches, _VALIDATION_BATCHES):
+    for batch in islice(batches, _VALIDATION_BATCHES):
         tensors = data.__getitems__(batch)
         genes = tensors["targets"].numpy() - N_SPECIAL
         source = store.source[np.asarray(batch[1:])][np.nonzero(tensors["selected"].numpy())[0]]
@@ -136,8 +144,16 @@ def unigram_losses(
     return {name: value / weight for name, value in nats.items()}
 
 
-def _first(batches: TokenBudgetBatches, most: int) -> list[list[int]]:
-    return [batch for _, batch in zip(range(most), batches, strict=False)]
+def _last_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint; one that the process died in, whose state is written last, is removed."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.partition("-")[2])):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
 
 
 def _as_is(batch: Any) -> Any:
@@ -158,7 +174,8 @@ def train(
 
     Returns
     -------
-    The network, the log (one dict an entry), and the held-out losses of network and unigram baselines.
+    The network, the log (one dict an entry), and the held-out losses of network and unigram baselines with the number
+    of cells they were computed on: the first batches of the held-out cells in random order.
     """
     sampling = {"max_len": network.max_len, "seed": options.seed}
     batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens, **sampling)
@@ -189,11 +206,16 @@ def train(
         remove_unused_columns=False,
         label_names=["targets"],
     )
-    trainer = PretrainingTrainer(network, args, batches, data, held_out, held_out_data)
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.exists() else None)
-    network = trainer.accelerator.unwrap_model(trainer.model).float()
+    args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
+    with quiet_transformers():
+        trainer = PretrainingTrainer(network, args, batches, data, held_out, held_out_data)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    network = trainer.accelerator.unwrap_model(trainer.network).float()
     found = held_out_losses(network, held_out, held_out_data, device=args.device)
     found |= unigram_losses(store, train_cells, held_out, held_out_data)
     found.pop("loss")
-    return network, trainer.state.log_history, found
+    found["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out, _VALIDATION_BATCHES))
+    # To the Trainer the run is one pass; to the reader a pass is once through the cells.
+    log = [entry | {"epoch": entry["step"] / batches.per_pass} for entry in trainer.state.log_history]
+    return network, log, found

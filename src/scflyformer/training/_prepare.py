@@ -1,0 +1,147 @@
+"""Before training: a new run's corpus is written to disk, an unfinished run's is opened again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scflyformer.genes._vocabulary import Vocabulary
+from scflyformer.models._save import CHECKPOINTS, to_json
+from scflyformer.training._corpus import add_synonyms, build_store, split_samples
+from scflyformer.training._store import TokenStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scflyformer.genes._synonyms import SynonymTable
+    from scflyformer.training._sources import Source
+
+STEPS = "steps"
+"""Folder of the training states."""
+_RUN, _STORE, _VOCABULARY, _SAMPLES = "run.json", "store", "vocab.tsv", "samples.npy"
+_OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS}
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What a run trains on.
+
+    Attributes
+    ----------
+    samples
+        ``"source:sample"`` of each cell of the store, empty where not known, shape (n_cells,).
+    train_cells, held_out
+        Positions of cells in the store.
+    split_unit
+        ``"sample"`` or ``"cell"``.
+    """
+
+    store: TokenStore
+    vocabulary: Vocabulary
+    samples: np.ndarray
+    train_cells: np.ndarray
+    held_out: np.ndarray
+    split_unit: str
+
+
+def require_free(out: Path) -> None:
+    """Raise a FileExistsError unless ``out`` is free or holds an unfinished run: better now than after training."""
+    work = out / CHECKPOINTS
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is a file; give the name of a folder to make.")
+    others = sorted(set(os.listdir(out)) - {CHECKPOINTS})
+    if "model.safetensors" in others:
+        raise FileExistsError(f"{out} already holds a model; give another `out`.")
+    if work.exists():
+        others += [f"{CHECKPOINTS}/{name}" for name in sorted(set(os.listdir(work)) - _OWN)]
+    if others:
+        raise FileExistsError(
+            f"{out} exists and holds something other than an unfinished run ({', '.join(others[:3])}); "
+            "give another `out`, or empty it."
+        )
+
+
+def prepare(
+    sources: list[Source],
+    out: Path,
+    *,
+    identity: dict[str, Any],
+    vocabulary: Vocabulary | None,
+    layer: str | None,
+    min_cells: int,
+    synonyms: SynonymTable | None,
+    validation: float | Sequence[str],
+    seed: int,
+) -> Corpus:
+    """Write the corpus to ``out/checkpoints``, or open what an unfinished run wrote there.
+
+    ``identity`` is what must agree for a run to be gone on with. Where this fails before a new run has begun,
+    nothing of it is left.
+
+    Raises
+    ------
+    ValueError
+        When ``out`` holds an unfinished run of other settings, values are no expression, or nothing is left to train
+        on or to hold out.
+    """
+    work = out / CHECKPOINTS
+    if (work / _RUN).exists():
+        _require_same(work, identity)
+        store, vocabulary, samples = TokenStore(work / _STORE), Vocabulary.read(work / _VOCABULARY), _load_samples(work)
+        return Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
+    was_there = out.exists()
+    shutil.rmtree(work, ignore_errors=True)  # what a run left that ended while it read its sources
+    try:
+        store, vocabulary, samples = build_store(
+            sources, work / _STORE, layer=layer, min_cells=min_cells, vocabulary=vocabulary
+        )
+        if synonyms is not None:
+            vocabulary = add_synonyms(vocabulary, synonyms)
+        corpus = Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
+        for cells, use in ((corpus.train_cells, "train on"), (corpus.held_out, "hold out")):
+            if not store.lengths[cells].any():
+                raise ValueError(f"None of the {len(cells)} cells to {use} expresses a gene of the vocabulary.")
+        vocabulary.write(work / _VOCABULARY)
+        np.save(work / _SAMPLES, samples)
+        (work / _RUN).write_text(to_json(identity), encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        if not was_there:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return corpus
+
+
+def _load_samples(work: Path) -> np.ndarray:
+    return np.load(work / _SAMPLES, allow_pickle=False)
+
+
+def _require_same(work: Path, identity: dict[str, Any]) -> None:
+    before, now = json.loads((work / _RUN).read_text(encoding="utf-8")), json.loads(to_json(identity))
+    changed = [
+        told for key in sorted(before.keys() | now.keys()) for told in _changes(key, before.get(key), now.get(key))
+    ]
+    if changed:
+        raise ValueError(
+            f"{work} holds an unfinished run with other settings ({'; '.join(changed[:4])}). "
+            "Call with the same settings to go on with it, or remove that folder to start anew."
+        )
+
+
+def _changes(name: str, before: Any, now: Any) -> list[str]:
+    """Say what differs: of two dictionaries only the entries that do."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [told for key in keys for told in _changes(f"{name}[{key!r}]", before.get(key), now.get(key))]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [told for place, pair in pairs for told in _changes(f"{name}[{place}]", *pair)]
+    return [] if before == now else [f"{name}: was {before!r}, is {now!r}"]
