@@ -47,6 +47,7 @@ def test_others_may_read_the_folder(model, tmp_path):
     finally:
         os.umask(before)
     assert saved.path.stat().st_mode & 0o777 == 0o755
+    assert {file.stat().st_mode & 0o777 for file in saved.path.iterdir()} == {0o644}
 
 
 def test_half_precision_on_disk_is_float32_in_memory(model, tmp_path):

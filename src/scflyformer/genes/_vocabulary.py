@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PAD, MASK, CELL = 0, 1, 2
 SPECIALS = ("<pad>", "<mask>", "<cell>")
 N_SPECIAL = len(SPECIALS)
+_TEXT = {"gene_id": str, "symbol": str, "synonyms": str}
 COLUMNS = ("token_id", "gene_id", "symbol", "median", "n_cells", "synonyms")
 
 
@@ -73,7 +74,7 @@ class Vocabulary:
         ValueError
             When columns are missing, or token ids do not run from 0 with the special tokens first.
         """
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"gene_id": str, "symbol": str})
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=_TEXT)
         missing = [name for name in COLUMNS[:5] if name not in table]
         if missing:
             raise ValueError(f"{path} lacks the column(s) {missing}; expected {list(COLUMNS)}, got {list(table)}.")

@@ -90,6 +90,7 @@ def save_folder(
         texts = {"metrics.json": to_json(metrics), "provenance.json": to_json(provenance), "README.md": card}
         for name, text in (texts | extra_files).items():
             (staged / name).write_text(text, encoding="utf-8")
+        _open_to_others(staged)
         check_folder(staged)
         _put(staged, target)
     return open_folder(target)
@@ -123,6 +124,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give files the rights that new files get here; some libraries write theirs for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~mask)
 
 
 def _add_tensors(file: Path, extra: Mapping[str, np.ndarray]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -57,8 +57,11 @@ def embed_rows(
     Raises
     ------
     ValueError
-        When the cell token is asked of a network that has none.
+        When ``pooling`` is unknown, the cell token is asked of a network that has none, or ``batch_tokens`` is not
+        positive.
     """
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell' or 'mean'.")
     if pooling == "cell" and not network.has_cell_token:
         raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
     if counted is not None and len(rows) and rows.lengths.max() > network.max_len:
@@ -66,7 +69,7 @@ def embed_rows(
     rows = rows.cut(network.max_len)
     target = pick_device(device)
     number = pick_dtype(dtype, target)
-    network = network.to(target).eval()
+    network.to(target).eval()  # type: ignore[arg-type]
     out = np.zeros((len(rows), network.config.hidden_size), dtype=np.float32)
     batches = token_batches(rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
     stream = progress(batches, total=len(batches), desc="embedding cells") if progress else batches

@@ -32,13 +32,14 @@ def embed(
 ) -> AnnData | MuData | None:
     """Embed cells with a pretrained model.
 
-    The vector of a cell depends on its own counts in the model's genes alone: not on other cells, their order, the order
-    of genes, genes outside the vocabulary, or the size of batches (up to rounding, about 1e-6 in float32).
+    The vector of a cell depends on its own counts in the model's genes alone: not on other cells, their order, the
+    order of genes, genes outside the vocabulary, or the size of batches (up to rounding, about 1e-6 in float32).
 
     Parameters
     ----------
     adata
-        Cells × genes: counts, or log1p of normalised counts (told from the values, see :func:`scflyformer.pp.tokenize`).
+        Cells × genes: counts, or log1p of normalised counts (told from the values, see
+        :func:`scflyformer.pp.tokenize`).
     model
         Name of a model, or its folder.
     layer
@@ -70,7 +71,8 @@ def embed(
         The embedding; zeros for a cell without counts in the model's genes.
     `uns[key_added]` : dict
         ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
-        at the model's length; ``"params"``: arguments, model, model hash and package version.
+        at the model's length; ``"params"``: arguments (device and number format those that ran), model, model hash and
+        package version.
 
     Raises
     ------
@@ -89,25 +91,34 @@ def embed(
     100
     """
     from scflyformer import models
+    from scflyformer.network._device import pick_device, pick_dtype
     from scflyformer.network._infer import embed_rows
 
     loaded = models.load(model)
     if pooling == "auto":
         pooling = "cell" if loaded.has_cell_token else "mean"
+    place = pick_device(settings.device if device is None else device)
+    number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=synonyms)
     vectors = embed_rows(
         loaded.network(),
         rows,
         pooling=pooling,
-        device=settings.device if device is None else device,
-        dtype=settings.dtype if dtype is None else dtype,
+        device=str(place),
+        dtype=number,
         batch_tokens=batch_tokens,
         progress=_log.progress,
     )
     coverage["n_cells_at_full_length"] = int(np.sum(rows.lengths == loaded.max_len))
     params = _adata.run_params(
-        loaded, layer=layer, gene_key=gene_key, pooling=pooling, synonyms=synonyms, device=device, dtype=dtype
+        loaded,
+        layer=layer,
+        gene_key=gene_key,
+        pooling=pooling,
+        synonyms=synonyms,
+        device=str(place),
+        dtype=number,
     )
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: {"coverage": coverage, "params": params}})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")

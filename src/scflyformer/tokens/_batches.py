@@ -22,7 +22,14 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     -------
     Cell positions of each batch, longest batch first so that memory peaks at once. Where most of a batch has one
     length, the batch ends with it: nothing is padded and no mask is needed.
+
+    Raises
+    ------
+    ValueError
+        When ``batch_tokens`` is not a whole number above 0.
     """
+    if not hasattr(batch_tokens, "__index__") or isinstance(batch_tokens, bool) or batch_tokens < 1:
+        raise ValueError(f"batch_tokens={batch_tokens!r} must be 'auto' or a whole number of at least 1.")
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0
