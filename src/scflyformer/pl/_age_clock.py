@@ -1,0 +1,180 @@
+"""Predicted against true ages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scflyformer._adata import open_data
+from scflyformer._matrix import missing_key
+from scflyformer.get._clock_df import clock_df
+
+from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mudata import MuData
+
+ARMS = ("embedding", "expression", "embedding+expression")
+#: Share of the distance between neighbouring ages over which cells of one age are spread.
+_JITTER = 0.5
+
+
+def age_clock(
+    adata: AnnData | MuData,
+    *,
+    key: str = "age_clock",
+    features: str | Sequence[str] | None = None,
+    group: str = "all",
+    mod: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | np.ndarray | Figure | None:
+    """Draw the age that held-out cells were predicted to have against their age, a panel for each feature set.
+
+    Small dots are cells, spread sideways within their age; large dots are the means of samples (libraries, animals),
+    which are what a clock that carries over to new samples must get right; on the line a prediction equals the age.
+    Above stand the scores of :func:`scflyformer.tl.age_clock` with their 95 % intervals. A clock fitted to log ages is
+    drawn on a log scale.
+
+    Parameters
+    ----------
+    adata
+        Cells with predicted ages.
+    key
+        The `key_added` of the call.
+    features
+        Feature sets to draw: `"embedding"`, `"expression"`, `"embedding+expression"`, or the controls `"mean"` and
+        `"depth"`. By default all but the controls.
+    group
+        Group whose clock is drawn; `"all"` is the one of all cells.
+    mod
+        Modality of a MuData.
+    ax
+        Axis to draw on, for one feature set; a new figure without.
+    show
+        Show the figure; by default as `scanpy.settings.autoshow` says, where the figure is ours.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    The axis (an array of them for several feature sets); the figure with `return_fig`; nothing where the figure was
+    shown.
+
+    Raises
+    ------
+    KeyError
+        When there is no such clock, group or feature set, or a saved clock was applied to cells without ages.
+    ValueError
+        When no feature set is asked for, or one axis was given for several of them.
+    """
+    results = clock_df(adata, key=key, mod=mod)
+    predictions = clock_df(adata, key=key, table="predictions", mod=mod)
+    groups = list(dict.fromkeys(results["group"].astype(str)))
+    if group not in groups:
+        raise KeyError(missing_key(group, groups, what="group", place=f"uns[{key!r}]['results']"))
+    results = results[results["group"].astype(str) == group].set_index("features")
+    names = _features(features, list(results.index), key)
+    params = open_data(adata, mod=mod).uns[key]["params"]
+    predictions = predictions[predictions["group"].astype(str) == group]
+    axes = open_panels(ax, len(names), size=(3.9, 4.0))
+    for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        cells = predictions[predictions["features"] == name]
+        log = str(results.loc[name, "target"]).startswith("log")
+        _panel(axis, cells, colour=COLOURS[number % len(COLOURS)], log=log)
+        axis.set_title(_title(name, results.loc[name]), fontsize="small")
+        axis.set_xlabel(f"{params['age_key']}")
+        axis.set_ylabel(f"predicted {params['age_key']}" if number == 0 else "")
+    _same_limits(axes)
+    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+
+
+def _features(asked: str | Sequence[str] | None, known: list[str], key: str) -> list[str]:
+    """Return the feature sets to draw."""
+    if asked is None:
+        return [name for name in ARMS if name in known] or known
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if not names:
+        raise ValueError(f"features is empty; give one or more of {known}.")
+    for name in names:
+        if name not in known:
+            raise KeyError(missing_key(name, known, what="features", place=f"uns[{key!r}]['results']"))
+    return names
+
+
+def _title(name: str, row: pd.Series) -> str:
+    """Put the scores in words; intervals where there are any."""
+
+    def score(column: str, digits: int) -> str:
+        low, high = row[f"{column}_low"], row[f"{column}_high"]
+        interval = f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) and np.isfinite(high) else ""
+        return f"{row[column]:.{digits}f}{interval}"
+
+    n_cells = f"{int(row['n_cells']):,} cells"
+    split = {
+        "sample": f"{n_cells}, {int(row['n_samples'])} samples held out",
+        "cell": f"{n_cells} held out, but not their samples",
+    }
+    return (
+        f"{name}\nR² {score('r2', 2)}\nMAE {score('mae', 1)}\n{split.get(str(row['split']), f'{n_cells}, saved clock')}"
+    )
+
+
+def _panel(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
+    ages = cells["age"].to_numpy(dtype=float)
+    predicted = cells["predicted"].to_numpy(dtype=float)
+    if log:
+        for scale in (axis.set_xscale, axis.set_yscale):
+            scale("function", functions=(_to_log, _from_log))
+    distinct = np.unique(ages)
+    x = _spread(ages, distinct, log)
+    size = float(np.clip(6000 / max(len(cells), 1), 1, 12))
+    axis.scatter(x, predicted, s=size, color=colour, alpha=0.35, linewidths=0, rasterized=len(cells) > 5000)
+    ends = [distinct[0], distinct[-1]]
+    axis.plot(ends, ends, color=GREY, linewidth=1, linestyle="--", zorder=2)
+    if (cells["sample"].astype(str) != "").any():
+        on_scale = _to_log(predicted) if log else predicted
+        means = pd.DataFrame({"age": ages, "on_scale": on_scale}).groupby(cells["sample"].astype(str).to_numpy()).mean()
+        height = _from_log(means["on_scale"].to_numpy()) if log else means["on_scale"].to_numpy()
+        axis.scatter(
+            means["age"], height, s=42, color=colour, edgecolors="black", linewidths=0.8, zorder=3, label="sample mean"
+        )
+        axis.legend(frameon=False, loc="upper left", fontsize="small", handletextpad=0.2)
+    if log:
+        axis.set_xticks(distinct, [f"{age:g}" for age in distinct])
+        axis.set_yticks(distinct, [f"{age:g}" for age in distinct])
+        axis.minorticks_off()
+    drop_spines(axis)
+
+
+def _to_log(ages: np.ndarray) -> np.ndarray:
+    """Return log2(age + 1); below -1, which no clock on that scale predicts, the scale ends."""
+    return np.log2(np.maximum(np.asarray(ages, dtype=float), -0.99) + 1)
+
+
+def _from_log(values: np.ndarray) -> np.ndarray:
+    return np.exp2(np.asarray(values, dtype=float)) - 1
+
+
+def _spread(ages: np.ndarray, distinct: np.ndarray, log: bool) -> np.ndarray:
+    """Move cells sideways, evenly and in the order given, by a part of the least distance between ages."""
+    place = _to_log(ages) if log else ages
+    steps = np.diff(_to_log(distinct) if log else distinct)
+    room = _JITTER * float(steps.min()) if len(steps) else _JITTER
+    offset = room * (np.random.default_rng(0).random(len(ages)) - 0.5)
+    return _from_log(place + offset) if log else place + offset
+
+
+def _same_limits(axes: np.ndarray) -> None:
+    """Give the panels one vertical range."""
+    low = min(axis.get_ylim()[0] for axis in axes)
+    high = max(axis.get_ylim()[1] for axis in axes)
+    for axis in axes:
+        axis.set_ylim(low, high)
