@@ -94,12 +94,14 @@ FORMATS = {
     "fortran": lambda x: np.asfortranarray(x.toarray()),
     "float64": lambda x: x.astype(np.float64),
     "int64": lambda x: x.astype(np.int64),
+    "float16": lambda x: x.toarray().astype(np.float16),
+    "int8": lambda x: x.astype(np.int8),
     "uint16": lambda x: x.toarray().astype(np.uint16),
     "twisted": twisted,
 }
 
 
-ONLY_COUNTS = ("int64", "uint16", "twisted")  # log values are no integers, nor do they add up
+ONLY_COUNTS = ("int64", "int8", "float16", "uint16", "twisted")  # log values are no integers, nor do they add up
 
 
 class TestFormats:
@@ -395,10 +397,30 @@ class TestValues:
         with pytest.raises(ValueError, match=r"The object has no X; pass layer= with counts. Its layers: 'counts'"):
             tokens_of(other, model)
 
+    def test_no_numbers(self, cells, model):
+        other = ad.AnnData(cells.X.toarray().astype(object), obs=cells.obs, var=cells.var)
+        with pytest.raises(ValueError, match="The data holds values of type object; expected numbers"):
+            tokens_of(other, model)
+
+    def test_repeated_entries_of_a_small_type(self, model):
+        """200 + 100 molecules, stored twice in eight bits, are 300."""
+        data, columns = np.array([200, 100, 150, 1], np.uint8), np.array([0, 0, 1, 2])
+        matrix = sp.csr_matrix((data, columns, [0, 4]), shape=(1, 3))
+        other = ad.AnnData(matrix, var=pd.DataFrame(index=NAMES[:3]))
+        assert tokens_of(other, model) == oracle([[300, 150, 1]], NAMES[:3], model.vocabulary)
+
     def test_unknown_matrix(self, cells, model, monkeypatch):
         monkeypatch.setattr(_matrix, "matrix_of", lambda adata, layer: pd.DataFrame(adata.X.toarray()))
         with pytest.raises(TypeError, match=r"The data is a pandas.*DataFrame; expected a NumPy array or a SciPy"):
             tokens_of(cells, model)
+
+    @pytest.mark.parametrize("form", ["csr", "dense"])
+    def test_presence_alone(self, cells, model, form):
+        """Booleans count as ones."""
+        present = cells.X.toarray() > 3
+        present[0] = False
+        other = ad.AnnData(FORMATS[form](sp.csr_matrix(present)), obs=cells.obs, var=cells.var)
+        assert tokens_of(other, model) == oracle(present.astype(int), cells.var_names, model.vocabulary)
 
 
 class TestExpression:

@@ -99,7 +99,8 @@ def _without_repeats(rows: RawRows, n_vars: int) -> RawRows:
     ascending[inner[(inner > 0) & (inner < len(rows.data))] - 1] = True  # from one row to the next it may fall
     if ascending.all():
         return rows
-    matrix = sparse.csr_matrix(tuple(rows), shape=(rows.n_rows, n_vars), copy=True)
+    values = rows.data if rows.data.dtype.kind == "f" else rows.data.astype(np.float64)  # sums may not fit small types
+    matrix = sparse.csr_matrix((values, rows.indices, rows.indptr), shape=(rows.n_rows, n_vars), copy=True)
     matrix.sum_duplicates()
     return RawRows(matrix.data, matrix.indices, matrix.indptr.astype(np.int64))
 
@@ -277,7 +278,7 @@ def _total(values: np.ndarray, scale: Scale) -> float:
     return total
 
 
-def _in_threads(work: Callable[[sparse.csr_matrix], T], chunks: Iterator[sparse.csr_matrix]) -> Iterator[tuple[int, T]]:
+def _in_threads(work: Callable[[RawRows], T], chunks: Iterator[RawRows]) -> Iterator[tuple[int, T]]:
     """Yield rows and result of each chunk, in order; few chunks are drawn ahead, so a file is not read all at once."""
     workers = min(_n_cpus(), MAX_WORKERS)
     waiting: deque[tuple[int, Future[T]]] = deque()

@@ -91,7 +91,10 @@ def _as_csr(block: Any) -> sparse.csr_matrix:
     if sparse.issparse(block):
         return sparse.csr_matrix(block)
     if isinstance(block, np.ndarray):
-        return sparse.csr_matrix(np.asarray(block))
+        if block.dtype.kind not in "fiub":
+            raise ValueError(f"The data holds values of type {block.dtype}; expected numbers.")
+        narrow = block.dtype == np.float16  # SciPy has no sparse matrix of it
+        return sparse.csr_matrix(np.asarray(block, dtype=np.float32 if narrow else None))
     raise TypeError(
         f"The data is a {type(block).__module__}.{type(block).__name__}; expected a NumPy array or a SciPy sparse "
         "matrix, in memory or on disk. Call .to_memory() or .compute() first."
