@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scflyformer.genes._resolve import resolve_genes
+from scflyformer.genes._resolve import resolve_genes, spell_out
 from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.genes._vocabulary import Vocabulary
 
@@ -88,6 +88,36 @@ def test_several_names_of_one_gene(vocabulary):
     assert not found.one_to_one
     assert found.n_duplicates == 2
     assert found.duplicates == (("FBgn0000001", "Drak, CG32666, drak-old"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("nAChRα1", "nAChRalpha1"),
+        ("nAChR\xce\xb11", "nAChRalpha1"),
+        ("Cam\xce\xba", "Camkappa"),
+        ("π", "pi"),
+        ("\xcf\x80", "pi"),
+        ("Ï€", "pi"),  # the same by way of Windows' code page
+        ("Δ9", "Delta9"),
+        ("\u03bb", "lambda"),
+        ("\xb5", "mu"),
+        ("é", "é"),
+        ("Drak", "Drak"),
+    ],
+)
+def test_spell_out(name, spelled):
+    assert spell_out(name) == spelled
+
+
+@pytest.mark.parametrize("known", ["nAChRα1", "nAChRÎ±1", "nAChRalpha1"])
+@pytest.mark.parametrize("place", ["symbol", "synonym"])
+def test_greek_letters_in_any_dress(known, place):
+    gene = ("FBgn0000001", known, "") if place == "symbol" else ("FBgn0000001", "x", known)
+    vocabulary = make_vocabulary([gene, ("FBgn0000002", "other", "")])
+    for name in ("nAChRα1", "nAChRÎ±1", "nAChRalpha1"):
+        if place == "symbol" or known.isascii() or name == known:
+            assert resolve_genes([name], vocabulary).index.tolist() == [0]
 
 
 class TestTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ STAGES = ("id", "symbol", "synonym", "table")
 LOCUS_PREFIXES = ("Dmel\\", "Dmel_", "Dmel-")
 """What FlyBase and NCBI put before CG and CR ids: ``Dmel\\CG10007``, ``Dmel_CG10007``."""
 N_EXAMPLES = 8
+_MICRO = "\N{MICRO SIGN}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ def resolve_genes(
     Each name is tried by itself: as a primary id, as a symbol, as a synonym or CG id of the vocabulary that belongs
     to one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
     different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though
-    it may be an old name of a vocabulary gene.
+    it may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`.
 
     Parameters
     ----------
@@ -119,6 +121,34 @@ def resolve_genes(
     )
 
 
+def spell_out(name: str) -> str:
+    """Return a name in ASCII as FlyBase files have it: ``nAChRα1`` and its garbled form ``nAChRÎ±1`` → ``nAChRalpha1``.
+
+    FlyBase shows Greek letters on its pages and writes their names in its files. Text in UTF-8 that was once read as
+    Latin-1 is put right first. Names in ASCII come back as they are.
+    """
+    if name.isascii():
+        return name
+    for encoding in ("latin-1", "cp1252"):
+        try:
+            name = name.encode(encoding).decode("utf-8")
+            break
+        except UnicodeError:
+            continue
+    return "".join(letter if letter.isascii() else _letter_name(letter) for letter in name)
+
+
+def _letter_name(letter: str) -> str:
+    """Return the name of a Greek letter, capitalised where the letter is; another character stays."""
+    words = unicodedata.name(letter, "").split()
+    if letter == _MICRO:
+        return "mu"
+    if len(words) != 4 or words[0] != "GREEK" or words[2] != "LETTER":
+        return letter
+    name = {"LAMDA": "lambda"}.get(words[3], words[3].lower())
+    return name.capitalize() if words[1] == "CAPITAL" else name
+
+
 def _as_word(name: object) -> str:
     """Return a name as text, a missing one as the empty string; the text "nan" is a fly gene and stays."""
     return "" if pd.isna(name) else str(name)
@@ -128,14 +158,15 @@ def _lookups(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, int], di
     """Return name → gene for ids, symbols and synonyms; a name of two genes maps to -1."""
     symbols: dict[str, int] = {}
     synonyms: dict[str, int] = {}
-    for gene, symbol in enumerate(vocabulary.symbols.tolist()):
+    for gene, (symbol, joined) in enumerate(
+        zip(vocabulary.symbols.tolist(), vocabulary.synonyms.tolist(), strict=True)
+    ):
         if symbol:
             symbols[symbol] = -1 if symbol in symbols else gene
-    for gene, joined in enumerate(vocabulary.synonyms.tolist()):
-        if joined:
-            for name in joined.split("|"):
-                if name:
-                    synonyms[name] = gene if synonyms.get(name, gene) == gene else -1
+        spelled = [] if symbol.isascii() else [spell_out(symbol)]
+        for name in (*joined.split("|"), *spelled):
+            if name:
+                synonyms[name] = gene if synonyms.get(name, gene) == gene else -1
     return {name: gene for gene, name in enumerate(vocabulary.gene_ids.tolist())}, symbols, synonyms
 
 
@@ -150,18 +181,20 @@ def _find(word: str, lookups: tuple[Mapping[str, int], ...], table: SynonymTable
         return symbols[word], "symbol"
     if table is not None and word in table.current:
         return ids.get(table.current[word], -1), "table"
-    locus = word
+    plain = spell_out(word)
     for prefix in LOCUS_PREFIXES:
-        locus = locus.removeprefix(prefix)
-    for name in (word, locus):
+        plain = plain.removeprefix(prefix)
+    variants = (word,) if plain == word else (word, plain)
+    for name in variants:
         if synonyms.get(name, -1) >= 0:
             return synonyms[name], "synonym"
-    if locus != word and symbols.get(locus, -1) >= 0:
-        return symbols[locus], "symbol"
+    if symbols.get(plain, -1) >= 0:
+        return symbols[plain], "synonym"
     if table is not None:
-        for name in (word, locus):
-            if name in table.synonyms:
-                return ids.get(table.synonyms[name], -1), "table"
+        for name in variants:
+            gene = table.synonyms.get(name, table.current.get(name))
+            if gene is not None:
+                return ids.get(gene, -1), "table"
     twice = word in symbols or word in synonyms or (table is not None and word in table.ambiguous)
     return -1, "ambiguous" if twice else ""
 
