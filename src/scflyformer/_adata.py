@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +105,9 @@ def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False)
         return copied, copied
     if data.isbacked:
         raise ValueError("copy=True needs a MuData in memory; this one is backed by a file. Read it without backed.")
-    copied = data.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # mudata announces a change that makes no difference here
+        copied = data.copy()
     return copied, copied.mod[mod]
 
 
