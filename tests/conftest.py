@@ -148,6 +148,12 @@ def cells() -> AnnData:
     return make_cells()
 
 
+@pytest.fixture
+def many_cells() -> AnnData:
+    """Four times as many cells, for what learns from them."""
+    return make_cells(4 * N_CELLS, seed=3)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real data sets: `SCFLYFORMER_DATA`, else `../shared/data` beside the checkout; skips without either."""

@@ -194,8 +194,10 @@ def age_clock(
     clocks, tables, skipped = run_clocks(cells, None if groups is None else groups[rows], arms, min_cells, **run)
     uns = clock_tables(clocks, tables, skipped, target_name(target, age_key))
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
+    made = {} if loaded is not None else _features.made_by(data, use_rep)
     uns["params"] = _adata.run_params(loaded, **params)
-    if save is not None:
+    uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
+    if save is not None and loaded is not None:
         from scflyformer.tl._clock_folder import save_clock
 
         about = {"features": features, "target": target, "age_key": age_key, "groupby": groupby, "genes": genes}

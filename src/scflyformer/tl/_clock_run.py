@@ -144,7 +144,7 @@ def run_clocks(
     clocks = [run_clock(cells, everything, ALL, arms, **run)]
     tables, skipped = [_prediction_table(cells, clocks[0])], []
     names = [] if groups is None else sorted({str(name) for name in groups if name is not None})
-    for name in _log.progress(names, desc="clocks", unit="group"):
+    for name in _log.progress(names, desc="clocks", unit="group", shown=bool(names)):
         inside = np.flatnonzero(groups == name)
         some = cells.take(inside)
         if reason := too_small(some, min_cells=min_cells):

@@ -63,7 +63,7 @@ def embedding(
     Float32, shape (n_obs, width); zeros for a cell without tokens.
     """
     pooling = pooling_of(model)
-    made = _made_by(adata, use_rep)
+    made = made_by(adata, use_rep)
     same = {"model_sha256": (model.sha256, sha256), "pooling": (pooling,), "layer": (layer or "none",)}
     same["gene_key"] = (gene_key or "none",)
     if use_rep in adata.obsm and all(made.get(name) in wanted for name, wanted in same.items()):
@@ -117,7 +117,7 @@ def given_or_computed(
 
     if use_rep not in adata.obsm and use_rep != EMBEDDING_KEY:
         raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
-    made = _made_by(adata, use_rep)
+    made = made_by(adata, use_rep)
     if use_rep not in adata.obsm or (made.get("model_sha256") and os.fspath(model) != DEFAULT_MODEL):
         loaded = models.load(model)
         return loaded, embedding(adata, loaded, use_rep=use_rep, **road) if needed else None
@@ -134,7 +134,8 @@ def given_or_computed(
     return None, values
 
 
-def _made_by(adata: AnnData, use_rep: str) -> dict[str, Any]:
+def made_by(adata: AnnData, use_rep: str) -> dict[str, Any]:
+    """Return what `uns` says about how `obsm[use_rep]` was made; empty where it says nothing."""
     found = adata.uns.get(use_rep)
     return found.get("params", {}) if isinstance(found, Mapping) else {}
 

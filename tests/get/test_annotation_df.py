@@ -1,0 +1,45 @@
+"""Annotations come back as tidy tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import scflyformer as sf
+
+
+@pytest.fixture
+def annotated(cells: ad.AnnData, tiny_model: Path) -> ad.AnnData:
+    sf.tl.annotate(
+        cells, model=tiny_model, label_key="cell_type", sample_key="batch", groupby="batch", key_added="mine",
+        baselines="none",
+    )  # fmt: skip
+    return cells
+
+
+def test_tables(annotated: ad.AnnData) -> None:
+    cells = sf.get.annotation_df(annotated, key="mine")
+    assert cells.columns.tolist() == ["label", "best", "score"]
+    assert cells.index.equals(annotated.obs_names)
+    proba = sf.get.annotation_df(annotated, key="mine", table="proba")
+    assert proba.columns.tolist() == ["T4/T5", "glia", "neuron"]
+    assert (proba.idxmax(axis=1) == cells["best"].astype(str)).all()
+    np.testing.assert_allclose(proba.max(axis=1), cells["score"])
+    assert sf.get.annotation_df(annotated, key="mine", table="metrics")["features"].tolist() == ["embedding"]
+    assert sf.get.annotation_df(annotated, key="mine", table="groups")["group"].tolist() == ["s0", "s1", "s2", "s3"]
+    table = sf.get.annotation_df(annotated, key="mine", table="per_class")
+    table["recall"] = 5
+    assert (annotated.uns["mine"]["per_class"]["recall"] <= 1).all()
+
+
+def test_bad_input(annotated: ad.AnnData) -> None:
+    with pytest.raises(KeyError, match=r"no 'mien'.*did you mean 'mine'.*Run tl.annotate first"):
+        sf.get.annotation_df(annotated, key="mien")
+    with pytest.raises(ValueError, match="table is 'rows'; expected one of"):
+        sf.get.annotation_df(annotated, key="mine", table="rows")
+    del annotated.uns["mine"]["groups"]
+    with pytest.raises(KeyError, match="no table 'groups'. Pass groupby="):
+        sf.get.annotation_df(annotated, key="mine", table="groups")

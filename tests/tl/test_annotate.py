@@ -1,0 +1,271 @@
+"""Annotation learns planted types, tests itself on held-out samples, abstains, and comes back from disk unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import scflyformer as sf
+from scflyformer.models import ModelFolderError
+from scflyformer.tl import _features
+
+ARGUMENTS = {"label_key": "cell_type", "sample_key": "batch"}
+
+
+def _run(adata: ad.AnnData, tiny_model: Path, **more: object) -> dict:
+    sf.tl.annotate(adata, model=tiny_model, **{**ARGUMENTS, **more})
+    return adata.uns["annotation"]
+
+
+def test_learns_planted_types_by_sample(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    found = _run(many_cells, tiny_model)
+    metrics = found["metrics"].set_index("features")
+    assert list(metrics.index) == ["embedding", "expression", "majority"]
+    assert (
+        metrics.loc["embedding", "accuracy"] > 0.5
+    )  # the weights are random: they keep some of what tells types apart
+    assert metrics.loc["expression", "accuracy"] > 0.9
+    assert metrics.loc["majority", "accuracy"] < 0.5
+    assert (metrics["split"] == "sample").all()
+    assert (metrics["n_samples"] == 4).all()
+    assert (metrics["n_cells"] == 240).all()
+    assert ((metrics["accuracy_low"] <= metrics["accuracy"]) & (metrics["accuracy"] <= metrics["accuracy_high"])).all()
+    assert list(found["baselines"]["features"]) == ["expression", "majority"]
+    best = many_cells.obs["annotation_best"].astype(str)
+    assert (best == many_cells.obs["cell_type"].astype(str)).mean() == pytest.approx(
+        metrics.loc["embedding", "accuracy"]
+    )
+    assert found["per_class"]["n_cells"].sum() == 240
+
+
+def test_what_is_written_fits_together(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    sf.tl.annotate(many_cells, model=tiny_model, min_score=0.9, key_added="mine", **ARGUMENTS)
+    found, proba, score = many_cells.uns["mine"], many_cells.obsm["mine_proba"], many_cells.obs["mine_score"].to_numpy()
+    assert list(found["classes"]) == ["T4/T5", "glia", "neuron"]
+    assert isinstance(proba, np.ndarray)
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(score, proba.max(axis=1))
+    best = found["classes"][proba.argmax(axis=1)]
+    assert (many_cells.obs["mine_best"].astype(str) == best).all()
+    expected = np.where(score >= 0.9, best, "Unknown")
+    assert (many_cells.obs["mine"].astype(str) == expected).all()
+    assert 0 < (expected == "Unknown").sum() < 240
+    coverage = found["metrics"]["coverage"].iloc[0]
+    assert coverage == pytest.approx((score >= 0.9).mean())
+
+
+def test_reference(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path) -> None:
+    truth = cells.obs.pop("cell_type")
+    found = _run(cells, tiny_model, reference=many_cells)
+    assert (cells.obs["annotation_best"].astype(str) == truth.astype(str)).mean() > 0.45
+    assert found["metrics"]["n_cells"].iloc[0] == 240
+    assert "annotation" not in many_cells.uns
+    assert found["params"]["mode"] == "reference"
+
+
+def test_held_out_cells_have_no_part(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    """Relabelling a sample at random changes nothing of what the others' classifier says about it."""
+    sf.tl.embed(many_cells, model=tiny_model)
+    _run(many_cells, tiny_model, baselines="none", n_splits=4)
+    before = many_cells.obsm["annotation_proba"].copy()
+    here = (many_cells.obs["batch"] == "s1").to_numpy()
+    kinds = many_cells.obs["cell_type"].astype(str).to_numpy()
+    kinds[here] = np.roll(kinds[here], 1)
+    many_cells.obs["cell_type"] = kinds
+    _run(many_cells, tiny_model, baselines="none", n_splits=4)
+    order = before[here].argsort(axis=1)  # the temperature, which comes from other folds' cells, may differ a little
+    np.testing.assert_array_equal(many_cells.obsm["annotation_proba"][here].argsort(axis=1), order)
+
+
+def test_random_labels_are_not_learnt(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    """Labels tied to nothing but the library look learnable by cell where libraries differ, and are not by sample."""
+    rng = np.random.default_rng(0)
+    many_cells.obs["cell_type"] = rng.permutation(many_cells.obs["cell_type"].astype(str))
+    metrics = _run(many_cells, tiny_model)["metrics"].set_index("features")
+    assert metrics.loc["embedding", "accuracy"] < 0.48
+    assert metrics.loc["expression", "accuracy"] < 0.48
+    assert metrics.loc["embedding", "ece"] < 0.15
+
+
+def test_unlabelled_cells(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    truth = many_cells.obs["cell_type"].astype(str)
+    labels = truth.astype(object).to_numpy(copy=True)
+    labels[:20], labels[20:25], labels[25:27] = np.nan, "unknown ", "Unannotated"
+    many_cells.obs["cell_type"] = labels
+    found = _run(many_cells, tiny_model, baselines="none")
+    assert found["metrics"]["n_cells"].iloc[0] == 240 - 27
+    assert list(found["classes"]) == ["T4/T5", "glia", "neuron"]
+    assert (many_cells.obs["annotation_best"].astype(str)[:27] == truth[:27]).mean() > 0.45
+
+
+def test_small_and_single_sample_classes(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    labels = many_cells.obs["cell_type"].astype(str).to_numpy(dtype=object)
+    labels[0] = "one cell"
+    labels[np.flatnonzero(many_cells.obs["batch"] == "s2")[:5]] = "one sample"
+    many_cells.obs["cell_type"] = labels
+    found = _run(many_cells, tiny_model, baselines="none")
+    assert list(found["classes"]) == ["T4/T5", "glia", "neuron", "one sample"]
+    table = found["per_class"].set_index("label")
+    assert table.loc["one sample", "recall"] == 0
+    assert table.loc["one sample", "n_cells"] == 5
+
+
+def test_by_cell_is_called_so(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    found = _run(many_cells, tiny_model, sample_key=None, baselines="none")
+    assert found["metrics"]["split"].iloc[0] == "cell"
+    assert found["metrics"]["n_samples"].iloc[0] == 0
+    assert found["params"]["sample_key"] == "none"
+
+
+def test_groups(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    many_cells.obs["cluster"] = (
+        many_cells.obs["cell_type"].astype(str).map({"glia": "a/b", "neuron": "2", "T4/T5": "3"})
+    )
+    many_cells.obs.loc[many_cells.obs_names[0], "cluster"] = np.nan
+    groups = _run(many_cells, tiny_model, groupby="cluster", baselines="none")["groups"].set_index("group")
+    assert groups["label"].to_dict() == {"a/b": "glia", "2": "neuron", "3": "T4/T5"}
+    assert groups["n_cells"].sum() == 239
+    inside = many_cells.obs["cluster"] == "2"
+    expected = (many_cells.obs.loc[inside, "annotation_best"] == "neuron").mean()
+    assert groups.loc["2", "agreement"] == pytest.approx(expected)
+
+
+def test_empty_cells_are_unknown(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    many_cells.X = many_cells.X.multiply(np.arange(240)[:, None] >= 3).tocsr()
+    _run(many_cells, tiny_model, min_score=0.0, baselines="none")
+    assert (many_cells.obs["annotation"][:3] == "Unknown").all()
+    assert (many_cells.obs["annotation"][3:] != "Unknown").all()
+    np.testing.assert_allclose(many_cells.obsm["annotation_proba"][:3], 1 / 3, atol=1e-3)
+
+
+def test_the_order_of_cells_and_a_given_embedding_change_nothing(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    _run(many_cells, tiny_model, baselines="none", sample_key=None)
+    order = np.random.default_rng(0).permutation(240)
+    other = many_cells[order].copy()
+    sf.tl.embed(other, model=tiny_model)
+    _run(other, tiny_model, baselines="none", sample_key=None)
+    np.testing.assert_allclose(other.obsm["annotation_proba"], many_cells.obsm["annotation_proba"][order], atol=2e-3)
+
+
+def test_an_embedding_of_another_model_is_not_used(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    sf.tl.embed(many_cells, model=tiny_model)
+    model = sf.models.load(tiny_model)
+    options = {"layer": None, "gene_key": None, "device": None, "dtype": None, "batch_tokens": "auto"}
+    many_cells.obsm["X_scflyformer"] = many_cells.obsm["X_scflyformer"] + 1
+    np.testing.assert_array_equal(_features.embedding(many_cells, model, **options), many_cells.obsm["X_scflyformer"])
+    many_cells.uns["X_scflyformer"]["params"]["model_sha256"] = "another"
+    assert np.abs(_features.embedding(many_cells, model, **options) + 1 - many_cells.obsm["X_scflyformer"]).max() < 1e-4
+
+
+def test_save_and_load(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "types"
+    other = cells.copy()
+    _run(cells, tiny_model, reference=many_cells, save=folder)
+    sf.tl.annotate(other, classifier=folder)
+    np.testing.assert_allclose(other.obsm["annotation_proba"], cells.obsm["annotation_proba"], atol=1e-6)
+    pd.testing.assert_series_equal(other.obs["annotation"], cells.obs["annotation"])
+    pd.testing.assert_frame_equal(other.uns["annotation"]["metrics"], cells.uns["annotation"]["metrics"])
+    content = json.loads((folder / "labels.json").read_text())
+    assert content["classes"] == ["T4/T5", "glia", "neuron"]
+    assert content["model_sha256"] == sf.models.load(tiny_model).sha256
+    model = sf.models.load(folder)
+    assert set(model.tensors("classifier.")) == {"mean", "scale", "weight", "bias"}
+    assert "accuracy" in model.metrics["classifier"]["embedding"]
+    sf.tl.embed(other, model=folder)
+    from transformers import BertModel
+
+    BertModel.from_pretrained(folder, add_pooling_layer=False)
+
+
+def test_a_folder_that_is_no_classifier(
+    cells: ad.AnnData, many_cells: ad.AnnData, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelFolderError, match="a model without a classifier: it has no labels.json"):
+        sf.tl.annotate(cells, classifier=tiny_model)
+    folder = tmp_path / "types"
+    _run(many_cells, tiny_model, baselines="none", save=folder)
+    with pytest.raises(FileExistsError, match="exists"):
+        _run(many_cells, tiny_model, baselines="none", save=folder)
+    content = json.loads((folder / "labels.json").read_text())
+    (folder / "labels.json").write_text(json.dumps(content | {"classes": ["a", "b"]}))
+    with pytest.raises(ModelFolderError, match="lists 2 classes"):
+        sf.tl.annotate(cells, classifier=folder)
+    (folder / "labels.json").write_text("{")
+    with pytest.raises(ModelFolderError, match="not readable as JSON"):
+        sf.tl.annotate(cells, classifier=folder)
+    del content["temperature"]
+    (folder / "labels.json").write_text(json.dumps(content))
+    with pytest.raises(ModelFolderError, match="lacks temperature"):
+        sf.tl.annotate(cells, classifier=folder)
+    assert "annotation" not in cells.uns
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"label_key": "cel_type"}, KeyError, "label_key: no 'cel_type'.*did you mean 'cell_type'"),
+        ({"sample_key": "bach"}, KeyError, "did you mean 'batch'"),
+        ({"groupby": "nothing"}, KeyError, "groupby: no 'nothing'"),
+        ({"label_key": None}, ValueError, "label_key is missing"),
+        ({"min_score": 50}, ValueError, "min_score is 50; expected a probability"),
+        ({"method": "magic"}, ValueError, "method is 'magic'; expected 'probe'"),
+        ({"baselines": True}, ValueError, "baselines is True; expected 'auto' or 'none'"),
+        ({"n_splits": 1}, ValueError, "n_splits is 1"),
+        ({"label_key": "same"}, ValueError, "holds the one class 'x'"),
+        ({"label_key": "none"}, ValueError, "holds no class"),
+        ({"label_key": "batch"}, ValueError, "comes from one sample only"),
+        ({"sample_key": "same"}, ValueError, "come from one sample"),
+        ({"sample_key": "holes"}, ValueError, "names no sample for 1 of 60 cells"),
+        ({"classifier": "folder", "save": "there"}, ValueError, "Both classifier and save"),
+        ({"layer": "count"}, KeyError, "layer: no 'count'"),
+    ],
+)
+def test_bad_input(cells: ad.AnnData, tiny_model: Path, more: dict, error: type, message: str) -> None:
+    cells.obs["same"], cells.obs["none"] = "x", "unknown"
+    cells.obs["holes"] = cells.obs["batch"].astype(object)
+    cells.obs.loc[cells.obs_names[0], "holes"] = np.nan
+    before = cells.copy()
+    with pytest.raises(error, match=message):
+        _run(cells, tiny_model, **more)
+    assert list(cells.uns) == list(before.uns)
+    assert list(cells.obs) == list(before.obs)
+
+
+def test_reference_without_common_genes(cells: ad.AnnData, tiny_model: Path) -> None:
+    human = ad.AnnData(cells.X[:, :3].copy(), obs=cells.obs.copy(), var=pd.DataFrame(index=["TP53", "GAPDH", "ACTB"]))
+    with pytest.raises(ValueError, match="recognised"):
+        _run(cells, tiny_model, reference=human)
+    assert "annotation" not in cells.obs
+
+
+def test_mudata_reference(cells: ad.AnnData, many_cells: ad.AnnData, tiny_model: Path) -> None:
+    import mudata
+
+    with mudata.set_options(pull_on_update=False):
+        data, reference = mudata.MuData({"rna": cells.copy()}), mudata.MuData({"rna": many_cells})
+    sf.tl.annotate(data, reference=reference, mod="rna", model=tiny_model, baselines="none", **ARGUMENTS)
+    _run(cells, tiny_model, reference=many_cells, baselines="none")
+    assert (data["rna"].obs["annotation"].astype(str) == cells.obs["annotation"].astype(str)).all()
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_round_trip(many_cells: ad.AnnData, tiny_model: Path, tmp_path: Path, store: str) -> None:
+    found = _run(many_cells, tiny_model, groupby="batch")
+    path = tmp_path / f"cells.{store}"
+    if store == "h5ad":
+        many_cells.write_h5ad(path)
+        back = ad.read_h5ad(path)
+    else:
+        many_cells.write_zarr(path)
+        back = ad.read_zarr(path)
+    for table in ("metrics", "baselines", "per_class", "groups"):
+        pd.testing.assert_frame_equal(back.uns["annotation"][table], found[table], check_dtype=False)
+    assert list(back.uns["annotation"]["classes"]) == list(found["classes"])
+    assert back.obs["annotation"].astype(str).tolist() == many_cells.obs["annotation"].astype(str).tolist()
+    assert isinstance(back.obsm["annotation_proba"], np.ndarray)
