@@ -149,7 +149,7 @@ def _choose(
     n_classes: int,
     penalties: Sequence[float],
 ) -> float:
-    """Return the C with the least held-out loss, tried in order until the loss rises: it has one minimum in practice."""
+    """Return the C with the least held-out loss, tried in order until the loss rises (one minimum in practice)."""
     best, least = penalties[0], np.inf
     for penalty in penalties:
         loss = _loss(fit_logistic(x, y, n_classes=n_classes, penalty=penalty)(x_held), y_held)
