@@ -129,13 +129,17 @@ def spell_out(name: str) -> str:
     """
     if name.isascii():
         return name
-    for encoding in ("latin-1", "cp1252"):
+    return "".join(letter if letter.isascii() else _letter_name(letter) for letter in repair_mojibake(name))
+
+
+def repair_mojibake(name: str) -> str:
+    """Return a name whose UTF-8 bytes were once read as Latin-1 as it was meant: ``nAChRÎ±1`` is ``nAChRα1``."""
+    for codec in ("latin-1", "cp1252"):
         try:
-            name = name.encode(encoding).decode("utf-8")
-            break
+            return name.encode(codec).decode("utf-8")
         except UnicodeError:
             continue
-    return "".join(letter if letter.isascii() else _letter_name(letter) for letter in name)
+    return name
 
 
 def _letter_name(letter: str) -> str:

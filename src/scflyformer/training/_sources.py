@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
+from scflyformer.genes._resolve import repair_mojibake
 from scflyformer.training._files import file_hash, object_hash, open_file
 
 if TYPE_CHECKING:
@@ -138,16 +139,6 @@ def _words(names: np.ndarray) -> np.ndarray:
     return np.array(
         ["" if missing else str(name) for name, missing in zip(names, pd.isna(names), strict=True)], dtype=str
     )
-
-
-def repair_mojibake(name: str) -> str:
-    """Return a name whose UTF-8 bytes were once read as Latin-1 as it was meant: ``nAChRÎ±1`` is ``nAChRα1``."""
-    for codec in ("latin-1", "cp1252"):
-        try:
-            return name.encode(codec).decode("utf-8")
-        except UnicodeError:
-            continue
-    return name
 
 
 def _check_excluded(sources: list[Source], exclude: Mapping[str, Sequence[str]]) -> None:
