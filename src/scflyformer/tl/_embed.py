@@ -9,6 +9,7 @@ import numpy as np
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL, settings
+from scflyformer.tl import _features
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,7 +97,7 @@ def embed(
 
     loaded = models.load(model)
     if pooling == "auto":
-        pooling = "cell" if loaded.has_cell_token else "mean"
+        pooling = _features.pooling_of(loaded)
     place = pick_device(settings.device if device is None else device)
     number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
     out, cells = _adata.start(adata, mod=mod, copy=copy)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
+from scflyformer.tl import _features
 from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets
 from scflyformer.tl._perturb_run import run_groups
 from scflyformer.tl._perturb_tables import make_tables, shift_columns
@@ -38,7 +39,7 @@ def perturb(
     sample_key: str | None = None,
     groupby: str | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
-    pooling: Literal["cell", "mean"] = "cell",
+    pooling: Literal["auto", "cell", "mean"] = "auto",
     n_null: int = 100,
     max_cells: int | None = 200,
     seed: int = 0,
@@ -89,6 +90,7 @@ def perturb(
         Name of a model, or its folder.
     pooling
         ``"cell"``: v is the cell token. ``"mean"``: v and v' are means over the genes present both before and after.
+        ``"auto"``: the cell token where the model has one, else the mean.
     n_null
         Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
     max_cells
@@ -169,6 +171,8 @@ def perturb(
     groups = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
 
     loaded = models.load(model)
+    if pooling == "auto":
+        pooling = _features.pooling_of(loaded)
     table = _adata.synonym_table(synonyms)
     sets, unknown = read_gene_sets(genes, loaded, table)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
@@ -262,8 +266,8 @@ def perturb(
 def _check_options(kind: str, pooling: str, n_null: int, max_cells: int | None) -> None:
     if kind not in ("delete", "overexpress"):
         raise ValueError(f"kind is {kind!r}; expected 'delete' or 'overexpress'.")
-    if pooling not in ("cell", "mean"):
-        raise ValueError(f"pooling is {pooling!r}; expected 'cell' or 'mean'.")
+    if pooling not in ("auto", "cell", "mean"):
+        raise ValueError(f"pooling is {pooling!r}; expected 'auto', 'cell' or 'mean'.")
     if n_null < 0:
         raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 100 resolve p-values to 0.01.")
     if max_cells is not None and max_cells < 1:
