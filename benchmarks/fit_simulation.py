@@ -101,16 +101,21 @@ def library_spread(sums, depth, level, slope, u) -> float:
 
 
 def choose_planted(symbols, level, common) -> pd.DataFrame:
-    """Choose genes to plant: the moderately expressed ones of steepest fitted slope, and the flattest as controls."""
+    """Choose genes to plant: well expressed ones whose fitted trend with age is clearest, and the flattest as controls.
+
+    A trend is as clear as its slope times the root of the counts behind it. Ribosomal, mitochondrial and nameless genes
+    are left out, and so are markers of single types.
+    """
     mean_level = np.exp(level).mean(axis=0)
-    even = level.max(axis=0) - level.min(axis=0) < np.log(6)
-    known = np.array([not name.startswith(("CG", "CR", "mt:", "Rp")) for name in symbols])
-    pool = np.flatnonzero((mean_level > 3e-4) & (mean_level < 3e-3) & even & known)
-    by_slope = pool[np.argsort(common[pool], kind="stable")]
+    even = level.max(axis=0) - level.min(axis=0) < np.log(25)
+    named = np.array([not name.startswith(("CG", "CR", "lncRNA", "mt:", "Rp")) for name in symbols])
+    pool = np.flatnonzero((mean_level > 8e-4) & (mean_level < 6e-3) & even & named)
+    clear = (common * np.sqrt(mean_level))[pool]
+    order = pool[np.argsort(clear, kind="stable")]
     chosen = {
-        "rises": by_slope[::-1][: N_PLANTED["rises"]],
-        "falls": by_slope[: N_PLANTED["falls"]],
-        "control": pool[np.argsort(np.abs(common[pool]), kind="stable")][: N_PLANTED["control"]],
+        "rises": order[::-1][: N_PLANTED["rises"]],
+        "falls": order[: N_PLANTED["falls"]],
+        "control": pool[np.argsort(np.abs(clear), kind="stable")][: N_PLANTED["control"]],
     }
     return pd.DataFrame([(gene, role) for role, genes in chosen.items() for gene in genes], columns=["gene", "role"])
 
