@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -34,6 +35,11 @@ def verbosity() -> int:
     from scanpy import settings
 
     return int(settings.verbosity)
+
+
+def _is_watched() -> bool:
+    """Whether a person sees the bar move: a terminal or a notebook, not the log file of a script."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def progress(
@@ -70,6 +76,7 @@ def progress(
         "desc": desc,
         "disable": not (shown and verbosity() >= 1),
         "leave": False,
+        "mininterval": 0.1 if _is_watched() else 10,
     } | tqdm
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm warns where a notebook lacks ipywidgets
