@@ -1,0 +1,469 @@
+"""The whole analysis in one go, on simulated cells or on yours.
+
+    python examples/demo.py --out demo
+    python examples/demo.py --out demo --data cells.h5ad --label-key cell_type --age-key age --sample-key batch
+
+Embedding, annotation with whole libraries held out, ageing clock, expression by age and perturbation. Figures and an
+`.h5ad` with all results go to the folder; what was found is printed as one table, beside baselines and, for simulated
+cells, beside what was planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from matplotlib import pyplot as plt
+from scipy.stats import false_discovery_control
+from sklearn.neighbors import NearestNeighbors
+
+import scflyformer as sf
+
+#: Columns looked for where none is named.
+GUESSES = {
+    "label": ("cell_type", "celltype", "annotation", "afca_annotation", "cell_ontology_class", "cluster", "leiden"),
+    "age": ("age", "age_days", "days"),
+    "sample": ("batch", "sample", "library", "sample_id", "library_id", "donor"),
+}
+#: The genes that the article followed up.
+ARTICLE_GENES = ["Drak", "fz2", "Hnf4"]
+REP = "X_scflyformer"
+#: Roles of planted genes and how many of each are drawn as violins.
+ROLES = {"rises": 4, "falls": 2, "control": 2}
+JOINT = "all rising"
+TOWARDS, NO_EFFECT = "towards young", "no effect"
+
+
+@dataclass
+class Demo:
+    """What the steps share: the cells, the columns' names, where figures go, and the table of what was found."""
+
+    adata: ad.AnnData
+    out: Path
+    model: str
+    label: str | None
+    age: str | None
+    sample: str | None
+    truth: pd.DataFrame | None
+    options: argparse.Namespace
+    found: list[dict[str, str]] = field(default_factory=list)
+    verdicts: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, step: str, what: str, ours: str, baseline: str = "", expected: str = "") -> None:
+        """Add a line to the table."""
+        self.found.append({"step": step, "what": what, "embedding": ours, "baseline": baseline, "expected": expected})
+
+    def table(self) -> pd.DataFrame:
+        """Return the table of what was found."""
+        return pd.DataFrame(self.found, columns=["step", "what", "embedding", "baseline", "expected"])
+
+    def save(self, figure: plt.Figure, name: str) -> None:
+        """Write a figure to the folder."""
+        figure.savefig(self.out / f"{name}.png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
+
+
+def load(options: argparse.Namespace) -> Demo:
+    """Simulate cells, or read them and find the columns; large data are thinned to --max-cells."""
+    if options.data is None:
+        adata = sf.datasets.fly_brain_simulated(options.n_cells, seed=options.seed)
+        truth = adata.uns["truth"]["genes"]
+        print(f"{adata.n_obs:,} simulated cells (not measured ones) × {adata.n_vars:,} genes, planted truth in uns.")
+    else:
+        adata, truth = ad.read_h5ad(options.data), None
+        print(f"{options.data.name}: {adata.n_obs:,} cells × {adata.n_vars:,} genes.")
+    keys = {role: find_column(adata, role, getattr(options, f"{role}_key")) for role in GUESSES}
+    print("Columns: " + ", ".join(f"{role} = {key or 'none found'}" for role, key in keys.items()) + ".")
+    if options.data is not None and options.max_cells and adata.n_obs > options.max_cells:
+        keep = thin(adata, keys["sample"], options.max_cells, options.seed)
+        print(f"Taking {keep.size:,} of {adata.n_obs:,} cells, spread over the samples (--max-cells 0 takes all).")
+        adata = adata[keep].copy()
+    if keys["age"]:
+        ages = pd.to_numeric(adata.obs[keys["age"]].astype(str), errors="coerce")
+        if ages.notna().all():
+            adata.obs[keys["age"]] = ages.to_numpy()
+        else:
+            print(f"obs[{keys['age']!r}] is not a number for {int(ages.isna().sum()):,} cells; ages are left out.")
+            keys["age"] = None
+    return Demo(adata, options.out, options.model, **keys, truth=truth, options=options)
+
+
+def find_column(adata: ad.AnnData, role: str, named: str | None) -> str | None:
+    """Return the column that was named, or the first of the usual names."""
+    if named:
+        if named not in adata.obs:
+            sys.exit(f"--{role}-key {named}: no such column; obs has {', '.join(adata.obs)}.")
+        return named
+    return next((key for key in GUESSES[role] if key in adata.obs), None)
+
+
+def thin(adata: ad.AnnData, sample: str | None, n_cells: int, seed: int) -> np.ndarray:
+    """Choose cells at random, as evenly over samples as they allow."""
+    chance = np.random.default_rng(seed).permutation(adata.n_obs)
+    codes = adata.obs[sample].astype(str).to_numpy()[chance] if sample else np.zeros(adata.n_obs)
+    turn = pd.Series(codes).groupby(codes).cumcount().to_numpy()
+    return np.sort(chance[np.argsort(turn, kind="stable")[:n_cells]])
+
+
+def embed(demo: Demo) -> None:
+    """Embed the cells; UMAP by type and by age; share of neighbours of the same type beside that in expression."""
+    adata = demo.adata
+    sf.tl.embed(adata, model=demo.model)
+    sc.pp.neighbors(adata, use_rep=REP, n_neighbors=15, random_state=0)
+    sc.tl.umap(adata, random_state=0)
+    shown = [key for key in (demo.label, demo.age, demo.sample) if key][:2]
+    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(7 * max(len(shown), 1), 5), squeeze=False)
+    for ax, key in zip(axes[0], shown or [None], strict=False):
+        draw_umap(ax, adata.obsm["X_umap"], None if key is None else adata.obs[key], key, demo.age)
+    figure.tight_layout()
+    demo.save(figure, "umap")
+    if demo.label:
+        labels = adata.obs[demo.label].astype(str).to_numpy()
+        ours = neighbours_alike(adata.obsm[REP], labels)
+        chance = float((pd.Series(labels).value_counts(normalize=True) ** 2).sum())
+        theirs = neighbours_alike(principal_components(adata), labels)
+        demo.add(
+            "embedding",
+            "15 neighbours of the same type",
+            f"{ours:.3f}",
+            f"expression PCs {theirs:.3f}, chance {chance:.3f}",
+            f"{len(set(labels))} types planted" if demo.truth is not None else "",
+        )
+
+
+def draw_umap(ax: plt.Axes, xy: np.ndarray, values: pd.Series | None, key: str | None, age: str | None) -> None:
+    """Scatter the UMAP, coloured by a label or by age."""
+    order = np.random.default_rng(0).permutation(len(xy))
+    size = float(np.clip(12000 / len(xy), 1, 12))
+    if values is None:
+        ax.scatter(*xy.T, s=size, lw=0, color="#0072B2")
+    elif key == age:
+        days = values.to_numpy(dtype=float)
+        dots = ax.scatter(*xy[order].T, c=np.log2(days[order] + 1), s=size, lw=0, cmap="viridis")
+        ticks = np.unique(days)
+        bar = ax.figure.colorbar(dots, ax=ax, label=f"{key}", ticks=np.log2(ticks + 1), shrink=0.8)
+        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
+    else:
+        labels = values.astype(str).to_numpy()
+        names = sorted(set(labels))
+        palette = [*plt.get_cmap("tab20").colors[::2], *plt.get_cmap("tab20").colors[1::2]]
+        colours = {name: palette[number % len(palette)] for number, name in enumerate(names)}
+        ax.scatter(*xy[order].T, c=[colours[name] for name in labels[order]], s=size, lw=0)
+        marks = [plt.Line2D([], [], marker="o", lw=0, color=colours[name], label=name) for name in names]
+        columns = -(-len(names) // 18)
+        ax.legend(handles=marks, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, ncols=columns)
+    ax.set(title=f"cell embedding by {key}" if key else "cell embedding", xticks=[], yticks=[])
+    ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
+
+
+def neighbours_alike(x: np.ndarray, labels: np.ndarray, n_neighbors: int = 15) -> float:
+    """Share of a cell's nearest neighbours that carry its label."""
+    near = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(x).kneighbors(x, return_distance=False)[:, 1:]
+    return float((labels[near] == labels[:, None]).mean())
+
+
+def log_normalised(adata: ad.AnnData) -> ad.AnnData:
+    """Return log1p counts per 10,000 (as it is, where the data come so)."""
+    plain = ad.AnnData(adata.X.copy(), obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
+    values = plain.X.data if hasattr(plain.X, "data") and not isinstance(plain.X, np.ndarray) else plain.X
+    if np.all(np.asarray(values) % 1 == 0):
+        sc.pp.normalize_total(plain, target_sum=1e4)
+        sc.pp.log1p(plain)
+    return plain
+
+
+def principal_components(adata: ad.AnnData) -> np.ndarray:
+    """Return 50 principal components of log-normalised expression."""
+    plain = log_normalised(adata)
+    sc.pp.pca(plain, n_comps=min(50, *(size - 1 for size in plain.shape)), random_state=0)
+    return plain.obsm["X_pca"]
+
+
+def annotate(demo: Demo) -> None:
+    """Predict each cell's type from a classifier that saw none of its library; confusion heatmap."""
+    if not demo.label:
+        print("No column with cell types (--label-key): annotation is left out.")
+        return
+    adata = demo.adata
+    sf.tl.annotate(adata, label_key=demo.label, sample_key=demo.sample, model=demo.model)
+    demo.save(sf.pl.confusion(adata, truth=demo.label, return_fig=True), "confusion")
+    metrics = sf.get.annotation_df(adata, table="metrics").set_index("features")
+    unit = "libraries" if demo.sample else "cells"
+    for measure in ("accuracy", "macro_f1"):
+        ours, *others = metrics.index
+        demo.add(
+            "annotation",
+            f"{measure.replace('_', ' ')}, {unit} held out",
+            f"{metrics.loc[ours, measure]:.3f}",
+            ", ".join(f"{name} {metrics.loc[name, measure]:.3f}" for name in others),
+        )
+
+
+def age_clock(demo: Demo) -> None:
+    """Predict each cell's age from clocks that saw none of its library; scatter of both arms."""
+    if not demo.age:
+        print("No column with ages in numbers (--age-key): the ageing clock is left out.")
+        return
+    adata = demo.adata
+    sf.tl.age_clock(adata, age_key=demo.age, sample_key=demo.sample)
+    figure = sf.pl.age_clock(adata, features=["embedding", "expression"], return_fig=True)
+    demo.save(figure, "age_clock")
+    results = sf.get.clock_df(adata)
+    results = results[results["group"] == "all"].set_index("features")
+    unit = "libraries" if demo.sample else "cells"
+    for measure, words in (("r2", "R²"), ("mae", "mean absolute error")):
+        others = [name for name in results.index if name != "embedding"]
+        demo.add(
+            "age clock",
+            f"{words}, {unit} held out",
+            f"{results.loc['embedding', measure]:.3f}",
+            ", ".join(f"{name} {results.loc[name, measure]:.3f}" for name in others),
+        )
+
+
+def choose_genes(demo: Demo) -> dict[str, dict[str, list[str]]]:
+    """Gene sets to delete and to overexpress: planted ones, named ones, or the article's and those that follow age."""
+    if demo.options.genes:
+        return {"delete": alone(demo.options.genes)}
+    if demo.truth is not None:
+        rises, falls, controls = (list(demo.truth.index[demo.truth["role"] == role]) for role in ROLES)
+        return {"delete": alone([*rises, *controls[:3]]) | {JOINT: rises}, "overexpress": alone(falls)}
+    plain = log_normalised(demo.adata)
+    ranks = demo.adata.obs[demo.age].rank().to_numpy()
+    values = plain.X.toarray() if hasattr(plain.X, "toarray") else np.asarray(plain.X)
+    spread = np.maximum(values.std(axis=0) * ranks.std(), 1e-9)
+    correlation = (ranks - ranks.mean()) @ values / len(ranks) / spread
+    correlation[(values > 0).mean(axis=0) < 0.2] = 0
+    rising = plain.var_names[np.argsort(-correlation)[:3]].tolist()
+    falling = plain.var_names[np.argsort(correlation)[:2]].tolist()
+    article = [gene for gene in ARTICLE_GENES if gene in demo.adata.var_names]
+    print(f"Of the article's genes {', '.join(ARTICLE_GENES)} the data hold {', '.join(article) or 'none'}.")
+    print(f"Chosen by correlation with age in these cells, so exploratory: {', '.join([*rising, *falling])}.")
+    return {"delete": alone([*article, *rising, *falling])}
+
+
+def alone(genes: list[str]) -> dict[str, list[str]]:
+    """Each gene as a set of its own."""
+    return {gene: [gene] for gene in genes}
+
+
+def expression(demo: Demo, genes: dict[str, dict[str, list[str]]]) -> None:
+    """Violins of the chosen genes by age."""
+    wanted = list(dict.fromkeys(gene for sets in genes.values() for members in sets.values() for gene in members))
+    if demo.truth is not None:  # four rising, two falling, two controls
+        wanted = [gene for role, n in ROLES.items() for gene in demo.truth.index[demo.truth["role"] == role][:n]]
+    present = [gene for gene in wanted if gene in demo.adata.var_names]
+    if not present:
+        print(f"None of {', '.join(wanted)} is measured here: no violins.")
+        return
+    demo.save(sf.pl.expression(demo.adata, genes=present, groupby=demo.age, return_fig=True), "expression")
+
+
+def perturb(demo: Demo, genes: dict[str, dict[str, list[str]]]) -> None:
+    """Delete (and overexpress) genes in old cells and see whether they move towards the young."""
+    start, goal = ends(demo)
+    if start is None or goal is None:
+        print("Fewer than two ages: the perturbation is left out.")
+        return
+    adata, options = demo.adata, demo.options
+    n_null = options.n_null or (80 if demo.truth is not None else 40)
+    for kind, sets in genes.items():
+        key = "perturb" if kind == "delete" else f"perturb_{kind}"
+        print(
+            f"To {kind}: at most {options.perturb_cells} cells of age {start:g}, {n_null} null genes beside each gene."
+        )
+        sf.tl.perturb(
+            adata,
+            genes=sets,
+            kind=kind,
+            state_key=demo.age,
+            start=start,
+            goal=goal,
+            sample_key=demo.sample,
+            model=demo.model,
+            n_null=n_null,
+            max_cells=options.perturb_cells,
+            key_added=key,
+        )
+        demo.save(sf.pl.perturb_shift(adata, key=key, return_fig=True), key)
+        baseline = expression_effects(demo, key, sets, goal)
+        for row in sf.get.perturb_df(adata, key=key).itertuples():
+            ours, theirs = (row.effect, row.p_value, row.fdr), baseline.loc[row.gene]
+            wanted = expectation(demo, row.gene, kind)
+            demo.add(
+                kind,
+                f"{row.gene}, {start:g} → {goal:g} d",
+                f"{row.shift:+.4f}, {in_words(*ours)}",
+                f"expression {in_words(*theirs)}",
+                wanted,
+            )
+            if wanted:
+                demo.verdicts.append((wanted, verdict(*ours), verdict(*theirs)))
+
+
+def in_words(effect: float, p_value: float, fdr: float) -> str:
+    """Put an effect beside null genes in words."""
+    return f"{effect:+.1f} sd, p {p_value:.3f}, fdr {fdr:.3f}"
+
+
+def verdict(effect: float, p_value: float, fdr: float) -> str:
+    """Say what a result says at an adjusted p-value of 0.05."""
+    return NO_EFFECT if not fdr <= 0.05 else TOWARDS if effect > 0 else "away"
+
+
+def ends(demo: Demo) -> tuple[float | None, float | None]:
+    """Oldest and youngest age, of those seen in most samples where some are seen in one only."""
+    obs = demo.adata.obs
+    ages = obs.groupby(demo.age, observed=True)[demo.sample].nunique() if demo.sample else obs[demo.age].value_counts()
+    several = ages[ages > 1].index if demo.sample and (ages > 1).sum() > 1 else ages.index
+    if demo.options.start is not None and demo.options.goal is not None:
+        return demo.options.start, demo.options.goal
+    return (max(several), min(several)) if len(several) > 1 else (None, None)
+
+
+def expression_effects(demo: Demo, key: str, sets: dict[str, list[str]], goal: float) -> pd.DataFrame:
+    """Baseline without a model: the same edits of the same cells and null genes in log-normalised expression.
+
+    Deleting sets a gene to 0 where it is expressed, overexpressing sets it to the cell's maximum; the shift is the
+    change in the cosine with the mean of the goal cells, and effect and p-value are those of `tl.perturb`.
+    """
+    plain, kind = log_normalised(demo.adata), demo.adata.uns[key]["params"]["kind"]
+    cells = sf.get.perturb_df(demo.adata, key=key, table="cells")["cell"].unique()
+    x = plain[cells].X
+    x = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
+    goal_mean = np.ravel(plain.X[(demo.adata.obs[demo.age] == goal).to_numpy()].mean(axis=0))
+    goal_mean = np.asarray(goal_mean, dtype=float) / np.linalg.norm(goal_mean)
+    dot, square, top = x @ goal_mean, (x**2).sum(axis=1), x.max(axis=1, keepdims=True)
+
+    def shift(genes: list[str]) -> float:
+        columns = plain.var_names.get_indexer([gene for gene in genes if gene in plain.var_names])
+        old = x[:, columns]
+        new = np.zeros_like(old) if kind == "delete" else np.broadcast_to(top, old.shape)
+        after = (dot + (new - old) @ goal_mean[columns]) / np.sqrt(square + (new**2 - old**2).sum(axis=1))
+        edited = (old > 0).any(axis=1) if kind == "delete" else np.ones(len(x), dtype=bool)
+        return float((after - dot / np.sqrt(square))[edited].mean()) if edited.any() else np.nan
+
+    null_genes = sf.get.perturb_df(demo.adata, key=key, table="null").groupby("gene", observed=True)["null_gene"]
+    rows = {}
+    for name, names in null_genes:
+        null = np.array([shift(one.split("+")) for one in names])
+        null = null[np.isfinite(null)]
+        observed = shift(sets[name])
+        beyond = np.abs(null - np.median(null)) >= abs(observed - np.median(null))
+        rows[name] = ((observed - null.mean()) / null.std(ddof=1), (1 + beyond.sum()) / (1 + len(null)))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["effect", "p_value"])
+    table["fdr"] = false_discovery_control(table["p_value"])
+    return table
+
+
+def expectation(demo: Demo, gene: str, kind: str) -> str:
+    """What planting the gene should lead to."""
+    if demo.truth is None or gene not in (*demo.truth.index, JOINT):
+        return ""
+    role = "rises" if gene == JOINT else demo.truth.loc[gene, "role"]
+    return TOWARDS if (role, kind) in (("rises", "delete"), ("falls", "overexpress")) else NO_EFFECT
+
+
+def report(demo: Demo, seconds: dict[str, float]) -> None:
+    """Write the cells and the table, and print the table."""
+    demo.adata.write_h5ad(demo.out / "cells.h5ad")
+    table = demo.table()
+    table.to_csv(demo.out / "found.tsv", sep="\t", index=False)
+    if not (table["expected"] != "").any():
+        table = table.drop(columns="expected")
+    print("\n" + in_columns(table))
+    print()
+    for wanted in (TOWARDS, NO_EFFECT):
+        lines = [line for line in demo.verdicts if line[0] == wanted]
+        if lines:
+            ours, theirs = (sum(line[place] == wanted for line in lines) for place in (1, 2))
+            print(
+                f"Planted {wanted!r}: embedding {ours} of {len(lines)}, expression {theirs} of {len(lines)} (fdr 0.05)."
+            )
+    print("Seconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in seconds.items()) + ".")
+    print(f"Figures, cells.h5ad and found.tsv are in {demo.out}/.")
+
+
+def in_columns(table: pd.DataFrame) -> str:
+    """Set a table of texts in columns."""
+    rows = [table.columns.tolist(), *table.to_numpy(dtype=str).tolist()]
+    widths = [max(len(row[place]) for row in rows) for place in range(table.shape[1])]
+    lines = ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for figures and results")
+    parser.add_argument("--data", type=Path, help="an .h5ad of counts (default: simulated cells)")
+    parser.add_argument("--model", default="fly-tiny", help="model name or folder")
+    parser.add_argument("--label-key", help="column of obs with cell types")
+    parser.add_argument("--age-key", help="column of obs with ages")
+    parser.add_argument("--sample-key", help="column of obs with libraries")
+    parser.add_argument("--genes", nargs="+", help="genes to delete and draw")
+    parser.add_argument("--start", type=float, help="age whose cells are perturbed (default: the oldest)")
+    parser.add_argument("--goal", type=float, help="age they should move to (default: the youngest)")
+    parser.add_argument("--n-cells", type=int, default=2000, help="simulated cells")
+    parser.add_argument("--max-cells", type=int, default=3000, help="cells taken from --data at most; 0 for all")
+    parser.add_argument("--perturb-cells", type=int, default=24, help="start cells perturbed at most")
+    parser.add_argument(
+        "--n-null", type=int, help="null genes beside each gene (default: 80 simulated, 40 with --data)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if options.data is not None and not options.data.is_file():
+        parser.error(f"--data {options.data}: no such file")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> pd.DataFrame:
+    """Run all steps; return the table of what was found."""
+    options = parse(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    sc.settings.verbosity = 1
+    sc.settings.autoshow = False
+    seconds: dict[str, float] = {}
+    begin = time.perf_counter()
+
+    def done(step: str) -> None:
+        nonlocal begin
+        seconds[step], begin = time.perf_counter() - begin, time.perf_counter()
+
+    def attempt(step: str, work: Callable[[], None]) -> None:
+        """Do a step; what cells of one's own cannot answer is told and left out."""
+        try:
+            work()
+        except ValueError as error:
+            if options.data is None:
+                raise
+            print(f"{step} is left out: {error}")
+        done(step)
+
+    demo = load(options)
+    done("load")
+    embed(demo)
+    done("embed and UMAP")
+    attempt("annotation", lambda: annotate(demo))
+    attempt("age clock", lambda: age_clock(demo))
+    if demo.age:
+        genes = choose_genes(demo)
+        attempt("expression", lambda: expression(demo, genes))
+        attempt("perturbation", lambda: perturb(demo, genes))
+    report(demo, seconds)
+    return demo.table()
+
+
+if __name__ == "__main__":
+    main()
