@@ -15,7 +15,7 @@ DATA ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint $(CONSTRAINTS)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help demo test lint docs notebooks wheel clean
@@ -30,13 +30,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	Install one, or name it: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing scflyformer into $(VENV) with $$($(PYTHON) --version); the first time takes some minutes."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(PIP) torch 2> >(grep -v '^WARNING: Location' >&2)
-	@$(PIP) --editable . 2> >(grep -v '^WARNING: Location' >&2)
+	@$(PIP) torch
+	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and documentation into $(VENV)."
-	@$(PIP) --editable '.[dev,doc]' 2> >(grep -v '^WARNING: Location' >&2)
+	@$(PIP) --editable '.[dev,doc]'
 	@touch $@
 
 demo: $(VENV)/.installed
