@@ -58,7 +58,7 @@ notebooks: $(VENV)/.installed-dev
 	@mkdir -p $(VENV)/notebooks
 	@for notebook in notebooks/*.ipynb; do \
 		echo "$$notebook"; \
-		$(BIN)/jupyter-execute --timeout 300 --output "$(CURDIR)/$(VENV)/notebooks/$$(basename "$${notebook%.ipynb}")" "$$notebook"; \
+		$(BIN)/jupyter-execute --timeout 600 --output "$(CURDIR)/$(VENV)/notebooks/$$(basename "$${notebook%.ipynb}")" "$$notebook"; \
 	done
 
 wheel: $(VENV)/.installed-dev
