@@ -36,8 +36,8 @@ def annotate(
     gene_key: str | None = None,
     mod: str | None = None,
     seed: int = 0,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
     copy: bool = False,
 ) -> AnnData | MuData | None:
@@ -91,7 +91,7 @@ def annotate(
     seed
         Seed of the folds and intervals.
     device, dtype
-        Where the network runs and in which number format; the settings' where `None`.
+        Where the network runs and in which number format; ``"auto"`` follows the settings.
     batch_tokens
         Tokens a batch of the network holds.
     copy

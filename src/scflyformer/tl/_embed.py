@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL, settings
+from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def embed(
     synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
     key_added: str = "X_scflyformer",
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
     copy: bool = False,
 ) -> AnnData | MuData | None:
@@ -57,7 +57,7 @@ def embed(
     key_added
         Name of the keys written.
     device, dtype
-        Where and in which number format to run; the settings' where `None`. ``"auto"`` takes CUDA, then MPS, then the
+        Where and in which number format to run. ``"auto"`` follows the settings, then takes CUDA, MPS or the
         CPU; bfloat16 on CUDA, float32 elsewhere.
     batch_tokens
         Tokens a batch, padding included; memory grows with it, results do not depend on it.
@@ -98,8 +98,8 @@ def embed(
     loaded = models.load(model)
     if pooling == "auto":
         pooling = _features.pooling_of(loaded)
-    place = pick_device(settings.device if device is None else device)
-    number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
+    place = pick_device(device)
+    number = str(pick_dtype(dtype, place)).removeprefix("torch.")
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=synonyms)
     vectors = embed_rows(

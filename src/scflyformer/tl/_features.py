@@ -39,8 +39,8 @@ def embedding(
     sha256: str | None = None,
     layer: str | None,
     gene_key: str | None,
-    device: str | None,
-    dtype: str | None,
+    device: str,
+    dtype: str,
     batch_tokens: Any,
 ) -> np.ndarray:
     """Return the cells' embedding: `obsm[use_rep]` where this model made it in the same way, else computed here.
@@ -76,8 +76,8 @@ def embedding(
         model.network(),
         rows,
         pooling=pooling,
-        device=device or "auto",
-        dtype=dtype or "auto",
+        device=device,
+        dtype=dtype,
         batch_tokens=batch_tokens,
         progress=_log.progress,
     )

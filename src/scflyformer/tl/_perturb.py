@@ -47,7 +47,7 @@ def perturb(
     gene_key: str | None = None,
     synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
-    device: str = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
     key_added: str = "perturb",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from scflyformer import _log
-from scflyformer._settings import settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,8 +47,8 @@ def pretrain(
     weights: Literal["float32", "float16"] = "float32",
     keep_checkpoints: bool = False,
     seed: int = 0,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
 ) -> None:
     """Pretrain a model on unlabelled cells and write a model folder.
 
@@ -108,7 +107,7 @@ def pretrain(
     seed
         Seed of weights, batches and masks.
     device, dtype
-        Where and in which number format to train; the settings' where `None`. ``"auto"`` is float32 on a CPU and
+        Where and in which number format to train. ``"auto"`` follows the settings, else float32 on a CPU and
         bfloat16 on CUDA.
 
     Returns
@@ -151,8 +150,8 @@ def pretrain(
     target = Path(out).expanduser().resolve()
     require_free(target)
     start_from = None if init is None else load(init)
-    place = pick_device(settings.device if device is None else device)
-    number = str(pick_dtype(settings.dtype if dtype is None else dtype, place)).removeprefix("torch.")
+    place = pick_device(device)
+    number = str(pick_dtype(dtype, place)).removeprefix("torch.")
     if number == "float16" and place.type != "cuda":
         raise ValueError(f"dtype='float16' trains on CUDA only, and this run is on {place.type}; take 'float32'.")
     if weights not in ("float32", "float16"):
