@@ -41,19 +41,23 @@ def _scanpy_settings():
 def test_simulated(demo, tmp_path, capsys):
     found = demo.main(["--out", str(tmp_path / "demo"), "--n-cells", "210", *SMALL])
     figures = {path.stem for path in (tmp_path / "demo").glob("*.png")}
-    assert figures == {"umap", "confusion", "age_clock", "expression", "perturb", "perturb_overexpress"}
-    assert set(found["step"]) == {"embedding", "annotation", "age clock", "delete", "overexpress"}
+    assert figures == {"umap", "confusion", "age_clock", "expression", "perturb", "perturb_young"}
+    assert set(found["step"]) == {"embedding", "annotation", "age clock", "perturbation"}
     assert (found["baseline"] != "").all()  # nothing is told without what is plainer
     planted = found.set_index("what")["expected"]
-    assert (planted[planted.index.str.startswith("all rising")] == "towards young").all()
-    assert (planted == "no effect").sum() == 3 and (planted == "towards young").sum() == 9
+    assert planted["delete rising together, 30 → 0"] == "towards"
+    assert planted["delete falling together, 0 → 30"] == "towards"
+    assert (planted == "towards").sum() == 10 and (planted == "not towards").sum() == 3
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "demo" / "found.tsv", sep="\t", keep_default_na=False), found)
     cells = ad.read_h5ad(tmp_path / "demo" / "cells.h5ad")
     assert {"X_scflyformer", "X_umap"} <= set(cells.obsm)
     assert {"annotation", "age_clock"} <= set(cells.obs)
-    assert {"perturb", "perturb_overexpress", "truth"} <= set(cells.uns)
+    assert {"perturb", "perturb_young", "truth"} <= set(cells.uns)
     said = capsys.readouterr().out
-    assert "simulated cells (not measured ones)" in said and "Planted 'towards young': embedding" in said
+    assert (
+        "simulated cells (not measured ones)" in said
+        and "10 deletions of planted drivers should move cells towards the other age" in said
+    )
 
 
 @pytest.fixture
@@ -73,11 +77,11 @@ def run(demo, tiny_model, tmp_path):
 def test_cells_of_ones_own(run, cells, capsys):
     cells.obs = cells.obs.rename(columns={"cell_type": "celltype", "batch": "donor"})
     cells.obs["age"] = cells.obs["age"].astype(str).astype("category")  # as the Aging Fly Cell Atlas has it
-    assert run(cells, "--max-cells", "52") == ["embedding", "annotation", "age clock", "delete"]
+    assert run(cells, "--max-cells", "52") == ["embedding", "annotation", "age clock", "perturbation"]
     said = capsys.readouterr().out
     assert "label = celltype, age = age, sample = donor" in said
     assert "Taking 52 of 60 cells, spread over the samples" in said
-    assert "exploratory" in said and "Planted" not in said
+    assert "exploratory" in said and "planted" not in said
 
 
 def test_columns_that_are_missing_are_told(run, cells, capsys):

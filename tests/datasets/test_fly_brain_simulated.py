@@ -48,17 +48,18 @@ def test_same_seed_same_cells(brain):
     assert (other.X != brain.X).nnz > 0
 
 
-def test_removing_a_driver_moves_old_cells_to_the_young(brain):
+@pytest.mark.parametrize(("start", "goal", "driver"), [(30, 0, "rises"), (0, 30, "falls")])
+def test_removing_a_driver_moves_cells_to_the_other_age(brain, start, goal, driver):
     genes = brain.uns["truth"]["genes"]
     expression, age = log_normalised(brain), brain.obs["age"].to_numpy()
-    old, young = expression[age == 30], expression[age == 0].mean(axis=0)
+    cells, centroid = expression[age == start], expression[age == goal].mean(axis=0)
     shift = {}
     for gene in genes.index:
-        removed = old.copy()
+        removed = cells.copy()
         removed[:, brain.var_names.get_loc(gene)] = 0
-        shift[gene] = (cosine(removed, young) - cosine(old, young)).mean()
+        shift[gene] = (cosine(removed, centroid) - cosine(cells, centroid)).mean()
     shift = pd.Series(shift)
-    assert (shift[genes["role"] == "rises"] > 0).all()
+    assert (shift[genes["role"] == driver] > 0).all()
     assert (shift[genes["role"] == "control"] < 0).all()
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _SUMMARY = "fly_brain_simulated.npz"
 #: Share of a cell's counts that a planted gene takes where it is high, and how many times less where it is low.
 _HIGH_SHARE, _FOLD = 0.006, 64.0
+#: What is left of the fitted age slopes of all other genes.
+_BACKGROUND = 0.5
 #: Largest dispersion of a planted gene, and spread (natural log) of depth between libraries.
 _PLANTED_DISPERSION, _DEPTH_SD = 0.3, 0.1
 
@@ -36,13 +38,13 @@ def fly_brain_simulated(
     top are:
 
     - *driver genes*: in all types alike, ``rises`` genes go up 64-fold from the youngest to the oldest age and
-      ``falls`` genes go down 64-fold. The strain's own slopes remain in the other genes, so age is not in the drivers
+      ``falls`` genes go down 64-fold. The other genes keep half of their fitted slopes, so age is not in the drivers
       alone.
     - *control genes*: as high as the drivers at their highest, in all types and at all ages.
     - *library effects*: every library scales each gene by its own log-normal factor and has its own depth.
 
-    Removing a ``rises`` gene from old cells, or adding a ``falls`` gene to them, moves their profile towards the young;
-    doing so with a control gene does not.
+    Removing a ``rises`` gene from old cells moves their profile towards the young, and removing a ``falls`` gene from
+    young cells moves it towards the old; removing a control gene does neither.
 
     Parameters
     ----------
@@ -175,6 +177,7 @@ def _with_planted(summary: dict[str, np.ndarray]) -> tuple[pd.DataFrame, np.ndar
     dispersion = summary["dispersion"].astype(np.float64)
     u = _log_age(summary["age"])
     genes, roles = summary["planted_gene"], summary["planted_role"]
+    slope *= _BACKGROUND
     sign = np.array([{"rises": 1, "falls": -1, "control": 0}[role] for role in roles])
     slope[:, genes] = sign * np.log(_FOLD) / (u.max() - u.min())
     level[:, genes] = np.log(_HIGH_SHARE) - np.abs(sign) * np.log(_FOLD) / 2
