@@ -156,7 +156,7 @@ def test_the_order_of_cells_and_a_given_embedding_change_nothing(many_cells: ad.
 def test_an_embedding_of_another_model_is_not_used(many_cells: ad.AnnData, tiny_model: Path) -> None:
     sf.tl.embed(many_cells, model=tiny_model)
     model = sf.models.load(tiny_model)
-    options = {"layer": None, "gene_key": None, "device": None, "dtype": None, "batch_tokens": "auto"}
+    options = {"layer": None, "gene_key": None, "device": "auto", "dtype": "auto", "batch_tokens": "auto"}
     many_cells.obsm["X_scflyformer"] = many_cells.obsm["X_scflyformer"] + 1
     np.testing.assert_array_equal(_features.embedding(many_cells, model, **options), many_cells.obsm["X_scflyformer"])
     many_cells.uns["X_scflyformer"]["params"]["model_sha256"] = "another"
