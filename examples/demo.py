@@ -156,7 +156,8 @@ def draw_umap(ax: plt.Axes, xy: np.ndarray, values: pd.Series | None, key: str |
     else:
         labels = values.astype(str).to_numpy()
         names = sorted(set(labels))
-        palette = [*plt.get_cmap("tab20").colors[::2], *plt.get_cmap("tab20").colors[1::2]]
+        pairs = [*plt.get_cmap("tab20").colors, *plt.get_cmap("tab20b").colors]
+        palette = [*pairs[:20:2], *pairs[1:20:2], *pairs[20:]]
         colours = {name: palette[number % len(palette)] for number, name in enumerate(names)}
         ax.scatter(*xy[order].T, c=[colours[name] for name in labels[order]], s=size, lw=0)
         marks = [plt.Line2D([], [], marker="o", lw=0, color=colours[name], label=name) for name in names]
@@ -376,12 +377,15 @@ def report(demo: Demo, seconds: dict[str, float]) -> None:
         table = table.drop(columns="expected")
     print("\n" + in_columns(table))
     print()
-    for wanted, who in ((TOWARDS, "planted drivers should move cells"), (NOT_TOWARDS, "controls should not")):
+    for wanted, who in (
+        (TOWARDS, "planted drivers should move cells towards the other age"),
+        (NOT_TOWARDS, "controls should not"),
+    ):
         lines = [line for line in demo.verdicts if line[0] == wanted]
         if lines:
             ours, theirs = (sum(line[place] == wanted for line in lines) for place in (1, 2))
             told = f"borne out by the embedding for {ours}, by expression for {theirs} (fdr 0.05)"
-            print(f"{len(lines)} deletions of {who} towards the other age: {told}.")
+            print(f"{len(lines)} deletions of {who}: {told}.")
     print("Seconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in seconds.items()) + ".")
     print(f"Figures, cells.h5ad and found.tsv are in {demo.out}/.")
 

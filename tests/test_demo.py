@@ -39,7 +39,7 @@ def _scanpy_settings():
 
 
 def test_simulated(demo, tmp_path, capsys):
-    found = demo.main(["--out", str(tmp_path / "demo"), "--n-cells", "210", *SMALL])
+    found = demo.main(["--out", str(tmp_path / "demo"), "--n-cells", "126", *SMALL])
     figures = {path.stem for path in (tmp_path / "demo").glob("*.png")}
     assert figures == {"umap", "confusion", "age_clock", "expression", "perturb", "perturb_young"}
     assert set(found["step"]) == {"embedding", "annotation", "age clock", "perturbation"}

@@ -114,8 +114,8 @@ def _title(name: str, row: pd.Series) -> str:
 
     def score(column: str, digits: int) -> str:
         low, high = row[f"{column}_low"], row[f"{column}_high"]
-        interval = f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) and np.isfinite(high) else ""
-        return f"{row[column]:.{digits}f}{interval}"
+        value, low, high = (f"{number + 0.0:.{digits}f}" for number in np.round([row[column], low, high], digits))
+        return f"{value} ({low} to {high})" if "nan" not in (low, high) else value
 
     n_cells = f"{int(row['n_cells']):,} cells"
     split = {

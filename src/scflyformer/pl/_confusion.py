@@ -105,13 +105,16 @@ def _draw(
 ) -> Axes | Figure | None:
     n_rows, n_columns = counts.shape
     values = _normalized(counts.to_numpy(dtype=float), normalize)
-    axis = open_axes(ax, size=(2.8 + 0.48 * n_columns, 1.9 + 0.42 * n_rows))
+    numbered = max(values.shape) <= MAX_NUMBERED
+    width, height = (0.48, 0.42) if numbered else (0.26, 0.24)
+    axis = open_axes(ax, size=(2.8 + width * n_columns, 1.9 + height * n_rows))
     image = axis.imshow(values, cmap="Blues", vmin=0, vmax=None if normalize == "none" else 1, aspect="auto")
     axis.set_xticks(range(n_columns), counts.columns, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(n_rows), [f"{label} ({n})" for label, n in counts.sum(axis=1).items()])
     axis.set_xlabel(f"predicted ({key})")
     axis.set_ylabel(f"true ({truth}, cells)")
-    if max(values.shape) <= MAX_NUMBERED:
+    axis.tick_params(labelsize="medium" if numbered else "x-small")
+    if numbered:
         _number(axis, values, counted=normalize == "none")
     if UNKNOWN in counts.columns and UNKNOWN not in counts.index:
         axis.axvline(n_columns - 1.5, color="white", linewidth=4)
