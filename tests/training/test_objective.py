@@ -134,6 +134,32 @@ def test_shares_of_masked_random_and_kept(store):
     assert len(np.unique(swapped)) > 80
 
 
+@pytest.mark.parametrize("objective", ["cell", "mlm"])
+def test_a_gene_that_was_not_measured_is_never_shown(store, objective):
+    """Random genes in place of the true ones are drawn evenly from what the cell's own source measured."""
+    data = masked(store, objective=objective)
+    times = np.zeros((2, 93), dtype=int)
+    for number in range(150):
+        cells = np.r_[number : number + 4, 400 + number : 404 + number]
+        found = data.__getitems__([number, *cells])
+        np.testing.assert_array_equal(found["panel"], store.panels[store.source[cells]])
+        tokens, selected = found["tokens"].numpy(), found["selected"].numpy()
+        truth = np.zeros_like(tokens)
+        truth[selected] = found["targets"].numpy()
+        row, place = np.nonzero(selected & (tokens != MASK) & (tokens != truth))
+        np.add.at(times, (store.source[cells][row], tokens[row, place]), 1)
+        for source in (0, 1):
+            seen = truth[store.source[cells] == source]
+            assert store.panels[source, seen[seen > 0] - N_SPECIAL].all()
+    assert not times[:, :N_SPECIAL].any()
+    assert not times[1, N_SPECIAL : N_SPECIAL + 30].any()
+    assert times[1].sum() > 100
+    for source in (0, 1):
+        drawn = times[source, N_SPECIAL:][store.panels[source]]
+        assert (drawn > 0).mean() > 0.6
+        assert drawn.max() < 8 * drawn.mean()
+
+
 def test_every_rank_is_selected_alike(store):
     data = masked(store, objective="mlm")
     hits = sum(data.__getitems__([number, *range(100)])["selected"][:, :10].sum(0).numpy() for number in range(40))
@@ -195,7 +221,7 @@ def test_profile_is_the_share_of_counts_over_the_panel(make_store):
 def outcome(batch: dict, profile_logits: torch.Tensor, token_logits: torch.Tensor | None = None):
     """Return a network that always answers the same."""
     if token_logits is None:
-        token_logits = torch.zeros(len(batch["targets"]), batch["profile"].shape[1] + N_SPECIAL)
+        token_logits = torch.zeros(len(batch["targets"]), batch["panel"].shape[1] + N_SPECIAL)
     return lambda *_: {"token_logits": token_logits, "profile_logits": profile_logits}
 
 
@@ -223,8 +249,33 @@ def test_losses_against_scipy(store):
     for truth, own, panel in zip(batch["profile"].numpy(), decoded.numpy(), batch["panel"].numpy(), strict=True):
         expected.append(entropy(truth[panel], np.exp(log_softmax(own[panel].astype(float)))))
     np.testing.assert_allclose(float(found["profile"]), np.mean(expected), rtol=1e-4)
-    picked = log_softmax(logits.numpy().astype(float), axis=1)[np.arange(len(logits)), batch["targets"].numpy()]
-    np.testing.assert_allclose(float(found["mlm"]), -picked.mean(), rtol=1e-5)
+    nats = []
+    rows = np.nonzero(batch["selected"].numpy())[0]
+    for own, target, row in zip(logits.numpy(), batch["targets"], rows, strict=True):
+        candidates = np.flatnonzero(batch["panel"][row]) + N_SPECIAL
+        nats.append(-log_softmax(own[candidates].astype(float))[candidates.searchsorted(int(target))])
+    np.testing.assert_allclose(float(found["mlm"]), np.mean(nats), rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["cell", "mlm"])
+def test_a_gene_that_was_not_measured_is_no_wrong_answer(store, objective):
+    """Its logit changes no loss and gets no gradient; a measured gene's does both."""
+    batch = masked(store, objective=objective).__getitems__([0, 1, 2, 450, 451])
+    row = torch.nonzero(batch["selected"])[:, 0]
+    candidate = torch.nn.functional.pad(batch["panel"], (N_SPECIAL, 0), value=False)[row]
+    assert candidate[torch.arange(len(row)), batch["targets"]].all()
+    assert (~candidate[:, N_SPECIAL:]).any()
+    quiet = torch.randn(candidate.shape, generator=torch.Generator().manual_seed(0))
+    found = []
+    for logits in (quiet, torch.where(candidate, quiet, 50.0), torch.where(candidate, quiet * 2, quiet)):
+        logits = logits.clone().requires_grad_()
+        found.append(losses(outcome(batch, torch.zeros(batch["panel"].shape), logits), batch)["mlm"])
+        found[-1].backward()
+        assert torch.isfinite(logits.grad).all()
+        assert not logits.grad[~candidate].any()
+        assert logits.grad[candidate].all()
+    torch.testing.assert_close(found[0], found[1])
+    assert abs((found[0] - found[2]).item()) > 0.01
 
 
 def test_gradients_are_finite_where_genes_were_not_measured(store):

@@ -83,6 +83,10 @@ class MaskedCells(torch.utils.data.Dataset):
         self.objective = objective
         self.max_len = max_len
         self.subsample = subsample and objective == "cell"
+        # Tokens of the genes each source measured, one source after the other, and where each begins.
+        self._measured = np.nonzero(store.panels)[1] + N_SPECIAL
+        self._n_measured = store.panels.sum(1)
+        self._first = np.cumsum(self._n_measured) - self._n_measured
 
     def __len__(self) -> int:
         """Return the number of cells in the store."""
@@ -94,13 +98,17 @@ class MaskedCells(torch.utils.data.Dataset):
         Returns
         -------
         tokens
-            What the network sees: 80 % of the selected masked, 10 % random, 10 % kept, int64, (n, length).
+            What the network sees: 80 % of the selected masked, 10 % a random gene that the cell's source measured, 10 %
+            kept, int64, (n, length).
         values
             Values, below zero where selected, float32, (n, length).
         selected
-            Tokens to predict, bool, (n, length); ``targets``: the true ids there, int64, (n_selected,).
-        profile, panel
-            For ``objective="cell"``: share of counts of each gene, float32, and the genes measured, bool, (n, n_genes).
+            Tokens to predict, as many in each cell, bool, (n, length); ``targets``: the true ids there, int64,
+            (n_selected,).
+        panel
+            Genes that the cell's source measured, bool, (n, n_genes).
+        profile
+            For ``objective="cell"``: share of counts of each gene, float32, (n, n_genes).
         """
         random = np.random.default_rng([self.seed, batch[0]])
         cells = np.asarray(batch[1:])
@@ -125,18 +133,19 @@ class MaskedCells(torch.utils.data.Dataset):
         np.put_along_axis(selected, chosen, True, axis=1)
         dice = random.random(truth.shape)
         tokens = np.where(selected & (dice < 0.8), MASK, truth)
-        n_genes = self.store.panels.shape[1]
+        source = self.store.source[cells]
         swapped = selected & (dice >= 0.9)
-        tokens[swapped] = random.integers(N_SPECIAL, n_genes + N_SPECIAL, swapped.sum())
+        own = source[np.nonzero(swapped)[0]]
+        tokens[swapped] = self._measured[self._first[own] + random.integers(self._n_measured[own])]
         values[selected] = HIDDEN_VALUE
-        arrays = {"tokens": tokens, "values": values, "selected": selected, "targets": truth[selected]}
+        panel = self.store.panels[source]
+        arrays = {"tokens": tokens, "values": values, "selected": selected, "targets": truth[selected], "panel": panel}
         if self.objective == "cell":
             genes = rows.tokens - N_SPECIAL
             counts = np.expm1(rows.values) * self.store.medians[genes]
-            profile = np.zeros((len(rows), n_genes), dtype=np.float32)
+            profile = np.zeros(panel.shape, dtype=np.float32)
             profile[np.repeat(np.arange(len(rows)), lengths), genes] = counts
             arrays["profile"] = profile / profile.sum(1, keepdims=True)
-            arrays["panel"] = self.store.panels[self.store.source[cells]]
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -146,7 +155,7 @@ def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns
     -------
     mlm
-        Cross-entropy of the selected tokens over the vocabulary, nats.
+        Cross-entropy of the selected tokens over the genes their source measured, nats.
     profile
         For ``objective="cell"``: Kullback-Leibler divergence of the decoded from the measured profile over the genes
         its source measured, nats per cell: the multinomial loss less its constant.
@@ -154,10 +163,14 @@ def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         Their weighted sum.
     """
     out = network(batch["tokens"], batch["values"], batch["selected"])
-    mlm = functional.cross_entropy(out["token_logits"].float(), batch["targets"])
+    unmeasured = ~batch["panel"]
+    # A cell has as many targets as the next. A gene its source did not measure, or a special token, is no candidate.
+    token_logits = out["token_logits"].float().unflatten(0, (len(unmeasured), -1))
+    token_logits = token_logits.masked_fill(functional.pad(unmeasured, (N_SPECIAL, 0), value=True)[:, None], -torch.inf)
+    mlm = functional.cross_entropy(token_logits.flatten(0, 1), batch["targets"])
     if "profile" not in batch:
         return {"loss": mlm, "mlm": mlm}
-    decoded = out["profile_logits"].float().masked_fill(~batch["panel"], -torch.inf).log_softmax(-1)
+    decoded = out["profile_logits"].float().masked_fill(unmeasured, -torch.inf).log_softmax(-1)
     truth = batch["profile"]
     gap = torch.xlogy(truth, truth) - torch.where(truth > 0, truth * decoded.clamp(min=-1e4), 0.0)
     profile = gap.sum(-1).mean()
