@@ -39,6 +39,7 @@ def pretrain(
     dropout: float = 0.02,
     epochs: float = 1.0,
     batch_tokens: int = 8192,
+    gradient_accumulation_steps: int = 1,
     learning_rate: float = 1e-3,
     warmup_steps: int = 200,
     weight_decay: float = 0.001,
@@ -49,13 +50,18 @@ def pretrain(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    num_workers: int | Literal["auto"] = "auto",
 ) -> None:
     """Pretrain a model on unlabelled cells and write a model folder.
 
     The vocabulary is the union of the genes of all sources. A gene that one source did not measure is unknown there,
     not zero: it enters neither that source's medians nor the profile its cells must reproduce. Counts are written once
     to a token store in ``out/checkpoints`` and memory-mapped, so that files may be larger than memory. A run that was
-    interrupted goes on from its last checkpoint when the same call is made again, with the same batches and masks.
+    interrupted goes on from its last checkpoint when the same call is made again, with the same batches and masks. The
+    weights saved are those with the lowest held-out loss.
+
+    Processes that torchrun started share the cells of each batch, so that their number does not change the result; the
+    first one reads the sources and writes ``out``, which all must see. See :doc:`/many_gpus`.
 
     Parameters
     ----------
@@ -95,11 +101,13 @@ def pretrain(
     epochs
         Passes over the training cells.
     batch_tokens
-        Tokens a batch, and at most one cell more.
+        Tokens a batch, over all processes, and at most one cell more.
+    gradient_accumulation_steps
+        Batches a step: the same result as ``batch_tokens`` times this, in the memory of one.
     learning_rate, warmup_steps, weight_decay
         AdamW, linear warm-up and linear decay to zero.
     eval_steps, save_steps
-        Steps between held-out losses, and between checkpoints.
+        Steps between held-out losses, which are also computed after the last step, and between checkpoints.
     weights
         Number format of the saved weights.
     keep_checkpoints
@@ -109,6 +117,9 @@ def pretrain(
     device, dtype
         Where and in which number format to train. ``"auto"`` follows the settings, else float32 on a CPU and
         bfloat16 on CUDA.
+    num_workers
+        Processes that read batches ahead of the device, 0 for none; ``"auto"``: 4 on CUDA, else 0. No influence on the
+        result.
 
     Returns
     -------
@@ -143,7 +154,8 @@ def pretrain(
     from scflyformer.models import load
     from scflyformer.network._device import pick_device, pick_dtype
     from scflyformer.training._options import PretrainOptions, require_count
-    from scflyformer.training._prepare import prepare, require_free
+    from scflyformer.training._prepare import open_corpus, prepare, require_free
+    from scflyformer.training._processes import processes
     from scflyformer.training._run import run, shape_of
     from scflyformer.training._sources import open_sources
 
@@ -157,6 +169,8 @@ def pretrain(
     if weights not in ("float32", "float16"):
         raise ValueError(f"weights={weights!r} is unknown; expected 'float32' or 'float16'.")
     require_count("min_cells", min_cells, least=1)
+    if num_workers != "auto":
+        require_count("num_workers", num_workers, least=0)
     shape: dict[str, Any] = {
         "hidden_size": hidden_size,
         "n_layers": n_layers,
@@ -169,6 +183,7 @@ def pretrain(
         objective=objective,
         epochs=epochs,
         batch_tokens=batch_tokens,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
         weight_decay=weight_decay,
@@ -187,47 +202,55 @@ def pretrain(
     table = None if synonyms is None else read_synonyms(synonyms)
     excluded = {key: _as_list(values) for key, values in (exclude or {}).items()}
     held_out = validation if isinstance(validation, Real) else _as_list(validation)
-    with open_sources(
-        given, mod=mod, layer=layer, gene_key=gene_key, exclude=excluded, sample_key=sample_key
-    ) as sources:
-        identity = {
-            "options": vars(options),
-            "sources": [each.record for each in sources],
-            "init": None if start_from is None else start_from.sha256,
-            "exclude": excluded,
-            "validation": held_out,
-            "sample_key": sample_key,
-            "layer": layer,
-            "gene_key": gene_key,
-            "mod": mod,
-            "min_cells": min_cells,
-            "synonyms": None if synonyms is None else Path(synonyms).name,
-        }
-        corpus = prepare(
-            sources,
+
+    def write_corpus() -> dict[str, Any]:
+        with open_sources(
+            given, mod=mod, layer=layer, gene_key=gene_key, exclude=excluded, sample_key=sample_key
+        ) as sources:
+            identity = {
+                "options": vars(options),
+                "sources": [each.record for each in sources],
+                "init": None if start_from is None else start_from.sha256,
+                "exclude": excluded,
+                "validation": held_out,
+                "sample_key": sample_key,
+                "layer": layer,
+                "gene_key": gene_key,
+                "mod": mod,
+                "min_cells": min_cells,
+                "synonyms": None if synonyms is None else Path(synonyms).name,
+            }
+            prepare(
+                sources,
+                target,
+                identity=identity,
+                vocabulary=None if start_from is None else start_from.vocabulary,
+                layer=layer,
+                min_cells=min_cells,
+                synonyms=table,
+                validation=held_out,
+                seed=seed,
+            )
+        return identity
+
+    with processes(place) as group:
+        identity = group.from_first(write_corpus)
+        held = run(
+            group.each(lambda: open_corpus(target, validation=held_out, seed=seed)),
             target,
+            options=options,
+            init=start_from,
+            weights=weights,
+            device=place.type,
             identity=identity,
-            vocabulary=None if start_from is None else start_from.vocabulary,
-            layer=layer,
-            min_cells=min_cells,
-            synonyms=table,
-            validation=held_out,
-            seed=seed,
+            keep_checkpoints=keep_checkpoints,
+            num_workers=num_workers,
+            processes=group,
         )
-    model = run(
-        corpus,
-        target,
-        options=options,
-        init=start_from,
-        weights=weights,
-        device=place.type,
-        identity=identity,
-        keep_checkpoints=keep_checkpoints,
-    )
-    held = model.metrics["held_out"]
-    _log.info(
-        f"Pretrained {target}: held-out masked genes {held['mlm']:.3f} nats, unigram {held['unigram_by_source']:.3f}."
-    )
+        _log.info(
+            f"Pretrained {target}: held-out masked genes {held['mlm']:.3f} nats, "
+            f"unigram {held['unigram_by_source']:.3f}."
+        )
 
 
 def _as_list(values: Any) -> list[Any]:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 OBJECTIVES = ("cell", "mlm")
-_COUNTS = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "batch_tokens", "eval_steps", "save_steps")
+_COUNTS = (
+    "hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "batch_tokens", "gradient_accumulation_steps",
+    "eval_steps", "save_steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class PretrainOptions:
     dropout: float
     epochs: float
     batch_tokens: int
+    gradient_accumulation_steps: int
     learning_rate: float
     warmup_steps: int
     weight_decay: float

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.training._sources import Source
 
-STEPS = "steps"
-"""Folder of the training states."""
+STEPS, BEST = "steps", "best.safetensors"
+"""Folder of the training states, and file of the weights with the lowest held-out loss."""
 _RUN, _STORE, _VOCABULARY, _SAMPLES = "run.json", "store", "vocab.tsv", "samples.npy"
-_OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS}
+_OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS, BEST, f"{BEST}.part"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ def prepare(
     synonyms: SynonymTable | None,
     validation: float | Sequence[str],
     seed: int,
-) -> Corpus:
-    """Write the corpus to ``out/checkpoints``, or open what an unfinished run wrote there.
+) -> None:
+    """Write the corpus to ``out/checkpoints``, unless an unfinished run has done so.
 
     ``identity`` is what must agree for a run to be gone on with. Where this fails before a new run has begun,
     nothing of it is left.
@@ -95,8 +95,7 @@ def prepare(
     work = out / CHECKPOINTS
     if (work / _RUN).exists():
         _require_same(work, identity)
-        store, vocabulary, samples = TokenStore(work / _STORE), Vocabulary.read(work / _VOCABULARY), _load_samples(work)
-        return Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
+        return
     was_there = out.exists()
     shutil.rmtree(work, ignore_errors=True)  # what a run left that ended while it read its sources
     try:
@@ -105,8 +104,8 @@ def prepare(
         )
         if synonyms is not None:
             vocabulary = add_synonyms(vocabulary, synonyms)
-        corpus = Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
-        for cells, use in ((corpus.train_cells, "train on"), (corpus.held_out, "hold out")):
+        train_cells, held_out, _ = split_samples(samples, validation, seed)
+        for cells, use in ((train_cells, "train on"), (held_out, "hold out")):
             if not store.lengths[cells].any():
                 raise ValueError(f"None of the {len(cells)} cells to {use} expresses a gene of the vocabulary.")
         vocabulary.write(work / _VOCABULARY)
@@ -117,11 +116,22 @@ def prepare(
         if not was_there:
             shutil.rmtree(out, ignore_errors=True)
         raise
-    return corpus
 
 
-def _load_samples(work: Path) -> np.ndarray:
-    return np.load(work / _SAMPLES, allow_pickle=False)
+def open_corpus(out: Path, *, validation: float | Sequence[str], seed: int) -> Corpus:
+    """Open what :func:`prepare` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is not there, as for a process that does not see the folder of the first.
+    """
+    work = out / CHECKPOINTS
+    if not (work / _RUN).exists():
+        raise FileNotFoundError(f"There is no {work / _RUN}; `out` must be a folder that all processes of a run see.")
+    samples = np.load(work / _SAMPLES, allow_pickle=False)
+    store, vocabulary = TokenStore(work / _STORE), Vocabulary.read(work / _VOCABULARY)
+    return Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
 
 
 def _require_same(work: Path, identity: dict[str, Any]) -> None:

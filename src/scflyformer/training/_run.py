@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ from scflyformer._version import __version__
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.training._card import model_card
-from scflyformer.training._prepare import STEPS
 from scflyformer.training._trainer import train
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.training._options import PretrainOptions
     from scflyformer.training._prepare import Corpus
+    from scflyformer.training._processes import Processes
 
 SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout")
 """Options that are a property of the network, and so kept with ``init``."""
@@ -52,9 +52,10 @@ def run(
     device: str,
     identity: dict[str, Any],
     keep_checkpoints: bool,
-) -> Model:
-    """Train, or go on training, and write the model folder."""
-    store, samples = corpus.store, corpus.samples
+    num_workers: int | Literal["auto"],
+    processes: Processes,
+) -> dict[str, Any]:
+    """Train, or go on training; the first process writes the model folder. Return the held-out metrics."""
     started = datetime.now(UTC)
     with own_randomness():
         torch.manual_seed(options.seed)
@@ -66,49 +67,61 @@ def run(
             network = deepcopy(init.network()).cpu()
         network, log, found = train(
             network,
-            store,
+            corpus.store,
             corpus.train_cells,
             corpus.held_out,
-            folder=out / CHECKPOINTS / STEPS,
+            folder=out / CHECKPOINTS,
             options=options,
             device=device,
+            num_workers=num_workers,
+            processes=processes,
         )
-    sources = identity["sources"]
-    metrics = {
+    sources, store, samples = identity["sources"], corpus.store, corpus.samples
+    metrics: dict[str, Any] = {
         "held_out": {
-            "what": "masked genes of held-out cells (15 %), one draw of masks, nats per gene",
+            "what": "masked genes of held-out cells (15 %), one draw of masks, nats per gene; weights of the step at "
+            "which the loss was lowest",
             "sources": [sources[number]["name"] for number in np.unique(store.source[corpus.held_out])],
             "split_unit": corpus.split_unit,
             "samples": sorted(np.unique(samples[corpus.held_out]).tolist()) if corpus.split_unit == "sample" else [],
             "n_cells": len(corpus.held_out),
             **{name: round(value, 5) for name, value in found.items()},
         },
-        "training": {"n_cells": len(corpus.train_cells), "n_tokens": int(store.lengths[corpus.train_cells].sum())},
+        "training": {
+            "n_cells": len(corpus.train_cells),
+            "n_tokens": int(store.lengths[corpus.train_cells].sum()),
+            "n_steps": max(int(entry["step"]) for entry in log),
+        },
     }
+    hardware = f"{_device_name(device)}, {torch.get_num_threads()} threads"
     provenance = {
         "data": sources,
         "init": None if init is None else {"name": init.name, "sha256": init.sha256},
         "options": asdict(options),
         "settings": {key: value for key, value in identity.items() if key not in ("options", "sources", "init")},
         "versions": {"scflyformer": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "hardware": f"{_device_name(device)}, {torch.get_num_threads()} threads",
+        "hardware": hardware if processes.count == 1 else f"{processes.count} processes, each on {hardware}",
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    model = save_folder(
-        out,
-        network.to(getattr(torch, weights)).cpu(),
-        corpus.vocabulary,
-        metrics=metrics,
-        provenance=provenance,
-        card=model_card(out.name, corpus.vocabulary, metrics, provenance),
-        extra_files={"training.tsv": log_table(log).to_csv(sep="\t", index=False, float_format="%.6g")},
-    )
-    if not keep_checkpoints:
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        if (out / CHECKPOINTS).exists():  # some systems keep memory-mapped files
-            _log.warning(f"{out / CHECKPOINTS} could not be removed; nothing needs it any more.")
-    return model
+
+    def save() -> None:
+        save_folder(
+            out,
+            network.to(getattr(torch, weights)).cpu(),
+            corpus.vocabulary,
+            metrics=metrics,
+            provenance=provenance,
+            card=model_card(out.name, corpus.vocabulary, metrics, provenance),
+            extra_files={"training.tsv": log_table(log).to_csv(sep="\t", index=False, float_format="%.6g")},
+        )
+        if not keep_checkpoints:
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            if (out / CHECKPOINTS).exists():  # some systems keep memory-mapped files
+                _log.warning(f"{out / CHECKPOINTS} could not be removed; nothing needs it any more.")
+
+    processes.from_first(save)
+    return metrics["held_out"]
 
 
 @contextmanager

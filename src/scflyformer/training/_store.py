@@ -149,6 +149,10 @@ class TokenStore:
         """Return the number of cells."""
         return len(self.indptr) - 1
 
+    def __reduce__(self) -> tuple[type[TokenStore], tuple[Path]]:
+        """Let a process that is sent the store open it, rather than be sent its content."""
+        return TokenStore, (self.folder,)
+
     @property
     def lengths(self) -> np.ndarray:
         """Tokens per cell, shape (n_cells,)."""
@@ -156,7 +160,7 @@ class TokenStore:
 
     def rows(self, cells: np.ndarray) -> TokenRows:
         """Read ``cells`` into memory."""
-        lengths = self.lengths[cells]
+        lengths = self.indptr[cells + 1] - self.indptr[cells]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         where = np.arange(indptr[-1]) + np.repeat(self.indptr[cells] - indptr[:-1], lengths)
         return TokenRows(indptr, self.tokens[where].astype(np.int32), self.values[where].astype(np.float32))

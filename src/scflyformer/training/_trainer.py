@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,11 @@ from transformers.trainer_callback import PrinterCallback
 from scflyformer import _log
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._model import quiet_transformers
+from scflyformer.training._best import BestWeights
 from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
+from scflyformer.training._prepare import BEST, STEPS
+from scflyformer.training._processes import Processes
+from scflyformer.training._split import OwnCells, part_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from scflyformer.training._store import TokenStore
 
 _VALIDATION_BATCHES = 40
+_CUDA_WORKERS = 4
 
 
 class _Progress(TrainerCallback):
@@ -35,6 +41,7 @@ class _Progress(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.update(1)
+        control.should_evaluate |= state.global_step >= state.max_steps  # the last weights may be the best
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         shown = {name: f"{value:.3f}" for name, value in (logs or {}).items() if name in ("loss", "eval_loss")}
@@ -45,11 +52,16 @@ class _Progress(TrainerCallback):
 
 
 class PretrainingTrainer(Trainer):
-    """`Trainer` whose batches come from a :class:`TokenStore` and whose log holds each part of the loss."""
+    """`Trainer` whose batches come from a :class:`TokenStore` and whose log holds each part of the loss.
+
+    A batch is that of a whole step. Processes share its cells, and each runs its own in ``n_parts`` parts, so that
+    neither number changes the result; to the Trainer a step is one batch.
+    """
 
     def __init__(
         self, network: CellBert, args: TrainingArguments, batches: TokenBudgetBatches, data: MaskedCells,
-        held_out: TokenBudgetBatches, held_out_data: MaskedCells,
+        held_out: TokenBudgetBatches, held_out_data: MaskedCells, *, best: BestWeights, n_parts: int, num_workers: int,
+        processes: Processes,
     ) -> None:  # fmt: skip
         super().__init__(
             model=network, args=args, train_dataset=data, eval_dataset=held_out_data, data_collator=_as_is,
@@ -57,55 +69,88 @@ class PretrainingTrainer(Trainer):
         )  # fmt: skip
         self.batches, self.data = batches, data
         self.held_out, self.held_out_data = held_out, held_out_data
-        self.network = network
+        self.network, self.best = network, best
+        self.n_parts, self.num_workers, self.processes = n_parts, num_workers, processes
         self._parts: dict[str, list[torch.Tensor]] = {}
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """Return all batches of the run as one pass, so that resuming is skipping."""
-        loader = torch.utils.data.DataLoader(self.data, batch_sampler=self.batches, collate_fn=_as_is)
-        return self.accelerator.prepare(loader)
+        return torch.utils.data.DataLoader(
+            OwnCells(self.data, rank=self.processes.rank, count=self.processes.count),
+            batch_sampler=self.batches,
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
+            pin_memory=self.args.device.type == "cuda",
+        )
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the loss of a batch and remember its parts for the log."""
-        parts = losses(model, inputs)
-        for name, value in parts.items():
-            self._parts.setdefault(name, []).append(value.detach())
-        return (parts["loss"], parts) if return_outputs else parts["loss"]
+    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
+        """Add up the gradients of the parts of a batch; return its loss and remember what it is made of for the log."""
+        model.train()
+        share = float(inputs.pop("share")) * self.processes.count  # gradients are averaged over processes
+        batch = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
+        n_parts = min(self.n_parts, len(batch["tokens"]))
+        sums: dict[str, torch.Tensor] = {}
+        for number in range(n_parts):
+            part, own = part_of(batch, number, n_parts)
+            with nullcontext() if number == n_parts - 1 else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    found = {name: value * (own * share) for name, value in losses(model, part).items()}
+                self.accelerator.backward(found["loss"])
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value.detach()
+        for name, value in sums.items():
+            self._parts.setdefault(name, []).append(value)
+        return sums["loss"]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the mean of each part of the loss since the last entry."""
         if "loss" in logs:
-            logs |= {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
+            own = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
+            every = self.processes.gather(own)
+            logs |= {name: sum(each[name] for each in every) / len(every) for name in own}
             self._parts.clear()
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return held-out losses; the batches and their masks are the same every time."""
-        found = held_out_losses(self.network, self.held_out, self.held_out_data, device=self.args.device)
+        """Return held-out losses, the batches and their masks being the same every time; keep the best weights."""
+        found = held_out_losses(
+            self.network, self.held_out, self.held_out_data, device=self.args.device, processes=self.processes
+        )
+        self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, found))
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(metrics)
         return metrics
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for the random states of all processes: the file that says a checkpoint is whole is written next."""
+        super()._save_rng_state(output_dir)
+        self.processes.gather(None)
+
 
 def held_out_losses(
-    network: CellBert, batches: TokenBudgetBatches, data: MaskedCells, *, device: torch.device
+    network: CellBert,
+    batches: TokenBudgetBatches,
+    data: MaskedCells,
+    *,
+    device: torch.device,
+    processes: Processes = Processes(),  # noqa: B008, it is frozen
 ) -> dict[str, float]:
-    """Average each loss over held-out batches, weighted by the tokens predicted."""
+    """Average each loss over held-out batches, weighted by the tokens predicted; processes share the batches."""
     was_training = network.training
     network.eval()
     sums: dict[str, float] = {}
     weight = 0
     with torch.inference_mode():
-        for batch in islice(batches, _VALIDATION_BATCHES):
+        for batch in islice(batches, processes.rank, _VALIDATION_BATCHES, processes.count):
             tensors = {name: value.to(device) for name, value in data.__getitems__(batch).items()}
             n_predicted = len(tensors["targets"])
             for name, value in losses(network, tensors).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * n_predicted
             weight += n_predicted
     network.train(was_training)
-    return {name: value / weight for name, value in sums.items()}
+    every = processes.gather((sums, weight))
+    total = sum(weight for _, weight in every)
+    return {name: sum(sums.get(name, 0.0) for sums, _ in every) / total for name in every[0][0]}
 
 
 def unigram_losses(
@@ -169,22 +214,26 @@ def train(
     folder: Path,
     options: PretrainOptions,
     device: str,
+    num_workers: int | Literal["auto"] = "auto",
+    processes: Processes = Processes(),  # noqa: B008, it is frozen
 ) -> tuple[CellBert, list[dict[str, float]], dict[str, float]]:
     """Train, going on from the last checkpoint in ``folder`` where there is one.
 
     Returns
     -------
-    The network, the log (one dict an entry), and the held-out losses of network and unigram baselines with the number
-    of cells they were computed on: the first batches of the held-out cells in random order.
+    The network with the weights of the lowest held-out loss, the log (one dict an entry), and that step's held-out
+    losses beside those of unigram baselines, with its number and the number of cells they were computed on: the first
+    batches of the held-out cells in random order.
     """
     sampling = {"max_len": network.max_len, "seed": options.seed}
-    batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens, **sampling)
+    n_parts = options.gradient_accumulation_steps
+    batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens * n_parts, **sampling)
     batches.n_batches = max(round(batches.per_pass * options.epochs), 1)
     held_out = TokenBudgetBatches(store, held_out_cells, batch_tokens=options.batch_tokens, **sampling)
     data = MaskedCells(store, objective=options.objective, subsample=True, **sampling)
     held_out_data = MaskedCells(store, objective=options.objective, subsample=False, **sampling)
     args = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(folder / STEPS),
         max_steps=batches.n_batches,
         learning_rate=options.learning_rate,
         lr_scheduler_type="linear",
@@ -205,16 +254,34 @@ def train(
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["targets"],
+        ddp_backend="gloo" if device == "cpu" and processes.group is not None else None,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
     )
     args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
+    best = BestWeights(folder / BEST)
+    if num_workers == "auto":
+        num_workers = _CUDA_WORKERS if device == "cuda" else 0
     with quiet_transformers():
-        trainer = PretrainingTrainer(network, args, batches, data, held_out, held_out_data)
+        trainer = PretrainingTrainer(
+            network, args, batches, data, held_out, held_out_data,
+            best=best, n_parts=n_parts, num_workers=num_workers, processes=processes,
+        )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        if processes.rank:
+            torch.manual_seed(options.seed + processes.rank)  # dropout of its own
+        trainer.train(resume_from_checkpoint=processes.from_first(lambda: _last_checkpoint(folder / STEPS)))
     network = trainer.accelerator.unwrap_model(trainer.network).float()
-    found = held_out_losses(network, held_out, held_out_data, device=args.device)
-    found |= unigram_losses(store, train_cells, held_out, held_out_data)
+    kept = best.read()
+    if kept is None:  # no loss was a number
+        found = held_out_losses(network, held_out, held_out_data, device=args.device, processes=processes)
+        step = batches.n_batches
+    else:
+        step, found = kept
+        best.load(network)
+    found |= processes.from_first(lambda: unigram_losses(store, train_cells, held_out, held_out_data))
     found.pop("loss")
+    found["step"] = step
     found["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out, _VALIDATION_BATCHES))
     # To the Trainer the run is one pass; to the reader a pass is once through the cells.
     log = [entry | {"epoch": entry["step"] / batches.per_pass} for entry in trainer.state.log_history]

@@ -1,0 +1,44 @@
+"""The best weights so far, by held-out loss, in a file of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from safetensors import safe_open
+from safetensors.torch import load_model, save_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scflyformer.network._network import CellBert
+
+
+class BestWeights:
+    """Keeps the weights of the step with the lowest held-out loss; the file says which step, and its losses.
+
+    The file is replaced as a whole, and an interrupted run that goes on finds in it what it had found.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> tuple[int, dict[str, float]] | None:
+        """Return step and held-out losses of the weights kept; None where there are none."""
+        if not self.path.exists():
+            return None
+        with safe_open(self.path, framework="pt") as file:
+            told = file.metadata()
+        return int(told["step"]), json.loads(told["losses"])
+
+    def offer(self, network: CellBert, step: int, losses: dict[str, float]) -> None:
+        """Keep the weights of ``network`` if their loss is the lowest so far; NaN never is."""
+        kept = self.read()
+        if losses["loss"] < (float("inf") if kept is None else kept[1]["loss"]):
+            part = self.path.with_name(f"{self.path.name}.part")
+            save_model(network, str(part), metadata={"step": str(step), "losses": json.dumps(losses)})
+            part.replace(self.path)
+
+    def load(self, network: CellBert) -> None:
+        """Put the weights kept into ``network``."""
+        load_model(network, self.path)
