@@ -1,0 +1,206 @@
+"""The representations compared, each computed once and kept in a folder: ``blocks(data, fit)`` gives its features."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+import scflyformer as sf
+from scflyformer import _adata
+from scflyformer.training._files import file_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflyformer.models import Model
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The cells that a representation may learn from: a name for files, and a mask over the whole file."""
+
+    name: str
+    cells: np.ndarray
+
+
+class Data:
+    """One file of cells, of which ``used`` take part in probes; every array below has one entry a used cell."""
+
+    def __init__(self, path: Path, used: Callable[[Any], np.ndarray]) -> None:
+        self.name = path.stem
+        self.sha256 = file_hash(path)
+        self.adata = ad.read_h5ad(path)
+        self.used = used(self.adata.obs)
+        self.obs = self.adata.obs.iloc[self.used]
+        self.key = sha256(self.sha256.encode() + self.used.tobytes()).hexdigest()[:8]
+
+    @property
+    def libraries(self) -> np.ndarray:
+        """Library of each used cell."""
+        return self.obs["batch"].to_numpy(dtype=str)
+
+    @cached_property
+    def expression(self) -> sparse.csr_matrix:
+        """log1p of counts per 10,000 of all cells of the file."""
+        return _adata.expression(self.adata)[0]
+
+
+class Representation:
+    """What all have in common: a name (the column), a key (changes when the features would), and a folder of results."""
+
+    name: str
+    key: str
+    sees = "training cells"
+    """Which unlabelled cells it has learnt from."""
+
+    def __init__(self, work: Path) -> None:
+        self.folder = work / "representations"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return feature matrices of the used cells by name."""
+        raise NotImplementedError
+
+    def _kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        file = self.folder / f"{name}-{self.key}.npy"
+        if not file.exists():
+            partial = file.with_suffix(".partial.npy")
+            np.save(partial, make())
+            partial.replace(file)
+        return np.load(file)
+
+
+class Frozen(Representation):
+    """The embedding of a model folder, as `tl.embed` gives it."""
+
+    sees = "the pretraining corpus"
+
+    def __init__(self, work: Path, model: str | Path, name: str | None = None) -> None:
+        super().__init__(work)
+        self.model: Model = sf.models.load(model)
+        self.name = name or self.model.name
+        self.key = self.model.sha256[:12]
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the embedding."""
+
+        def embed() -> np.ndarray:
+            cells = data.adata[data.used].copy()
+            sf.tl.embed(cells, model=self.model.path, gene_key="FBgn")
+            return cells.obsm["X_scflyformer"]
+
+        return {"embedding": self._kept(f"{data.name}-{data.key}", embed)}
+
+
+def random_weights(work: Path, like: Model, seed: int = 0) -> Frozen:
+    """Return the embedding of a network of the same configuration as ``like`` that was never trained."""
+    import torch
+
+    from scflyformer.models._save import save_folder
+    from scflyformer.network._network import CellBert
+
+    path = work / f"random-{like.sha256[:12]}-{seed}"
+    if not path.exists():
+        torch.manual_seed(seed)
+        network = CellBert(like.network().config)
+        save_folder(path, network, like.vocabulary, metrics={}, provenance={"seed": seed}, card="# Random weights\n")
+    frozen = Frozen(work, path, "random weights")
+    frozen.sees = "nothing"
+    return frozen
+
+
+class Expression(Representation):
+    """log1p of counts per 10,000 of every gene of the file."""
+
+    name, key, sees = "expression", "1", "nothing"
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return expression."""
+        return {"expression": data.expression[data.used]}
+
+
+class Pca(Representation):
+    """Principal components of expression, fitted on the task's training cells."""
+
+    def __init__(self, work: Path, n: int = 64) -> None:
+        super().__init__(work)
+        self.n, self.name, self.key = n, f"PCA-{n}", str(n)
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the components."""
+
+        def components() -> np.ndarray:
+            from sklearn.decomposition import PCA
+
+            dense = data.expression[fit.cells].toarray()
+            pca = PCA(min(self.n, min(dense.shape) - 1), svd_solver="covariance_eigh").fit(dense)
+            parts = np.array_split(data.used, max(len(data.used) // 4096, 1))
+            found = [pca.transform(data.expression[part].toarray()) for part in parts]
+            return np.concatenate(found).astype(np.float32)
+
+        return {"pca": self._kept(f"pca-{data.name}-{data.key}-{fit.name}", components)}
+
+
+class Scvi(Representation):
+    """scVI's latent space, trained without labels on the task's training cells in an environment of its own."""
+
+    def __init__(self, work: Path, n_latent: int = 10, *, library: bool = False, python: str | None = None) -> None:
+        super().__init__(work)
+        self.n_latent, self.library, self.python = n_latent, library, python
+        self.name = f"scVI-{n_latent}" + (" by library" if library else "")
+        self.key = f"{n_latent}{'-library' if library else ''}"
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the means of the latent variables."""
+
+        def latent() -> np.ndarray:
+            if self.python is None:
+                raise FileNotFoundError(
+                    f"{self.name} is not there yet for {data.name} ({fit.name}); pass --scvi-python, the Python of an "
+                    "environment with scvi-tools, or leave scvi out of --baselines."
+                )
+            counts = sparse.csr_matrix(data.adata.X, dtype=np.float32)
+            with tempfile.TemporaryDirectory() as scratch:
+                cells, out = Path(scratch, "cells.npz"), Path(scratch, "latent.npy")
+                arrays = {"data": counts.data, "indices": counts.indices, "indptr": counts.indptr}
+                np.savez(
+                    cells, **arrays, shape=counts.shape, train=fit.cells, used=data.used,
+                    library=data.adata.obs["batch"].to_numpy(dtype=str),
+                )  # fmt: skip
+                script = Path(__file__).with_name("scvi_latent.py")
+                command = [self.python, str(script), str(cells), str(out), "--n-latent", str(self.n_latent)]
+                done = subprocess.run(
+                    command + ["--by-library"] * self.library, capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+                (self.folder / f"scvi-{data.name}-{data.key}-{fit.name}-{self.key}.json").write_text(
+                    json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1)
+                )
+                return np.load(out)
+
+        return {"scvi": self._kept(f"scvi-{data.name}-{data.key}-{fit.name}", latent)}
+
+
+class Joined(Representation):
+    """Two representations side by side."""
+
+    def __init__(self, *parts: Representation) -> None:
+        self.parts = parts
+        self.name = " + ".join(part.name for part in parts)
+        self.key = "+".join(part.key for part in parts)
+        self.sees = parts[0].sees
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the blocks of all parts."""
+        return {name: block for part in self.parts for name, block in part.blocks(data, fit).items()}

@@ -1,0 +1,182 @@
+"""What a representation of cells is judged by: probes, neighbours and intervals; arrays in, numbers out.
+
+Every metric is returned as an array: first its value, then its value in each bootstrap resample. Resamples depend on the
+test cells and the seed alone, so the difference of two arrays is a paired bootstrap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from scflyformer.stats._linear import column_moments
+from scflyformer.stats._logistic import PENALTIES, _choose, fit_logistic
+from scflyformer.stats._regression import _Ranked, _weighted_correlation
+from scflyformer.stats._ridge import ALPHAS, _apply, _Primal
+from scflyformer.stats._splits import sample_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Matrix = np.ndarray | sparse.csr_matrix
+    Blocks = Mapping[str, Matrix]
+
+MIN_LIBRARIES = 6
+"""With fewer test libraries, cells are resampled within each library instead of whole libraries."""
+N_INNER = 4
+"""Folds of whole training libraries, among which hyper-parameters are chosen."""
+N_NEIGHBOURS = 15
+
+
+class Resamples:
+    """How often each unit (a library, or a cell) of the test set is drawn; the first row draws each once.
+
+    Attributes
+    ----------
+    codes
+        Unit of each test cell, shape (n_cells,).
+    counts
+        Multiplicities, float32, shape (1 + n_boot, n_units).
+    unit
+        ``"libraries"`` or ``"cells within library"``.
+    """
+
+    def __init__(self, libraries: np.ndarray, *, n_boot: int = 1000, seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        names, code = np.unique(libraries, return_inverse=True)
+        if len(names) >= MIN_LIBRARIES:
+            self.unit, self.codes, groups = "libraries", code, [np.arange(len(names))]
+        else:
+            self.unit, self.codes = "cells within library", np.arange(len(code))
+            groups = [np.flatnonzero(code == number) for number in range(len(names))]
+        self.counts = np.ones((1 + n_boot, self.codes.max() + 1), dtype=np.float32)
+        for group in groups:
+            self.counts[1:, group] = random.multinomial(len(group), np.full(len(group), 1 / len(group)), size=n_boot)
+
+    def sums(self, *columns: np.ndarray) -> np.ndarray:
+        """Return the sum of each column over each resample's cells, shape (n_columns, 1 + n_boot)."""
+        width = self.counts.shape[1]
+        units = np.stack([np.bincount(self.codes, weights=column, minlength=width) for column in columns], axis=1)
+        return (self.counts @ units).T
+
+    def mean(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return the (weighted) mean of one value a cell."""
+        weights = np.ones(len(self.codes)) if weights is None else weights
+        total, weight = self.sums(values * weights, weights)
+        return total / weight
+
+    def macro_f1(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return the mean over classes, those that occur on either side, of F1."""
+        n_classes = int(max(truth.max(), predicted.max())) + 1
+        shape = (self.counts.shape[1], n_classes)
+
+        def table(classes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            units = sparse.csr_matrix((np.ones(len(rows)), (rows, classes)), shape=shape)
+            return np.asarray((units.T @ self.counts.T.astype(np.float64)).T)
+
+        right = truth == predicted
+        hits = 2 * table(truth[right], self.codes[right])
+        called = table(truth, self.codes) + table(predicted, self.codes)
+        f1 = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+        return f1.sum(axis=1) / (called > 0).sum(axis=1)
+
+    def r2(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return 1 − residual / total sum of squares."""
+        centred = truth - truth.mean()
+        n, first, second, squared = self.sums(np.ones(len(truth)), centred, centred**2, (truth - predicted) ** 2)
+        return 1 - squared / (second - first**2 / n)
+
+    def spearman(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return Spearman's rank correlation."""
+        x, y = _Ranked(truth), _Ranked(predicted)
+        weights = (row[self.codes].astype(np.float64) for row in self.counts)
+        return np.array([_weighted_correlation(x.ranks(each), y.ranks(each), each) for each in weights])
+
+
+def beside(blocks: Blocks) -> Matrix:
+    """Return the features of all blocks beside one another; sparse where there is but one block and it is sparse."""
+    parts = list(blocks.values())
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.toarray() if sparse.issparse(part) else part for part in parts], axis=1)
+
+
+def probe_labels(
+    blocks: Blocks, labels: np.ndarray, libraries: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Predict class codes of test cells by multinomial logistic regression on standardised features.
+
+    Parameters
+    ----------
+    blocks
+        Features, each block of shape (n_cells, n_features).
+    labels, libraries
+        Class code and library of each cell.
+    train, test
+        Positions of cells.
+
+    Returns
+    -------
+    Predicted codes of the test cells, and C: the one with the highest likelihood on whole training libraries (one
+    fold of four) held out from the others.
+    """
+    x, y, n_classes = beside(blocks), labels[train], int(labels.max()) + 1
+    inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER) == 0
+    core, check = train[~inner], train[inner]
+    penalty = _choose(x[core], labels[core], x[check], labels[check], n_classes, PENALTIES)
+    head = fit_logistic(x[train], y, n_classes=n_classes, penalty=penalty)
+    return head(x[test]).argmax(axis=1), penalty
+
+
+def probe_age(
+    blocks: Blocks, target: np.ndarray, libraries: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Predict a number of test cells by ridge regression; each block is standardised and given total variance 1.
+
+    Returns
+    -------
+    Predictions for the test cells, and alpha: the one with the least squared error over folds of whole training
+    libraries.
+    """
+    y = target[train].astype(np.float64)
+    folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)
+    solver = _Primal({name: block[train] for name, block in blocks.items()}, y, folds, {"all": list(blocks)}, ALPHAS)
+    everything = frozenset(range(int(folds.max()) + 1))
+    errors = sum(solver.errors(everything - {fold}, (fold,))["all"][0] for fold in everything)
+    alpha = float(ALPHAS[np.argmin(errors)])
+    head = solver.heads(everything, {"all": alpha})["all"]
+    return _apply(head, list(blocks.values()), test), alpha
+
+
+def neighbour_agreement(
+    blocks: Blocks,
+    labels: np.ndarray,
+    libraries: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    k: int = N_NEIGHBOURS,
+) -> np.ndarray:
+    """Return the share of each test cell's nearest cells of other libraries that have its label.
+
+    Neighbours are sought among training and test cells by Euclidean distance; with several blocks each is first given
+    total variance 1 over the training cells.
+    """
+    if len(blocks) > 1:
+        scales = {name: np.sqrt((column_moments(block[train])[1] ** 2).sum()) for name, block in blocks.items()}
+        blocks = {name: block / np.float32(scales[name]) for name, block in blocks.items()}
+    features = beside(blocks)
+    x = np.asarray(features.toarray() if sparse.issparse(features) else features, dtype=np.float32)
+    x = x - x[train].mean(axis=0)
+    squares = (x**2).sum(axis=1)
+    pool = np.concatenate([train, test])
+    share = np.empty(len(test))
+    for library in np.unique(libraries[test]):
+        others = pool[libraries[pool] != library]
+        mine = np.flatnonzero(libraries[test] == library)
+        for part in np.array_split(mine, max(len(mine) // 1024, 1)):
+            distance = squares[others] - 2 * (x[test[part]] @ x[others].T)
+            nearest = np.argpartition(distance, k - 1, axis=1)[:, :k]
+            share[part] = (labels[others[nearest]] == labels[test[part], None]).mean(axis=1)
+    return share
