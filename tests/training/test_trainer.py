@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -91,6 +92,105 @@ def test_held_out_losses_are_weighted_by_what_was_asked(make_store):
     np.testing.assert_allclose(found["mlm"], np.mean(nats), rtol=1e-5)
 
 
+def test_the_best_weights_are_returned(structured, tmp_path, monkeypatch):
+    """Not the last: the held-out loss is made to rise after the second of four evaluations."""
+    seen, told = {}, iter([3.0, 2.0, 2.5, float("nan")])
+
+    def found(network, *_, **__):
+        loss = next(told)
+        seen[loss] = {name: value.clone() for name, value in network.state_dict().items()}
+        return {"loss": loss, "mlm": loss / 2}
+
+    monkeypatch.setattr(_trainer, "held_out_losses", found)
+    options = PretrainOptions(**(OPTIONS | {"eval_steps": 2}))
+    cells = np.arange(120)
+    network, log, metrics = train(
+        tiny_network(40, "cell"), structured, cells[20:], cells[:20], folder=tmp_path, options=options, device="cpu"
+    )
+    steps = [entry["step"] for entry in log if "eval_loss" in entry]
+    assert steps == [2, 4, 6, 7]  # the last step is looked at too
+    assert (metrics["step"], metrics["mlm"]) == (4, 1.0)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, seen[2.0][name])
+
+
+def losses_of(log: list[dict[str, float]]) -> list[float]:
+    return [entry["loss"] for entry in log if "loss" in entry]
+
+
+@pytest.fixture
+def trained(structured, tmp_path):
+    """Return a function that trains a tiny network: log and weights."""
+
+    def run(objective: str = "cell", device: str = "cpu", num_workers: int = 0, **asked):
+        options = PretrainOptions(**(OPTIONS | {"objective": objective} | asked))
+        cells, folder = np.arange(120), tmp_path / str(len(list(tmp_path.iterdir())))
+        network, log, found = train(
+            tiny_network(40, objective), structured, cells[20:], cells[:20],
+            folder=folder, options=options, device=device, num_workers=num_workers,
+        )  # fmt: skip
+        return log, network.cpu().state_dict(), found
+
+    return run
+
+
+@pytest.mark.parametrize("objective", ["cell", "mlm"])
+def test_accumulation_equals_a_larger_batch(trained, objective):
+    """Three batches a step against one of three times their tokens, ten passes."""
+    asked = {"objective": objective, "epochs": 10}
+    (log, whole, _), (parts_log, parts, _) = (
+        trained(batch_tokens=tokens, gradient_accumulation_steps=n, **asked) for tokens, n in ((600, 1), (200, 3))
+    )
+    steps = [entry["step"] for entry in log]
+    assert steps == [entry["step"] for entry in parts_log]
+    assert max(steps) >= 20
+    for name in ("loss", "mlm", *(["profile"] if objective == "cell" else [])):
+        one, other = ([entry[name] for entry in each if name in entry] for each in (log, parts_log))
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    for name in whole:
+        if not name.endswith("key.bias"):  # attention does not depend on it: Adam scales up the noise of its gradient
+            torch.testing.assert_close(parts[name], whole[name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_workers_read_the_same_batches(trained):
+    (log, alone, _), (worked_log, worked, _) = trained(num_workers=0), trained(num_workers=2)
+    assert losses_of(log) == losses_of(worked_log)
+    assert all(torch.equal(worked[name], alone[name]) for name in alone)
+
+
+def test_a_store_that_is_sent_to_a_worker_is_opened_there(structured):
+    sent = pickle.dumps(structured)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent).tokens, structured.tokens)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("objective", ["cell", "mlm"])
+def test_cuda_trains_as_the_cpu_does(trained, objective):
+    """In float32 and without dropout: losses of twenty steps to 1e-3 of their size, and the held-out ones."""
+    asked = {"objective": objective, "epochs": 3, "learning_rate": 1e-3}
+    (log, _, found), (cuda_log, _, cuda_found) = (trained(device=device, **asked) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(losses_of(cuda_log), losses_of(log), rtol=1e-3)
+    assert cuda_found == pytest.approx(found, rel=1e-3)
+
+
+def test_fused_optimiser_and_fused_attention(structured, trained, monkeypatch):
+    """What transformers picks here: AdamW in one kernel, and torch's scaled dot product attention."""
+    made = []
+    create = _trainer.PretrainingTrainer.create_optimizer
+    monkeypatch.setattr(_trainer.PretrainingTrainer, "create_optimizer", lambda *args: made.append(create(*args)))
+    trained(epochs=0.2)
+    assert isinstance(made[0], torch.optim.AdamW)
+    assert made[0].defaults["fused"]
+    network = tiny_network(40, "cell")
+    assert network.bert.config._attn_implementation == "sdpa"
+    batch = MaskedCells(structured, objective="cell", max_len=40, seed=0, subsample=False).__getitems__([0, 1, 2])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        network(batch["tokens"], batch["values"], batch["selected"])
+    assert "aten::scaled_dot_product_attention" in {event.key for event in profile.key_averages()}
+
+
 @pytest.fixture
 def structured(make_store):
     """Cells of two kinds, which express either the first or the second half of the genes."""
@@ -140,6 +240,7 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
         ("n_heads", 3, "hidden_size=16 must be a multiple of n_heads=3"),
         ("max_len", "many", "max_len='many' must be a whole number"),
         ("batch_tokens", True, "batch_tokens=True must be a whole number"),
+        ("gradient_accumulation_steps", 0, "gradient_accumulation_steps=0 must be a whole number of at least 1"),
         ("save_steps", 0, "save_steps=0 must be a whole number of at least 1"),
         ("seed", -1, "seed=-1 must be a whole number of at least 0"),
         ("seed", 2**32, r"seed=4294967296 is too large"),

@@ -119,6 +119,7 @@ class PretrainingTrainer(Trainer):
         self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, found))
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _save_rng_state(self, output_dir: str) -> None:
@@ -256,7 +257,6 @@ def train(
         label_names=["targets"],
         ddp_backend="gloo" if device == "cpu" and processes.group is not None else None,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
     )
     args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
     best = BestWeights(folder / BEST)

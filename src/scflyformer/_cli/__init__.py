@@ -1,0 +1,96 @@
+"""The command line: ``scflyformer COMMAND`` or ``python -m scflyformer COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scflyformer._cli._options import add_options
+from scflyformer._version import __version__
+
+COMMANDS = {
+    "pretrain": "pretrain a model on unlabelled cells; also under torchrun",
+    "embed": "add a model's embedding to the cells of an h5ad file",
+    "tokenize": "add rank-value encoded tokens to the cells of an h5ad file",
+}
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line after the program's name; those of the process by default.
+
+    Returns
+    -------
+    0, or 1 after an error, which is told on stderr. Wrong usage exits with 2.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        "scflyformer", description="Transformer models of single fly cells.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"scflyformer {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, allow_abbrev=False)
+        if name == next(iter(words), None):  # the others need not be imported
+            _fill(command, name)
+    told = vars(parser.parse_args(words))
+    name, verbosity, show = told.pop("command"), told.pop("verbosity"), told.pop("traceback")
+    try:
+        _run(name, told, verbosity)
+    except Exception as error:
+        if show or not (isinstance(error, OSError) or _is_own(error)):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f"scflyformer {name}: error: {text}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fill(parser: argparse.ArgumentParser, name: str) -> None:
+    function = _function(name)
+    if name == "pretrain":
+        add_options(parser, function)
+    else:
+        add_options(parser, function, leave_out=("adata", "mod", "copy"))
+        parser.add_argument("input", type=Path, help="h5ad file to read")
+        parser.add_argument("output", type=Path, help="h5ad file to write; may be the same")
+    parser.add_argument("--verbosity", type=int, default=2, metavar="N", help="0: errors alone, to 3: hints [2]")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+
+
+def _function(name: str) -> Callable[..., Any]:
+    from scflyformer import pp, tl
+
+    return getattr(pp if name == "tokenize" else tl, name)
+
+
+def _run(name: str, told: dict[str, Any], verbosity: int) -> None:
+    import scanpy
+
+    scanpy.settings.verbosity = verbosity
+    if name == "pretrain":
+        _function(name)(**told)
+        return
+    from anndata import read_h5ad
+
+    output = told.pop("output")
+    adata = read_h5ad(told.pop("input"))
+    _function(name)(adata, **told)
+    part = output.with_name(f"{output.name}.part")  # never half a file under the name that was asked for
+    adata.write_h5ad(part)
+    part.replace(output)
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether the package raised an error itself, and so says in it what to do."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code.co_filename.startswith(_PACKAGE)
