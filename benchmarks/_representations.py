@@ -56,7 +56,7 @@ class Data:
 
 
 class Representation:
-    """What all have in common: a name (the column), a key (changes when the features would), and a folder of results."""
+    """What all have in common: a name (the column), a key that changes when the features would, a folder."""
 
     name: str
     key: str
@@ -85,24 +85,25 @@ class Frozen(Representation):
 
     sees = "the pretraining corpus"
 
-    def __init__(self, work: Path, model: str | Path, name: str | None = None) -> None:
+    def __init__(self, work: Path, model: str | Path, name: str | None = None, *, dtype: str = "auto") -> None:
         super().__init__(work)
+        self.dtype = dtype
         self.model: Model = sf.models.load(model)
         self.name = name or self.model.name
-        self.key = self.model.sha256[:12]
+        self.key = self.model.sha256[:12] + ("" if dtype == "auto" else f"-{dtype}")
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return the embedding."""
 
         def embed() -> np.ndarray:
             cells = data.adata[data.used].copy()
-            sf.tl.embed(cells, model=self.model.path, gene_key="FBgn")
+            sf.tl.embed(cells, model=self.model.path, gene_key="FBgn", dtype=self.dtype)
             return cells.obsm["X_scflyformer"]
 
         return {"embedding": self._kept(f"{data.name}-{data.key}", embed)}
 
 
-def random_weights(work: Path, like: Model, seed: int = 0) -> Frozen:
+def random_weights(work: Path, like: Model, *, dtype: str = "auto", seed: int = 0) -> Frozen:
     """Return the embedding of a network of the same configuration as ``like`` that was never trained."""
     import torch
 
@@ -114,7 +115,7 @@ def random_weights(work: Path, like: Model, seed: int = 0) -> Frozen:
         torch.manual_seed(seed)
         network = CellBert(like.network().config)
         save_folder(path, network, like.vocabulary, metrics={}, provenance={"seed": seed}, card="# Random weights\n")
-    frozen = Frozen(work, path, "random weights")
+    frozen = Frozen(work, path, "random weights", dtype=dtype)
     frozen.sees = "nothing"
     return frozen
 
@@ -154,11 +155,13 @@ class Pca(Representation):
 class Scvi(Representation):
     """scVI's latent space, trained without labels on the task's training cells in an environment of its own."""
 
-    def __init__(self, work: Path, n_latent: int = 10, *, library: bool = False, python: str | None = None) -> None:
+    def __init__(self, work: Path, n_latent: int = 10, *, library: bool = False, python: str | None = None,
+                 max_epochs: int | None = None) -> None:  # fmt: skip
         super().__init__(work)
         self.n_latent, self.library, self.python = n_latent, library, python
         self.name = f"scVI-{n_latent}" + (" by library" if library else "")
-        self.key = f"{n_latent}{'-library' if library else ''}"
+        self.max_epochs = max_epochs
+        self.key = f"{n_latent}{'-library' if library else ''}{f'-{max_epochs}' if max_epochs else ''}"
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return the means of the latent variables."""
@@ -179,9 +182,9 @@ class Scvi(Representation):
                 )  # fmt: skip
                 script = Path(__file__).with_name("scvi_latent.py")
                 command = [self.python, str(script), str(cells), str(out), "--n-latent", str(self.n_latent)]
-                done = subprocess.run(
-                    command + ["--by-library"] * self.library, capture_output=True, text=True, check=False
-                )
+                command += ["--by-library"] * self.library
+                command += ["--max-epochs", str(self.max_epochs)] if self.max_epochs else []
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
                 (self.folder / f"scvi-{data.name}-{data.key}-{fit.name}-{self.key}.json").write_text(

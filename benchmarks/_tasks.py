@@ -1,7 +1,7 @@
 """What a representation of cells is judged by: probes, neighbours and intervals; arrays in, numbers out.
 
-Every metric is returned as an array: first its value, then its value in each bootstrap resample. Resamples depend on the
-test cells and the seed alone, so the difference of two arrays is a paired bootstrap.
+Every metric is returned as an array: first its value, then its value in each bootstrap resample. Resamples depend
+on the test cells and the seed alone, so the difference of two arrays is a paired bootstrap.
 """
 
 from __future__ import annotations

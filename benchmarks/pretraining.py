@@ -2,8 +2,8 @@
 
 ``python benchmarks/pretraining.py --models fly fly-tiny --mlm my-mlm --scvi-python scvi-env/bin/python`` compares the
 frozen embedding of each model with random weights, PCA, expression and scVI. Every representation and every result is
-kept in ``--work``, so that the same command goes on where it was interrupted. The first model is the one that the others
-are subtracted from.
+kept in ``--work``, so that the same command goes on where it was interrupted. The first model is the one that the
+others are subtracted from.
 
 ``--curve`` pretrains the first model's shape on 10, 30 and 100 % of the cells for the same number of steps, and
 ``--leave-out-platform`` without nuclei and without whole cells; both take folders that are already trained instead.
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import scanpy as sc
 from _masked import GeneFrequencies, Scores, network_scores
 from _representations import Data, Expression, Fit, Frozen, Joined, Pca, Representation, Scvi, random_weights
 from _tasks import Resamples, neighbour_agreement, probe_age, probe_labels
@@ -183,9 +184,8 @@ class Bench:
             known = named_in_both(labels, test)
         codes = np.zeros(len(labels), dtype=int)
         codes[known] = np.unique(labels[known], return_inverse=True)[1]
-        split = Split(
-            Fit("train", ~held_out(data.adata.obs)), np.flatnonzero(known & ~test), np.flatnonzero(known & test)
-        )
+        fit = Fit("w1118" if name == "davie_brain_aging" else "train", ~held_out(data.adata.obs))
+        split = Split(fit, np.flatnonzero(known & ~test), np.flatnonzero(known & test))
         says = {"fca_head": "FCA4, FCA13 held out", "fca_body": "FCA16, FCA25 held out"}.get(name, "w1118 → DGRP-551")
         if kind == "neighbours":
             says += "; 15 nearest cells of other libraries"
@@ -346,7 +346,7 @@ def long_table(results: Sequence[tuple[str, str, dict[str, Any]]], main: str) ->
 
 
 def verdicts(table: pd.DataFrame, main: str) -> list[str]:
-    """Return one sentence a (task, metric): what ``main`` is below, what it cannot be told from, and what it is above."""
+    """Return one sentence a (task, metric): what ``main`` is below, what it cannot be told from, what it is above."""
     lines = []
     compared = table[table["difference"].notna()] if "difference" in table else table[:0]
     for (task, metric), rows in compared.groupby(["task", "metric"], sort=False):
@@ -416,6 +416,7 @@ def compare(
             if not file.exists():
                 begin = time.perf_counter()
                 result = run(task, column, n_boot=n_boot) | {"seconds": round(time.perf_counter() - begin, 1)}
+                result["sees"] = column.sees
                 save(file, result)
                 print(f"[{name}: {column.name}, {result['seconds']:.0f} s]", file=sys.stderr, flush=True)
             views = json.loads(file.read_text())["views"]
@@ -498,25 +499,25 @@ def trained(args: argparse.Namespace, main: Frozen, kind: str, given: Sequence[s
         else:
             like = main.model.provenance["options"]
             pretrain_alike(args.data, args.work, path, like, sets=sets, share=share, epochs=args.epochs)
-        columns.append(Frozen(args.work, path, name))
+        columns.append(Frozen(args.work, path, name, dtype=args.dtype))
     return columns
 
 
 def columns_of(args: argparse.Namespace) -> list[Representation]:
     """Return the representations asked for, the main one first."""
-    models: list[Representation] = [Frozen(args.work, model) for model in args.models]
+    models: list[Representation] = [Frozen(args.work, model, dtype=args.dtype) for model in args.models]
     main = models[0]
     assert isinstance(main, Frozen)
     if args.mlm:
-        models.append(Frozen(args.work, args.mlm, "objective mlm"))
+        models.append(Frozen(args.work, args.mlm, "objective mlm", dtype=args.dtype))
     expression = Expression(args.work)
     kinds: dict[str, Callable[[], list[Representation]]] = {
-        "random": lambda: [random_weights(args.work, main.model)],
+        "random": lambda: [random_weights(args.work, main.model, dtype=args.dtype)],
         "pca": lambda: [Pca(args.work)],
         "expression": lambda: [expression],
         "joined": lambda: [Joined(main, expression)],
         "scvi": lambda: [
-            Scvi(args.work, n, library=library, python=args.scvi_python)
+            Scvi(args.work, n, library=library, python=args.scvi_python, max_epochs=args.scvi_epochs)
             for n, library in ((10, False), (10, True), (64, False))
         ],
     }
@@ -551,12 +552,14 @@ def main() -> None:
     parser.add_argument("--mlm", help="folder of a model pretrained with objective='mlm'")
     parser.add_argument("--baselines", nargs="*", choices=BASELINES, default=BASELINES, help="(default: all)")
     parser.add_argument("--scvi-python", help="Python of an environment with scvi-tools")
+    parser.add_argument("--scvi-epochs", type=int, help="bound on scVI's epochs (default: scvi-tools' own rule)")
     parser.add_argument(
         "--tasks", nargs="+", default=names, help=f"words that occur in the names of: {', '.join(names)}"
     )
     parser.add_argument("--work", type=Path, default=Path("pretraining-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
     parser.add_argument("--n-boot", type=int, default=1000)
+    parser.add_argument("--dtype", default="auto", help="number type of the networks that embed (default: %(default)s)")
     parser.add_argument("--curve", nargs="*", metavar="FOLDER", help="compare shares of the pretraining cells instead")
     parser.add_argument(
         "--leave-out-platform", nargs="*", metavar="FOLDER", help="compare models that never saw a platform instead"
@@ -566,6 +569,7 @@ def main() -> None:
     tasks = [name for name in names if any(word in name for word in args.tasks)]
     if not tasks:
         raise SystemExit(f"--tasks {args.tasks} fits none of: {', '.join(names)}.")
+    sc.settings.verbosity = 0  # no bars: progress is told task by task
     bench = Bench(args.data)
     columns, title = columns_of(args), "Representations on held-out libraries"
     for kind, given in (("curve", args.curve), ("leave-out-platform", args.leave_out_platform)):

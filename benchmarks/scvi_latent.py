@@ -4,11 +4,11 @@
 ``cells.npz`` holds counts as CSR (``data``, ``indices``, ``indptr``, ``shape``), ``train`` (a mask: the cells to learn
 from), ``used`` (positions of the cells to encode, in the order of the result) and ``library``.
 
-scvi-tools' defaults hold for everything else: one hidden layer of 128, zero-inflated negative binomial, its own rule for
-the number of epochs, with early stopping on 10 % of the training cells. The encoder reads counts alone. With
-``--by-library`` the decoder is told the library (``batch_key``), so that the latent space need not carry it; the encoder
-is not (``encode_covariates=False``, the default), which is what makes cells of new libraries encodable: whichever known
-library they are said to be of, their latent means are the same.
+scvi-tools' defaults hold for everything else: one hidden layer of 128, zero-inflated negative binomial, its own rule
+for the number of epochs, with early stopping on 10 % of the training cells. The encoder reads counts alone. With
+``--by-library`` the decoder is told the library (``batch_key``), so that the latent space need not carry it; the
+encoder is not (``encode_covariates=False``, the default), which is what makes cells of new libraries encodable:
+whichever known library they are said to be of, their latent means are the same.
 """
 
 from __future__ import annotations
