@@ -250,17 +250,20 @@ def test_mlm_has_no_cell_token(module_cells, tmp_path):
 
 
 def test_going_on_from_a_model(trained, module_cells, tmp_path):
-    """Vocabulary, medians and shape are the first model's, whatever the new cells and arguments say."""
+    """Medians and shape are the first model's, whatever the new cells and arguments say; the vocabulary if asked."""
     cells = module_cells[:, ::-1].copy()
     cells.var_names = cells.var["symbol"].to_numpy()
     cells = ad.concat([cells, ad.AnnData(np.ones((60, 1)), obs=cells.obs, var=pd.DataFrame(index=["new"]))], axis=1)
-    sf.tl.pretrain(cells, out=tmp_path / "next", init=trained, **(SMALL | {"hidden_size": 999, "learning_rate": 1e-9}))
+    asked = SMALL | {"hidden_size": 999, "learning_rate": 1e-9}
+    sf.tl.pretrain(cells, out=tmp_path / "next", init=trained, new_genes="ignore", **asked)
     first, second = sf.models.load(trained), sf.models.load(tmp_path / "next")
     assert (second.hidden_size, second.max_len) == (16, 50)
     np.testing.assert_array_equal(first.vocabulary.medians, second.vocabulary.medians)
     np.testing.assert_array_equal(first.vocabulary.gene_ids, second.vocabulary.gene_ids)
     assert differences(trained, tmp_path / "next") < 1e-6
-    assert second.provenance["init"] == {"name": "my-species", "sha256": first.sha256}
+    assert second.provenance["init"] == {
+        "name": "my-species", "sha256": first.sha256, "n_genes": 40, "n_new": 0, "new_genes_such_as": [],
+    }  # fmt: skip
     assert second.provenance["options"]["hidden_size"] == 16
     assert second.provenance["options"]["dropout"] == pytest.approx(0.1)
     assert "width 16" in (tmp_path / "next" / "README.md").read_text()
@@ -431,6 +434,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         None, {"validation": ["s0", "s1", "s2", "s3"], "sample_key": "batch"}, ValueError, "leaves 0 cells to train on",
     ),
     "init": (None, {"init": "nowhere"}, Exception, "nowhere"),
+    "new genes": (None, {"new_genes": "keep"}, ValueError, "new_genes='keep' is unknown; expected 'add' or 'ignore'"),
     "synonyms": (None, {"synonyms": "gone.tsv"}, FileNotFoundError, r"No synonym file at gone\.tsv"),
 }  # fmt: skip
 

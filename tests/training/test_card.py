@@ -11,6 +11,7 @@ HELD = {
     "mlm": 5.25, "profile": 0.31, "unigram": 6.5, "unigram_by_source": 6.125,
 }  # fmt: skip
 PROVENANCE = {
+    "init": None,
     "data": [{"name": "head", "n_cells": 30_000, "n_used": 25_000, "n_genes": 842, "sha256": "0123456789abcdef"}],
     "options": {"objective": "cell", "n_layers": 4, "hidden_size": 96, "max_len": 1024},
     "settings": {"exclude": {"batch": ["FCA4", "FCA13"], "genotype": ["DGRP-551"]}},
@@ -46,6 +47,18 @@ def test_what_it_leaves_out(tiny_vocabulary):
     assert "Kullback" not in card
     assert "cell token" not in card
     assert "Theodoris" in card
+
+
+@pytest.mark.parametrize(
+    ("n_new", "genes", "words"),
+    [(1200, ["roX1", "Hnf4"], "1,200, such as:\nroX1, Hnf4."), (0, [], "0, such as:\nnone.")],
+)
+def test_a_model_that_was_gone_on_from(tiny_vocabulary, n_new, genes, words):
+    init = {"name": "fly", "sha256": "fedcba9876543210", "n_genes": 2534, "n_new": n_new, "new_genes_such_as": genes}
+    card = model_card("my-fly", tiny_vocabulary, {"held_out": HELD}, PROVENANCE | {"init": init})
+    assert "went on from `fly` (sha256 fedcba987654), which knew 2,534 genes" in card
+    assert f"Genes new here: {words}\n\nExcluded" in card
+    assert "\n\n\n" not in card
 
 
 @pytest.mark.parametrize("character", ["\t", "\n\n\n"])

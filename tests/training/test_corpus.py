@@ -15,7 +15,7 @@ from scflyformer.training._corpus import add_synonyms, build_store, split_sample
 @pytest.fixture
 def build(tmp_path):
     def call(sources, **asked):
-        asked = {"layer": None, "min_cells": 1, "vocabulary": None} | asked
+        asked = {"layer": None, "min_cells": 1, "vocabulary": None, "new_genes": "ignore"} | asked
         return build_store(sources, tmp_path / f"store{len(list(tmp_path.iterdir()))}", **asked)
 
     return call

@@ -30,6 +30,8 @@ class Resolution:
     ----------
     index
         Vocabulary gene of each name, -1 where it is not in the vocabulary, int32, shape (n_names,).
+    unknown
+        Names that are no name of any vocabulary gene; not those missing or ambiguous; bool, shape (n_names,).
     by_stage
         Names recognised by each of :data:`STAGES`.
     unresolved
@@ -49,6 +51,7 @@ class Resolution:
     """
 
     index: np.ndarray
+    unknown: np.ndarray
     by_stage: dict[str, int]
     unresolved: tuple[str, ...]
     n_ambiguous: int
@@ -95,6 +98,7 @@ def resolve_genes(
     words = [name if isinstance(name, str) else _as_word(name) for name in names]
     lookups = _lookups(vocabulary)
     index = np.full(len(words), -1, dtype=np.int32)
+    unknown = np.zeros(len(words), dtype=bool)
     by_stage = dict.fromkeys(STAGES, 0)
     ambiguous, unresolved = [], []
     for position, word in enumerate(words):
@@ -104,12 +108,14 @@ def resolve_genes(
             by_stage[stage] += 1
         else:
             unresolved.append(word)
+            unknown[position] = word != "" and stage != "ambiguous"
             if stage == "ambiguous":
                 ambiguous.append(word)
     pairs, n_case = _case_pairs(unresolved, lookups)
     n_duplicates, duplicates = _duplicates(index, words, vocabulary)
     return Resolution(
         index=index,
+        unknown=unknown,
         by_stage=by_stage,
         unresolved=tuple(unresolved[:N_EXAMPLES]),
         n_ambiguous=len(ambiguous),

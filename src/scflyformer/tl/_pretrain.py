@@ -22,6 +22,7 @@ def pretrain(
     *,
     out: str | os.PathLike[str],
     init: str | os.PathLike[str] | None = None,
+    new_genes: Literal["add", "ignore"] = "add",
     objective: Literal["cell", "mlm"] = "cell",
     exclude: Mapping[str, Sequence[str]] | None = None,
     sample_key: str | None = None,
@@ -61,7 +62,7 @@ def pretrain(
     weights saved are those with the lowest held-out loss.
 
     Processes that torchrun started share the cells of each batch, so that their number does not change the result; the
-    first one reads the sources and writes ``out``, which all must see. See :doc:`/many_gpus`.
+    first one reads the sources and writes ``out``, which all must see: :doc:`/many_gpus`.
 
     Parameters
     ----------
@@ -71,8 +72,12 @@ def pretrain(
     out
         Model folder to make.
     init
-        A model (name or folder) to go on from: its vocabulary, medians, weights and shape are kept, whatever the
-        arguments about the shape say. The genes of the sources are matched by id, symbol or synonym.
+        A model (name or folder) to go on from: its weights, the tokens and medians of its genes, and its shape are
+        kept, whatever the arguments about the shape say. The genes of the sources are matched by id, symbol or synonym.
+    new_genes
+        With ``init``: what becomes of genes that the model lacks and ``min_cells`` cells express. ``"add"`` appends
+        them to its vocabulary under the ids that the sources give them, with medians on its scale and weights that
+        say little at first; ``"ignore"`` keeps the vocabulary as it is.
     objective
         ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded.
         ``"mlm"``: masked genes alone, the article's recipe.
@@ -103,7 +108,7 @@ def pretrain(
     batch_tokens
         Tokens a batch, over all processes, and at most one cell more.
     gradient_accumulation_steps
-        Batches a step: the same result as ``batch_tokens`` times this, in the memory of one.
+        Batches a step: trains as ``batch_tokens`` times this would, in the memory of one.
     learning_rate, warmup_steps, weight_decay
         AdamW, linear warm-up and linear decay to zero.
     eval_steps, save_steps
@@ -168,6 +173,8 @@ def pretrain(
         raise ValueError(f"dtype='float16' trains on CUDA only, and this run is on {place.type}; take 'float32'.")
     if weights not in ("float32", "float16"):
         raise ValueError(f"weights={weights!r} is unknown; expected 'float32' or 'float16'.")
+    if new_genes not in ("add", "ignore"):
+        raise ValueError(f"new_genes={new_genes!r} is unknown; expected 'add' or 'ignore'.")
     require_count("min_cells", min_cells, least=1)
     if num_workers != "auto":
         require_count("num_workers", num_workers, least=0)
@@ -218,6 +225,7 @@ def pretrain(
                 "gene_key": gene_key,
                 "mod": mod,
                 "min_cells": min_cells,
+                "new_genes": new_genes,
                 "synonyms": None if synonyms is None else Path(synonyms).name,
             }
             prepare(
@@ -227,6 +235,7 @@ def pretrain(
                 vocabulary=None if start_from is None else start_from.vocabulary,
                 layer=layer,
                 min_cells=min_cells,
+                new_genes=new_genes,
                 synonyms=table,
                 validation=held_out,
                 seed=seed,

@@ -12,6 +12,10 @@ _OBJECTIVES = {
     "the genes its source measured is decoded",
     "mlm": "15 % of genes masked and predicted (Theodoris et al. 2023)",
 }
+_ORIGIN = """
+Training went on from `{name}` (sha256 {sha256:.12}), which knew {n_genes:,} genes. Genes new here: {n_new:,}, such as:
+{such_as}.
+"""
 
 
 def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], provenance: dict[str, Any]) -> str:
@@ -27,6 +31,8 @@ def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], prove
         if "profile" in held
         else ""
     )
+    init = provenance["init"]
+    origin = "" if init is None else _ORIGIN.format(**init, such_as=", ".join(init["new_genes_such_as"]) or "none")
     unit = {"sample": f"whole samples ({', '.join(held['samples'])})", "cell": "single cells"}[held["split_unit"]]
     return f"""# {name}
 
@@ -45,7 +51,7 @@ Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `m
 | source | cells used | genes | sha256 |
 | --- | --- | --- | --- |
 {data}
-
+{origin}
 Excluded before anything was computed: {exclude or "nothing"}.
 What was seen, with hashes, is in `provenance.json`.
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Real
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import pandas as pd
 
 from scflyformer import _log
 from scflyformer._chunks import row_chunks
-from scflyformer.genes._resolve import resolve_genes
+from scflyformer.genes._resolve import N_EXAMPLES, resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
-from scflyformer.training._medians import combine_medians, source_medians
+from scflyformer.training._extend import extend_vocabulary
+from scflyformer.training._medians import combine_medians, rounded, source_medians
 from scflyformer.training._store import CountWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from scflyformer.genes._resolve import Resolution
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.training._sources import Source
     from scflyformer.training._store import TokenStore
@@ -32,28 +34,33 @@ def build_store(
     layer: str | None,
     min_cells: int,
     vocabulary: Vocabulary | None,
+    new_genes: Literal["add", "ignore"],
 ) -> tuple[TokenStore, Vocabulary, np.ndarray]:
     """Write the token store in one pass over the sources.
 
     Parameters
     ----------
     min_cells
-        Genes that fewer corpus cells express are left out of a new vocabulary.
+        Genes that fewer corpus cells express do not enter the vocabulary.
     vocabulary
-        An existing vocabulary to keep (``init=``); otherwise genes and medians come from the corpus.
+        An existing vocabulary to go on from (``init=``), whose genes and medians are kept; otherwise both come from
+        the corpus.
+    new_genes
+        Whether genes that an existing vocabulary lacks are appended to it.
 
     Returns
     -------
     The store, the vocabulary, and the sample of each stored cell.
     """
-    ids = [source.gene_ids for source in sources]
-    names = vocabulary.gene_ids if vocabulary is not None else np.setdiff1d(np.concatenate(ids), [""])
-    place = pd.Index(names)
+    if vocabulary is None:
+        names = np.setdiff1d(np.concatenate([source.gene_ids for source in sources]), [""])
+        indices = [pd.Index(names).get_indexer(source.gene_ids) for source in sources]
+    else:
+        names, indices = _match(sources, vocabulary, add=new_genes == "add")
     panels = np.zeros((len(sources), len(names)), dtype=bool)
     n_obs = sum(source.adata.n_obs for source in sources)
     with CountWriter(folder) as writer, _log.progress(total=n_obs, desc="reading cells", unit="cell") as bar:
-        for number, source in enumerate(sources):
-            index = place.get_indexer(source.gene_ids) if vocabulary is None else _resolved(source, vocabulary)
+        for number, (source, index) in enumerate(zip(sources, indices, strict=True)):
             panels[number, index[index >= 0]] = True
             try:
                 for start, counts in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
@@ -62,47 +69,79 @@ def build_store(
             except ValueError as error:
                 raise ValueError(f"{source.name}: {error}") from error
         counts = writer.finish()
-    if vocabulary is None:
+    keep = np.arange(len(names))
+    if vocabulary is None or len(names) > vocabulary.n_genes:
         found = [source_medians(counts, number, len(names)) for number in range(len(sources))]
-        medians = combine_medians(np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found]))
-        n_cells = np.sum([pair[1] for pair in found], axis=0)
-        keep = np.flatnonzero(n_cells >= min_cells)
-        if not len(keep):
-            raise ValueError(
-                f"No gene is expressed in min_cells={min_cells} cells of the corpus "
-                f"({len(counts)} cells, {len(names)} genes). Lower min_cells or give more cells."
+        medians, n_cells = np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found])
+        if vocabulary is None:
+            vocabulary, keep = _new_vocabulary(sources, names, medians, n_cells, min_cells)
+        else:
+            new = names[vocabulary.n_genes :]
+            vocabulary, keep = extend_vocabulary(
+                vocabulary, new, _symbols(sources, new), medians=medians, n_cells=n_cells, min_cells=min_cells
             )
-        vocabulary = Vocabulary(
-            gene_ids=names[keep],
-            symbols=_symbols(sources, place)[keep],
-            medians=np.array([float(f"{median:.6g}") for median in medians[keep]], dtype=np.float32),
-            n_cells=n_cells[keep],
-            synonyms=np.full(len(keep), ""),
-        )
-    else:
-        keep = np.arange(len(names))
+            added = vocabulary.names[len(names) - len(new) :]
+            _log.info(f"{len(added)} of {len(new)} further genes are added to the vocabulary{_such_as(added)}")
     store = counts.rank(keep, vocabulary.medians, panels[:, keep])
     return store, vocabulary, np.concatenate([source.samples[source.used] for source in sources])
 
 
-def _resolved(source: Source, vocabulary: Vocabulary) -> np.ndarray:
-    """Return the gene of ``vocabulary`` that each column of a source is, -1 where none."""
-    found = resolve_genes(source.gene_ids, vocabulary)
-    if not found.n_mapped:
+def _new_vocabulary(
+    sources: list[Source], names: np.ndarray, medians: np.ndarray, n_cells: np.ndarray, min_cells: int
+) -> tuple[Vocabulary, np.ndarray]:
+    """Return the vocabulary of the genes that enough cells express, and their positions in ``names``."""
+    seen = n_cells.sum(0)
+    keep = np.flatnonzero(seen >= min_cells)
+    if not len(keep):
+        n_all = sum(int(source.used.sum()) for source in sources)
         raise ValueError(
-            f"{source.name}: none of its genes (such as {', '.join(found.unresolved[:3])}) is in the vocabulary of the "
-            f"model to go on from (such as {', '.join(vocabulary.names[:3])}). Pass another gene_key, or no init."
+            f"No gene is expressed in min_cells={min_cells} cells of the corpus ({n_all} cells, {len(names)} genes). "
+            "Lower min_cells or give more cells."
+        )
+    vocabulary = Vocabulary(
+        gene_ids=names[keep],
+        symbols=_symbols(sources, names)[keep],
+        medians=rounded(combine_medians(medians, n_cells)[keep]),
+        n_cells=seen[keep],
+        synonyms=np.full(len(keep), ""),
+    )
+    return vocabulary, keep
+
+
+def _match(sources: list[Source], vocabulary: Vocabulary, *, add: bool) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the vocabulary's genes, with ``add`` those it lacks behind them, and which of them each column is."""
+    found = [_resolved(source, vocabulary) for source in sources]
+    strange = [np.where(each.unknown & add, source.gene_ids, "") for each, source in zip(found, sources, strict=True)]
+    new = np.setdiff1d(np.concatenate(strange), [""])
+    at = [pd.Index(new).get_indexer(names) for names in strange]
+    indices = [np.where(own >= 0, own + vocabulary.n_genes, each.index) for own, each in zip(at, found, strict=True)]
+    return np.concatenate([vocabulary.gene_ids, new]), indices
+
+
+def _resolved(source: Source, vocabulary: Vocabulary) -> Resolution:
+    """Return what the columns of a source are in ``vocabulary``."""
+    found = resolve_genes(source.gene_ids, vocabulary)
+    if found.n_mapped <= found.n_case:  # those that match may do so by luck
+        raise ValueError(
+            f"{source.name}: {found.n_mapped or 'none'} of its genes (such as {', '.join(found.unresolved[:3])}) match "
+            f"the vocabulary of the model to go on from (such as {', '.join(vocabulary.names[:3])}); {found.n_case} "
+            "differ from it by case only. Pass another gene_key, or no init."
         )
     _log.info(f"{source.name}: {found.n_mapped} of {len(found.index)} genes are in the model's vocabulary")
-    return found.index
+    return found
 
 
-def _symbols(sources: list[Source], place: pd.Index) -> np.ndarray:
-    """Return the symbol of each corpus gene: the first source that names it decides."""
+def _such_as(names: np.ndarray) -> str:
+    return f", such as {', '.join(names[:N_EXAMPLES])}" if len(names) else ""
+
+
+def _symbols(sources: list[Source], names: np.ndarray) -> np.ndarray:
+    """Return the symbol of each gene named: the first source that names it decides."""
+    place = pd.Index(names)
     symbols = np.full(len(place), "", dtype=object)
     for source in reversed(sources):
-        known = (source.gene_ids != "") & (source.symbols != "")
-        symbols[place.get_indexer(source.gene_ids[known])] = source.symbols[known]
+        index = place.get_indexer(np.where(source.symbols == "", "", source.gene_ids))
+        symbols[index[index >= 0]] = source.symbols[index >= 0]
     return symbols.astype(str)
 
 

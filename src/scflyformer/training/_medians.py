@@ -42,7 +42,7 @@ def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.nda
     return medians, n_cells
 
 
-def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+def combine_medians(medians: np.ndarray, n_cells: np.ndarray, *, first: int | None = None) -> np.ndarray:
     """Bring the medians of several sources to one scale and average them.
 
     Sources whose panels differ have totals over different genes, so their scales differ. Starting from the source with
@@ -56,6 +56,8 @@ def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
         Non-zero medians by source, NaN where not measured or never seen, shape (n_sources, n_genes).
     n_cells
         Cells that express the gene by source, shape (n_sources, n_genes).
+    first
+        The source to start from, whose scale it is then, in place of the one with the most entries.
 
     Returns
     -------
@@ -63,7 +65,10 @@ def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     """
     weight_sum = np.zeros(medians.shape[1])
     weighted = np.zeros(medians.shape[1])
-    for source in np.argsort(-n_cells.sum(1), kind="stable"):
+    order = np.argsort(-n_cells.sum(1), kind="stable")
+    if first is not None:
+        order = np.concatenate([[first], order[order != first]])
+    for source in order:
         seen = np.isfinite(medians[source])
         shared = seen & (weight_sum > 0)
         so_far = weighted[shared] / weight_sum[shared]
@@ -71,3 +76,8 @@ def combine_medians(medians: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
         weighted[seen] += n_cells[source, seen] * medians[source, seen] / scale
         weight_sum[seen] += n_cells[source, seen]
     return np.where(weight_sum > 0, weighted / np.maximum(weight_sum, 1), 1.0).astype(np.float32)
+
+
+def rounded(medians: np.ndarray) -> np.ndarray:
+    """Return medians as ``vocab.tsv`` holds them: six significant digits, float32."""
+    return np.array([float(f"{median:.6g}") for median in medians], dtype=np.float32)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -77,6 +77,7 @@ def prepare(
     vocabulary: Vocabulary | None,
     layer: str | None,
     min_cells: int,
+    new_genes: Literal["add", "ignore"],
     synonyms: SynonymTable | None,
     validation: float | Sequence[str],
     seed: int,
@@ -100,7 +101,12 @@ def prepare(
     shutil.rmtree(work, ignore_errors=True)  # what a run left that ended while it read its sources
     try:
         store, vocabulary, samples = build_store(
-            sources, work / _STORE, layer=layer, min_cells=min_cells, vocabulary=vocabulary
+            sources,
+            work / _STORE,
+            layer=layer,
+            min_cells=min_cells,
+            vocabulary=vocabulary,
+            new_genes=new_genes,
         )
         if synonyms is not None:
             vocabulary = add_synonyms(vocabulary, synonyms)

@@ -17,15 +17,20 @@ import torch
 
 from scflyformer import _log
 from scflyformer._version import __version__
+from scflyformer.genes._resolve import N_EXAMPLES
+from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.training._card import model_card
+from scflyformer.training._extend import balance, extend_network, gene_abundance
+from scflyformer.training._objective import MaskedCells
 from scflyformer.training._trainer import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.models import Model
     from scflyformer.training._options import PretrainOptions
     from scflyformer.training._prepare import Corpus
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
 SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout")
 """Options that are a property of the network, and so kept with ``init``."""
+_BALANCE_CELLS = 64
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -65,6 +71,8 @@ def run(
             network = CellBert(config)
         else:
             network = deepcopy(init.network()).cpu()
+            if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
+                network = _extended(network, corpus, options)
         network, log, found = train(
             network,
             corpus.store,
@@ -77,6 +85,7 @@ def run(
             processes=processes,
         )
     sources, store, samples = identity["sources"], corpus.store, corpus.samples
+    came_from = None if init is None else _origin(init, corpus.vocabulary)
     metrics: dict[str, Any] = {
         "held_out": {
             "what": "masked genes of held-out cells (15 %), one draw of masks, nats per gene; weights of the step at "
@@ -92,11 +101,12 @@ def run(
             "n_tokens": int(store.lengths[corpus.train_cells].sum()),
             "n_steps": max(int(entry["step"]) for entry in log),
         },
+        "vocabulary": {"n_genes": corpus.vocabulary.n_genes, "n_new": 0 if came_from is None else came_from["n_new"]},
     }
     hardware = f"{_device_name(device)}, {torch.get_num_threads()} threads"
     provenance = {
         "data": sources,
-        "init": None if init is None else {"name": init.name, "sha256": init.sha256},
+        "init": came_from,
         "options": asdict(options),
         "settings": {key: value for key, value in identity.items() if key not in ("options", "sources", "init")},
         "versions": {"scflyformer": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -122,6 +132,27 @@ def run(
 
     processes.from_first(save)
     return metrics["held_out"]
+
+
+def _extended(network: CellBert, corpus: Corpus, options: PretrainOptions) -> CellBert:
+    """Return the network with entries for the genes of the corpus that it lacks."""
+    store, n_genes, n_old = corpus.store, corpus.vocabulary.n_genes, network.config.vocab_size - N_SPECIAL
+    larger = extend_network(network, n_genes, seed=options.seed)
+    data = MaskedCells(store, objective=options.objective, max_len=network.max_len, seed=options.seed, subsample=False)
+    by_length = corpus.train_cells[np.argsort(store.lengths[corpus.train_cells], kind="stable")]
+    middle = by_length[store.lengths[by_length] > 0]
+    middle = middle[max(len(middle) // 2 - _BALANCE_CELLS // 2, 0) :][:_BALANCE_CELLS]
+    abundance = gene_abundance(store, corpus.train_cells)
+    balance(larger, n_genes - n_old, data.__getitems__([0, *middle]), abundance)
+    return larger
+
+
+def _origin(init: Model, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what ``provenance.json`` says of the model gone on from, and of the genes it lacked."""
+    n_genes = init.vocabulary.n_genes
+    new = vocabulary.names[n_genes:]
+    told = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
+    return told | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
 
 
 @contextmanager

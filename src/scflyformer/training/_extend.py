@@ -1,0 +1,149 @@
+"""A model's vocabulary and weights, made larger by the genes of a new atlas."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scflyformer.genes._vocabulary import MASK, N_SPECIAL, Vocabulary
+from scflyformer.network._network import CellBert
+from scflyformer.training._medians import combine_medians, rounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scflyformer.training._store import TokenStore
+
+GROWS = {
+    "bert.embeddings.word_embeddings.weight": (0, N_SPECIAL, "mask"),
+    "cls.predictions.bias": (0, N_SPECIAL, "zero"),
+    "profile_decoder.weight": (0, 0, "mean"),
+    "profile_decoder.bias": (0, 0, "zero"),
+}
+"""Parameters with an entry a gene: the axis of the genes, the entries in front of the first, and where a new one
+starts: near the mean of the old genes, at zero, or near the mask, which the network reads as a gene it is not told."""
+_OUTPUTS = (("token_logits", "cls.predictions.bias", "cells"), ("profile_logits", "profile_decoder.bias", "share"))
+"""Outputs over genes, the bias behind each, and the abundance that it follows."""
+NOISE = 0.1
+"""What tells new genes apart: noise of this share of the old entries' standard deviation."""
+_CHUNK_CELLS = 8192
+
+
+def extend_vocabulary(
+    vocabulary: Vocabulary,
+    names: np.ndarray,
+    symbols: np.ndarray,
+    *,
+    medians: np.ndarray,
+    n_cells: np.ndarray,
+    min_cells: int,
+) -> tuple[Vocabulary, np.ndarray]:
+    """Append genes to a vocabulary; its own genes stay as they are.
+
+    Parameters
+    ----------
+    names, symbols
+        Ids and symbols of genes that the vocabulary lacks, shape (n_new,).
+    medians, n_cells
+        Non-zero medians (NaN where never seen) and expressing cells by source over the vocabulary's genes and then the
+        new ones, shape (n_sources, n_genes + n_new). Medians are brought to the vocabulary's scale through its genes.
+    min_cells
+        New genes that fewer cells express are left out.
+
+    Returns
+    -------
+    The vocabulary, and which of the n_genes + n_new genes it holds, as positions.
+    """
+    n_old = vocabulary.n_genes
+    nothing = np.zeros(len(names))
+    before = np.concatenate([vocabulary.medians, nothing + np.nan]), np.r_[np.maximum(vocabulary.n_cells, 1), nothing]
+    scaled = combine_medians(np.vstack([before[0], medians]), np.vstack([before[1], n_cells]), first=0)
+    seen = n_cells.sum(0)
+    new = np.flatnonzero(seen[n_old:] >= min_cells)
+    extended = Vocabulary(
+        gene_ids=np.concatenate([vocabulary.gene_ids, names[new]]),
+        symbols=np.concatenate([vocabulary.symbols, symbols[new]]),
+        medians=np.concatenate([vocabulary.medians, rounded(scaled[n_old + new])]),
+        n_cells=np.concatenate([vocabulary.n_cells, seen[n_old + new]]),
+        synonyms=np.concatenate([vocabulary.synonyms, np.full(len(new), "")]),
+    )
+    return extended, np.concatenate([np.arange(n_old), n_old + new])
+
+
+def gene_abundance(store: TokenStore, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how many ``cells`` express each gene, and its mean ``share`` of a cell's counts, shape (n_genes,)."""
+    n_genes = store.panels.shape[1]
+    found = {"cells": np.zeros(n_genes), "share": np.zeros(n_genes)}
+    for start in range(0, len(cells), _CHUNK_CELLS):
+        rows = store.rows(cells[start : start + _CHUNK_CELLS])
+        genes, cell = rows.tokens - N_SPECIAL, np.repeat(np.arange(len(rows)), rows.lengths)
+        counts = np.expm1(rows.values) * store.medians[genes]
+        totals = np.bincount(cell, weights=counts, minlength=len(rows))
+        found["cells"] += np.bincount(genes, minlength=n_genes)
+        found["share"] += np.bincount(genes, weights=counts / totals[cell] / len(cells), minlength=n_genes)
+    return found
+
+
+def extend_network(network: CellBert, n_genes: int, *, seed: int) -> CellBert:
+    """Return a copy of a network with entries for further genes, which come last; what it had stays bit for bit.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the larger vocabulary.
+    seed
+        Seed of the noise that tells new genes apart.
+    """
+    config = deepcopy(network.config)
+    config.vocab_size = n_genes + N_SPECIAL
+    larger = CellBert(config)
+    had = dict(network.named_parameters())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in larger.named_parameters():
+            if name not in GROWS:
+                parameter.copy_(had[name])
+                continue
+            axis, n_before, start = GROWS[name]
+            old = had[name].movedim(axis, 0)
+            genes = old[n_before:]
+            new = torch.zeros(n_genes - len(genes), *genes.shape[1:])
+            if start != "zero":
+                noise = NOISE * genes.std(0, correction=0) * torch.randn(new.shape, generator=generator)
+                new = (old[MASK] if start == "mask" else genes.mean(0)) + noise
+            parameter.movedim(axis, 0).copy_(torch.cat([old, new]))
+    return larger.train(network.training)
+
+
+def balance(network: CellBert, n_new: int, batch: dict[str, Tensor], abundance: dict[str, np.ndarray]) -> None:
+    """Set the biases of the last ``n_new`` genes so that they are expected as often as they occur.
+
+    Each output's biases become the log of the new genes' abundance and a constant, by which all of them together weigh
+    against the genes the network knew as they do in the new atlas, on average over the cells of ``batch``.
+
+    Parameters
+    ----------
+    batch
+        Cells as :class:`~scflyformer.training._objective.MaskedCells` gives them.
+    abundance
+        See :func:`gene_abundance`.
+    """
+    was_training = network.training
+    with torch.no_grad():
+        found = network.eval()(batch["tokens"], batch["values"], batch["selected"])
+    network.train(was_training)
+    parameters = dict(network.named_parameters())
+    unmeasured = ~batch["panel"][:, :-n_new]
+    for output, name, key in _OUTPUTS:
+        if output not in found:
+            continue
+        logits = found[output].unflatten(0, (len(unmeasured), -1))[..., -len(abundance[key]) :]
+        known = logits[..., :-n_new].masked_fill(unmeasured[:, None], -torch.inf).logsumexp(-1)
+        bias = parameters[name].data[-n_new:]
+        constant = (known - (logits[..., -n_new:] - bias).mean(-1)).mean()
+        rare = abundance[key][abundance[key] > 0].min()
+        share = np.maximum(abundance[key], rare) / max(abundance[key][:-n_new].sum(), rare)
+        bias.copy_(torch.from_numpy(np.log(share[-n_new:])).to(bias.dtype) + constant)
