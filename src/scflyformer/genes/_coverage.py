@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scflyformer.genes._resolve import resolve_genes, spell_out
+from scflyformer.genes._resolve import FLY, resolve_genes, species_of, spell_out
 
 if TYPE_CHECKING:
     from scflyformer.genes._resolve import Resolution
@@ -22,17 +22,6 @@ NOTABLE_GAIN = 1.5
 """Other names are worth a word where they resolve this many times more genes."""
 AMPLE = 0.5
 """Share of the vocabulary from which nothing better is looked for."""
-SPECIES_PREFIXES = {
-    "FBgn": "Drosophila melanogaster",
-    "ENSG": "human",
-    "ENSMUSG": "mouse",
-    "ENSRNOG": "rat",
-    "ENSDARG": "zebrafish",
-    "WBGene": "Caenorhabditis elegans",
-    "AGAP": "Anopheles gambiae",
-    "AAEL": "Aedes aegypti",
-}
-"""Beginnings of gene ids that tell the species."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,24 +177,16 @@ def _n_genes(found: Resolution) -> int:
 
 def _species_advice(found: Resolution, vocabulary: Vocabulary, *, with_table: bool) -> str:
     """Say that the species may be wrong, with its name where the ids tell, and what to do where it is right."""
-    mine, models = _species(found.unresolved), _species(vocabulary.gene_ids[:50].tolist())
+    mine, models = species_of(found.unresolved), species_of(vocabulary.gene_ids[:50].tolist())
     if mine and mine != models:
         theirs = f", the model's are {models}" if models else ""
         return f"These ids are {mine}{theirs}: choose a model of that species, or train one with tl.pretrain."
     advice = "Is this the species that the model was trained on? If not, choose another model or use tl.pretrain."
     if not with_table:
-        advice += (
-            " If it is, the names may be older or newer than the model's: pass synonyms= the path of a FlyBase "
-            "fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it."
+        table = (
+            "a FlyBase fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it"
+            if models in ("", FLY)
+            else "a table of name, tab, gene id"
         )
+        advice += f" If it is, the names may be older or newer than the model's: pass synonyms= the path of {table}."
     return advice
-
-
-def _species(names: Iterable[str]) -> str:
-    """Return the species that most of the names tell by their beginning, else an empty string."""
-    names = list(names)
-    for prefix, species in SPECIES_PREFIXES.items():
-        numbered = [name for name in names if name.startswith(prefix) and name[len(prefix) :][:3].isdigit()]
-        if 2 * len(numbered) > len(names):
-            return species
-    return ""

@@ -18,6 +18,18 @@ STAGES = ("id", "symbol", "synonym", "table")
 """How a name can be recognised, in the order tried."""
 LOCUS_PREFIXES = ("Dmel\\", "Dmel_", "Dmel-")
 """What FlyBase and NCBI put before CG and CR ids: ``Dmel\\CG10007``, ``Dmel_CG10007``."""
+FLY = "Drosophila melanogaster"
+SPECIES_PREFIXES = {
+    "FBgn": FLY,
+    "ENSG": "human",
+    "ENSMUSG": "mouse",
+    "ENSRNOG": "rat",
+    "ENSDARG": "zebrafish",
+    "WBGene": "Caenorhabditis elegans",
+    "AGAP": "Anopheles gambiae",
+    "AAEL": "Aedes aegypti",
+}
+"""Beginnings of gene ids that tell the species."""
 N_EXAMPLES = 8
 _MICRO = "\N{MICRO SIGN}"
 
@@ -146,6 +158,16 @@ def repair_mojibake(name: str) -> str:
         except UnicodeError:
             continue
     return name
+
+
+def species_of(names: Iterable[str]) -> str:
+    """Return the species that most of the names tell by their beginning, else an empty string."""
+    names = list(names)
+    for prefix, species in SPECIES_PREFIXES.items():
+        numbered = [name for name in names if name.startswith(prefix) and name[len(prefix) :][:3].isdigit()]
+        if 2 * len(numbered) > len(names):
+            return species
+    return ""
 
 
 def _letter_name(letter: str) -> str:
