@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if show or not (isinstance(error, OSError) or _is_own(error)):
             raise
-        text = error.args[0] if isinstance(error, KeyError) else error
-        print(f"scflyformer {name}: error: {text}", file=sys.stderr)
+        told_by = error.args[0] if isinstance(error, KeyError) else error
+        print(f"scflyformer {name}: error: {told_by}", file=sys.stderr)
         return 1
     return 0
 

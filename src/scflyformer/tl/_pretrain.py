@@ -137,13 +137,15 @@ def pretrain(
     FileExistsError
         When ``out`` is taken by anything but an unfinished run.
     FileNotFoundError
-        When a source does not exist.
+        When a source does not exist, or another process does not see ``out``.
     KeyError
         When a key does not exist in a source; lists near names.
     ValueError
         When an argument is out of its range, a file cannot be read, values are no expression, nothing is left to train
         on or to hold out, or ``out`` holds an unfinished run of other settings. Nothing is left in ``out`` then, except
         of such a run.
+    OtherProcessError
+        Under torchrun, when another process failed; its words are repeated. A `RuntimeError`.
 
     Notes
     -----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,8 @@ STEPS, BEST = "steps", "best.safetensors"
 """Folder of the training states, and file of the weights with the lowest held-out loss."""
 _RUN, _STORE, _VOCABULARY, _SAMPLES = "run.json", "store", "vocab.tsv", "samples.npy"
 _OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS, BEST, f"{BEST}.part"}
+_SHARED_SECONDS = 90
+"""How long a file may take to be seen on another machine: network file systems remember that it was not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +128,21 @@ def prepare(
 
 
 def open_corpus(out: Path, *, validation: float | Sequence[str], seed: int) -> Corpus:
-    """Open what :func:`prepare` wrote.
+    """Open what :func:`prepare` wrote, if need be in another process.
 
     Raises
     ------
     FileNotFoundError
-        When it is not there, as for a process that does not see the folder of the first.
+        When it does not come to be there, as for a process that does not see the folder of the first.
     """
     work = out / CHECKPOINTS
-    if not (work / _RUN).exists():
-        raise FileNotFoundError(f"There is no {work / _RUN}; `out` must be a folder that all processes of a run see.")
+    until = time.monotonic() + _SHARED_SECONDS
+    while not (work / _RUN).exists():
+        if time.monotonic() > until:
+            raise FileNotFoundError(
+                f"There is no {work / _RUN}; `out` must be a folder that all processes of a run see."
+            )
+        time.sleep(1)
     samples = np.load(work / _SAMPLES, allow_pickle=False)
     store, vocabulary = TokenStore(work / _STORE), Vocabulary.read(work / _VOCABULARY)
     return Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))

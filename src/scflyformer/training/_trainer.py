@@ -222,9 +222,9 @@ def train(
 
     Returns
     -------
-    The network with the weights of the lowest held-out loss, the log (one dict an entry), and that step's held-out
-    losses beside those of unigram baselines, with its number and the number of cells they were computed on: the first
-    batches of the held-out cells in random order.
+    The network, in the first process with the weights of the lowest held-out loss, the log (one dict an entry), and that
+    step's held-out losses beside those of unigram baselines, with its number and the number of cells they were computed
+    on: the first batches of the held-out cells in random order.
     """
     sampling = {"max_len": network.max_len, "seed": options.seed}
     n_parts = options.gradient_accumulation_steps
@@ -272,13 +272,13 @@ def train(
             torch.manual_seed(options.seed + processes.rank)  # dropout of its own
         trainer.train(resume_from_checkpoint=processes.from_first(lambda: _last_checkpoint(folder / STEPS)))
     network = trainer.accelerator.unwrap_model(trainer.network).float()
-    kept = best.read()
+    kept = processes.from_first(best.read)
     if kept is None:  # no loss was a number
         found = held_out_losses(network, held_out, held_out_data, device=args.device, processes=processes)
         step = batches.n_batches
     else:
         step, found = kept
-        best.load(network)
+        processes.from_first(lambda: best.load(network))  # which alone writes the model
     found |= processes.from_first(lambda: unigram_losses(store, train_cells, held_out, held_out_data))
     found.pop("loss")
     found["step"] = step
