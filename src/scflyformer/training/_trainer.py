@@ -222,9 +222,9 @@ def train(
 
     Returns
     -------
-    The network, in the first process with the weights of the lowest held-out loss, the log (one dict an entry), and that
-    step's held-out losses beside those of unigram baselines, with its number and the number of cells they were computed
-    on: the first batches of the held-out cells in random order.
+    The network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
+    held-out losses of that step beside those of unigram baselines, with its number and the number of cells they were
+    computed on: the first batches of the held-out cells in random order.
     """
     sampling = {"max_len": network.max_len, "seed": options.seed}
     n_parts = options.gradient_accumulation_steps
