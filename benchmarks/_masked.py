@@ -80,18 +80,19 @@ def masked_batches(rows: TokenRows, *, seed: int = 0) -> Iterator[MaskedBatch]:
         yield MaskedBatch(cells, rows.tokens[where].astype(np.int64), rows.values[where].astype(np.float32), selected)
 
 
-def network_scores(network: CellBert, rows: TokenRows) -> Scores:
-    """Ask the network for every hidden gene; special tokens are no answers."""
+def network_scores(network: CellBert, rows: TokenRows, panel: np.ndarray) -> Scores:
+    """Ask the network for every hidden gene; answers are the genes that the source measured (`panel`, a mask)."""
     import torch
 
     scores = Scores.empty(len(rows))
     network.cpu().eval()
+    outside = torch.from_numpy(~panel)
     with torch.inference_mode():
         for batch in masked_batches(rows):
             tokens = np.where(batch.selected, MASK, batch.truth)
             values = np.where(batch.selected, np.float32(HIDDEN_VALUE), batch.values)
             shown = [torch.from_numpy(array) for array in (tokens, values, batch.selected)]
-            logits = network(*shown)["token_logits"][:, N_SPECIAL:].float()
+            logits = network(*shown)["token_logits"][:, N_SPECIAL:].float().masked_fill(outside, -torch.inf)
             scores.add(batch, logits.log_softmax(-1).numpy())
     return scores
 
@@ -121,19 +122,23 @@ class GeneFrequencies:
             flat = np.bincount(bins[rank] * n_genes + rows.tokens - N_SPECIAL, minlength=N_BINS * n_genes)
             self.by_rank[source] = flat.reshape(N_BINS, n_genes)
 
-    def scores(self, rows: TokenRows, source: int) -> dict[str, Scores]:
-        """Return the scores of each baseline on the masks that the networks get.
+    def scores(self, rows: TokenRows, source: int, panel: np.ndarray) -> dict[str, Scores]:
+        """Return the scores of each baseline on the masks and with the panel of genes that the networks get.
 
         ``rank position`` takes the frequency of genes among the source's training cells at about that rank;
         ``… not shown`` then rules out the genes that the cell shows elsewhere, as a gene occurs once in a cell.
         """
         own = self.by_rank[source].sum(axis=0)
-        panel = own + 1e-3
-        unigram = self.by_rank.sum(axis=(0, 1)) + 1e-3
-        near = self.by_rank[source] + 100 * panel / panel.sum()
-        every = {"unigram": unigram, "unigram by source": panel}
-        logs = {name: np.log(counts / counts.sum()) for name, counts in every.items()}
-        by_rank = np.log(near / near.sum(axis=1, keepdims=True))
+        everywhere = self.by_rank.sum(axis=(0, 1)) + 1
+        near = self.by_rank[source] + 100 * (own + 1) / (own + 1).sum()
+
+        def log_shares(counts: np.ndarray) -> np.ndarray:
+            inside = np.where(panel, counts, 0)
+            with np.errstate(divide="ignore"):
+                return np.log(inside / inside.sum(axis=-1, keepdims=True))
+
+        logs = {"unigram": log_shares(everywhere), "unigram by source": log_shares(own + 1)}
+        by_rank = log_shares(near)
         names = [*logs, "rank position", "rank position, not shown"]
         found = {name: Scores.empty(len(rows)) for name in names}
         for batch in masked_batches(rows):

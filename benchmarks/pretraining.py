@@ -253,18 +253,18 @@ def masked_genes(
         }
         counted = {name: result_file(work, f"masked {name}", "counting", f"{word}-{longest}-{n_boot}") for name in SETS}
         if not all(file.exists() for file in [*files.values(), *counted.values()]):
-            rows, held, libraries = _ranked(folder, first, longest)
+            rows, held, libraries, panels = _ranked(folder, first, longest)
             if not all(file.exists() for file in counted.values()):
                 table = GeneFrequencies([rows[name] for name in SETS], first.model.vocabulary.n_genes, longest)
                 for source, name in enumerate(SETS):
-                    scores = table.scores(held[name], source)
+                    scores = table.scores(held[name], source, panels[name])
                     save(
                         counted[name],
                         {key: _masked_view(each, libraries[name], n_boot) for key, each in scores.items()},
                     )
             for (name, column), file in zip(wanted, files.values(), strict=True):
                 if not file.exists():
-                    scores = network_scores(column.model.network(), held[name])
+                    scores = network_scores(column.model.network(), held[name], panels[name])
                     save(file, _masked_view(scores, libraries[name], n_boot))
         for name in SETS:
             for baseline, view in json.loads(counted[name].read_text()).items():
@@ -280,9 +280,9 @@ def _vocabulary_key(column: Frozen) -> str:
     return sha256("|".join(known.gene_ids).encode() + known.medians.tobytes()).hexdigest()[:8]
 
 
-def _ranked(folder: Path, column: Frozen, longest: int) -> tuple[dict, dict, dict]:
-    """Return ranked training cells and up to 3,000 held-out cells of each set, with the libraries of the latter."""
-    train, held, libraries = {}, {}, {}
+def _ranked(folder: Path, column: Frozen, longest: int) -> tuple[dict, dict, dict, dict]:
+    """Return ranked training cells of each set, up to 3,000 held-out cells, their libraries, and the genes measured."""
+    train, held, libraries, panels = {}, {}, {}, {}
     for name in SETS:
         adata = ad.read_h5ad(folder / "fly" / f"{name}.h5ad")
         rows, _ = _adata.token_rows(adata, column.model, gene_key="FBgn", max_len=longest, progress=False)
@@ -292,14 +292,18 @@ def _ranked(folder: Path, column: Frozen, longest: int) -> tuple[dict, dict, dic
             cells = np.sort(np.random.default_rng(0).choice(cells, MASKED_CELLS, replace=False))
         train[name], held[name] = rows.take(np.flatnonzero(~test)), rows.take(cells)
         libraries[name] = adata.obs["batch"].to_numpy(dtype=str)[cells]
-    return train, held, libraries
+        index = _adata.match_genes(adata, column.model.vocabulary, gene_key="FBgn").index
+        panels[name] = np.isin(np.arange(column.model.vocabulary.n_genes), index)
+    return train, held, libraries, panels
 
 
 def _masked_view(scores: Scores, libraries: np.ndarray, n_boot: int) -> dict[str, Any]:
     draws = Resamples(libraries, n_boot=n_boot)
     n = np.maximum(scores.n, 1)
     metrics = {"nats a gene": draws.mean(scores.nats / n, scores.n), "top-1": draws.mean(scores.hits / n, scores.n)}
-    return described(metrics, draws, libraries, 0, "15 % of genes hidden, held-out libraries")
+    return described(
+        metrics, draws, libraries, 0, "15 % of genes hidden, answers among the genes measured, held-out libraries"
+    )
 
 
 def result_file(work: Path, task: str, column: str, key: str) -> Path:

@@ -1,0 +1,33 @@
+"""The stopwatch leaves the warm-up out, and the plain loop's masks are as they should be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def test_stopwatch():
+    from training_speed import WARM_UP, Stopwatch
+
+    watch = Stopwatch()
+    for step in range(WARM_UP + 3):
+        start = float(10 * step)
+        tokens = 100 * (step + 1)
+        watch.events += [("data", start + 1, start, tokens - 100), ("gradients", start + 8, start, tokens)]
+        watch.events += [("weights", start + 10, start + 5, tokens)]
+    speed = watch.speed()
+    assert speed["wall"] == pytest.approx(10) and speed["cpu"] == pytest.approx(10)
+    assert (speed["data"], speed["gradients"], speed["weights"]) == pytest.approx((0.1, 0.7, 0.2))
+
+
+def test_padded_and_masked():
+    from training_speed import padded_and_masked
+
+    torch.manual_seed(0)
+    cells = [torch.arange(3, 3 + n) for n in (400, 100)]
+    batch = padded_and_masked(cells, n_tokens=500)
+    assert batch["attention_mask"].sum() == 500 and batch["input_ids"].shape == (2, 400)
+    targets = batch["labels"] >= 0
+    assert not targets[batch["attention_mask"] == 0].any() and 40 < targets.sum() < 120
+    assert (batch["input_ids"][~targets & (batch["attention_mask"] == 1)] >= 3).all()
+    assert 0.6 < (batch["input_ids"][targets] == 1).float().mean() < 0.95
