@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,7 +207,8 @@ def token_rows(
     parts, scale = map_counts(adata, genes, rank, layer=layer, progress=_log.progress if progress else None)
     kept, total, rebuilt = np.sum([sums for _, sums in parts], axis=0).tolist()
     coverage = _require(adata, vocabulary, found, gene_key, table, kept=kept, total=total)
-    rows = TokenRows.concatenate([ranked for ranked, _ in parts])
+    panel = np.isin(np.arange(vocabulary.n_genes), found.index)
+    rows = replace(TokenRows.concatenate([ranked for ranked, _ in parts]), panel=panel)
     n_empty = int((rows.lengths == 0).sum())
     if n_empty:
         _log.warning(f"{n_empty} of {len(rows)} cells have no counts in the model's genes and get no tokens.")

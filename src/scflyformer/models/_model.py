@@ -62,8 +62,13 @@ class Model:
 
     @property
     def hidden_size(self) -> int:
-        """Width of an embedding."""
+        """Width of a token, and so of an embedding with ``pooling="mean"``."""
         return int(self.config["hidden_size"])
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of an embedding as :func:`scflyformer.tl.embed` makes it by default."""
+        return self.hidden_size + 2 * int(self.config.get("code_size", 0))
 
     def network(self) -> CellBert:
         """Return the network, in float32 and in evaluation mode; later calls return the same object.

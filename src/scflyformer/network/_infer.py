@@ -44,7 +44,7 @@ def embed_rows(
     rows
         Ranked cells, cut to the network's length here where longer.
     pooling
-        ``"cell"``: the cell token after its norm. ``"mean"``: the mean over gene tokens of the second-to-last layer.
+        ``"cell"``: the cell token after its norm, and the profile code. ``"mean"``: the mean over gene tokens of the second-to-last layer.
     counted
         With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
     progress
@@ -70,7 +70,7 @@ def embed_rows(
     target = pick_device(device)
     number = pick_dtype(dtype, target)
     network.to(target).eval()  # type: ignore[arg-type]
-    out = np.zeros((len(rows), network.config.hidden_size), dtype=np.float32)
+    out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     batches = token_batches(rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
     stream = progress(batches, total=len(batches), desc="embedding cells") if progress else batches
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -92,11 +92,14 @@ def _embed_batch(
 ) -> np.ndarray:
     tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(device, torch.int64)
     values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(device)
+    panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(device)
     present = tokens != PAD
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":
-        return network.cell_vectors(network.encode(tokens, values, mask)).float().cpu().numpy()
-    hidden = network.encode(tokens, values, mask, layer=MEAN_LAYER).float()[:, int(network.has_cell_token) :]
+        return network.embed(tokens, values, mask, panel=panel).float().cpu().numpy()
+    hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float()[
+        :, int(network.has_cell_token) :
+    ]
     share = present if weights is None else torch.from_numpy(weights).to(device)
     share = share.unsqueeze(-1).to(hidden.dtype)
     return ((hidden * share).sum(1) / share.sum(1).clamp(min=1)).cpu().numpy()

@@ -1,8 +1,8 @@
 """The network: a `transformers` BERT over ranked genes, with a value per token and a cell token in front.
 
-Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encoder``, ``cell_norm``,
-``profile_decoder``); ``bert`` and ``cls`` are named as in :class:`transformers.BertForMaskedLM`, which opens the same
-file.
+Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encoder``, ``profile_encoder``,
+``code_to_cell``, ``cell_norm``, ``profile_decoder``); ``bert`` and ``cls`` are named as in
+:class:`transformers.BertForMaskedLM`, which opens the same file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel, BertPreTrainedModel
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead
 
 from scflyformer.genes._vocabulary import CELL, N_SPECIAL, PAD
+from scflyformer.network._profile import ProfileEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,12 @@ def make_config(
     feed_forward: int,
     max_len: int,
     dropout: float,
+    code_size: int = 0,
 ) -> BertConfig:
-    """Return a BERT configuration; the ``objective`` travels inside it.
+    """Return a BERT configuration; ``objective`` and ``code_size`` travel inside it.
 
-    ``max_len`` counts gene tokens; the cell token takes one position more.
+    ``max_len`` counts gene tokens; the cell token takes one position more. ``code_size`` is the size of each half of
+    the profile code, 0 for none.
     """
     return BertConfig(
         vocab_size=n_tokens,
@@ -52,6 +55,7 @@ def make_config(
         type_vocab_size=1,
         pad_token_id=PAD,
         objective=objective,  # type: ignore[call-arg]
+        code_size=code_size if objective == "cell" else 0,
     )
 
 
@@ -59,8 +63,9 @@ class CellBert(BertPreTrainedModel):
     """BERT over ranked gene tokens.
 
     With ``config.objective == "cell"`` each token also carries its value, and a cell token stands in front, from
-    which a linear decoder gives the cell's expression profile. With ``"mlm"`` (the article's recipe) it is a plain
-    masked language model over gene tokens.
+    which a linear decoder gives the cell's expression profile. The cell token starts from a code of the visible values
+    (:class:`~scflyformer.network._profile.ProfileEncoder`) where ``config.code_size`` is above 0. With ``"mlm"`` (the
+    article's recipe) it is a plain masked language model over gene tokens.
     """
 
     _tied_weights_keys = {
@@ -78,6 +83,9 @@ class CellBert(BertPreTrainedModel):
             self.value_encoder = nn.Sequential(nn.Linear(1, _VALUE_WIDTH), nn.GELU(), nn.Linear(_VALUE_WIDTH, width))
             self.cell_norm = nn.LayerNorm(width)
             self.profile_decoder = nn.Linear(width, config.vocab_size - N_SPECIAL)
+            size = getattr(config, "code_size", 0)
+            self.profile_encoder = ProfileEncoder(config.vocab_size - N_SPECIAL, size) if size else None
+            self.code_to_cell = nn.Linear(2 * size, width) if size else None
         self.post_init()
 
     @property
@@ -85,7 +93,20 @@ class CellBert(BertPreTrainedModel):
         """Gene tokens a cell may have."""
         return self.config.max_position_embeddings - self.has_cell_token
 
-    def encode(self, tokens: Tensor, values: Tensor, mask: Tensor | None = None, *, layer: int = -1) -> Tensor:
+    def embedding_size(self, pooling: Literal["cell", "mean"]) -> int:
+        """Width of an embedding: the cell token and the profile code, or one token's."""
+        code = 2 * getattr(self.config, "code_size", 0) if pooling == "cell" else 0
+        return self.config.hidden_size + code
+
+    def encode(
+        self,
+        tokens: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        panel: Tensor | None = None,
+        layer: int = -1,
+    ) -> Tensor:
         """Return hidden states.
 
         Parameters
@@ -96,6 +117,8 @@ class CellBert(BertPreTrainedModel):
             Their values; below zero means hidden, float, shape (n, length). Unused without a cell token.
         mask
             1 where there is a token, 0 where there is padding, shape (n, length); None where nothing is padded.
+        panel
+            Genes that were measured, bool, shape (n_genes,) or (n, n_genes); None for all.
         layer
             Which layer's output: -1 the last, -2 the second to last.
 
@@ -103,21 +126,41 @@ class CellBert(BertPreTrainedModel):
         -------
         Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``.
         """
+        return self._hidden(tokens, values, mask, self._code(tokens, values, panel), layer)
+
+    def embed(
+        self, tokens: Tensor, values: Tensor, mask: Tensor | None = None, *, panel: Tensor | None = None
+    ) -> Tensor:
+        """Return the embedding, cell token and profile code side by side, shape (n, embedding_size)."""
+        code = self._code(tokens, values, panel)
+        cells = self.cell_vectors(self._hidden(tokens, values, mask, code, -1))
+        return cells if code is None else torch.cat([cells.float(), code], dim=1)
+
+    def _code(self, tokens: Tensor, values: Tensor, panel: Tensor | None) -> Tensor | None:
+        if not self.has_cell_token or self.profile_encoder is None:
+            return None
+        return self.profile_encoder(tokens, values, panel)
+
+    def _hidden(self, tokens: Tensor, values: Tensor, mask: Tensor | None, code: Tensor | None, layer: int) -> Tensor:
         embedded = self.bert.embeddings.word_embeddings(tokens)
         if self.has_cell_token:
             shown = (values >= 0).unsqueeze(-1)
             embedded = embedded + self.value_encoder(values.clamp(min=0).unsqueeze(-1).to(embedded.dtype)) * shown
-            cell = self.bert.embeddings.word_embeddings.weight[CELL].expand(len(tokens), 1, -1)
-            embedded = torch.cat([cell.to(embedded.dtype), embedded], dim=1)
+            cell = self.bert.embeddings.word_embeddings.weight[CELL].expand(len(tokens), -1)
+            if code is not None:
+                cell = cell + self.code_to_cell(code)  # type: ignore[misc]
+            embedded = torch.cat([cell.unsqueeze(1).to(embedded.dtype), embedded], dim=1)
             if mask is not None:
                 mask = nn.functional.pad(mask, (1, 0), value=1)
         wanted_all = layer != -1
         out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
         return out.hidden_states[layer] if wanted_all else out.last_hidden_state
 
-    def forward(self, tokens: Tensor, values: Tensor, selected: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, tokens: Tensor, values: Tensor, selected: Tensor, panel: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return what pretraining needs of an unpadded batch: logits of the selected tokens, and of the profile."""
-        hidden = self.encode(tokens, values)
+        hidden = self.encode(tokens, values, panel=panel)
         out = {"token_logits": self.cls(hidden[:, int(self.has_cell_token) :][selected])}
         if self.has_cell_token:
             out["profile_logits"] = self.profile_logits(self.cell_vectors(hidden))

@@ -169,12 +169,13 @@ def _token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, b
     out = np.zeros((len(rows.tokens), network.config.hidden_size), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
     flat = np.arange(len(rows.tokens))
+    panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     with torch.inference_mode(), mixed:
         for batch in token_batches(rows.lengths, batch_tokens):
             place = pad_rows(rows.indptr, flat, batch, -1)
             tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(target, torch.int64)
             values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(target)
             mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
-            hidden = network.encode(tokens, values, mask, layer=MEAN_LAYER).float().cpu().numpy()
+            hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
             out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
     return out

@@ -69,7 +69,7 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Model, LinearHead, di
     keys = ("classes", "temperature", "prior", "metrics", "per_class", "model_sha256")
     names = ("mean", "scale", "weight", "bias")
     model, content, tensors = load_head(path, file=_FILE, prefix=_PREFIX, keys=keys, names=names, what="classifier")
-    n_classes, width = len(content["classes"]), model.hidden_size
+    n_classes, width = len(content["classes"]), model.embedding_size
     expected = {"mean": (width,), "scale": (width,), "weight": (n_classes, width), "bias": (n_classes,)}
     wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
     if wrong or len(content["prior"]) != n_classes:

@@ -188,7 +188,7 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
     n, known = len(content["groups"]), content["features"] in ARMS and content["target"] in ("log", "linear")
     width = -1
     if known:
-        sizes = {"embedding": model.hidden_size, "expression": len(content["genes"])}
+        sizes = {"embedding": model.embedding_size, "expression": len(content["genes"])}
         width = sum(sizes.get(block, -1) for block in ARMS[content["features"]])
     shapes = {"mean": (n, width), "scale": (n, width), "weight": (n, width), "bias": (n,)}
     wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]

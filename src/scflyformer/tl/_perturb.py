@@ -190,7 +190,7 @@ def perturb(
     run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
     run["dtype"] = "float32" if dtype == "auto" else dtype
     seen = np.unique(np.concatenate([part for group in used for part in (group.start, group.goal, *group.alt)]))
-    vectors = np.zeros((len(rows), loaded.hidden_size), dtype=np.float32)
+    vectors = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, progress=_log.progress, **run)
     outcomes = run_groups(
         network,

@@ -38,6 +38,8 @@ def pretrain(
     feed_forward: int | None = None,
     max_len: int = 1024,
     dropout: float = 0.02,
+    code_size: int = 256,
+    code_epochs: int = 10,
     epochs: float = 1.0,
     batch_tokens: int = 8192,
     gradient_accumulation_steps: int = 1,
@@ -103,6 +105,11 @@ def pretrain(
         ``vocab.tsv``.
     hidden_size, n_layers, n_heads, feed_forward, max_len, dropout
         Shape of the network; ``feed_forward`` is twice the width where `None`; ``max_len`` in genes.
+    code_size
+        Size of each half of the profile code, which is read off the values of all genes and stands beside the cell
+        token in the embedding; 0 for none. At most the number of genes; unused with ``objective="mlm"``.
+    code_epochs
+        Passes over the cells in which the profile code is fitted, before the rest of the network trains.
     epochs
         Passes over the training cells.
     batch_tokens
@@ -187,9 +194,11 @@ def pretrain(
         "feed_forward": 2 * hidden_size if feed_forward is None else feed_forward,
         "max_len": max_len,
         "dropout": dropout,
+        "code_size": code_size,
     }
     options = PretrainOptions(
         objective=objective,
+        code_epochs=code_epochs,
         epochs=epochs,
         batch_tokens=batch_tokens,
         gradient_accumulation_steps=gradient_accumulation_steps,

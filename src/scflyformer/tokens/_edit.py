@@ -127,7 +127,7 @@ def overexpress_tokens(
     shared = np.ones(len(front), dtype=bool)
     shared[front] = present[asked]
     kept = np.ones(len(hit), dtype=bool)
-    after = TokenRows(indptr, tokens, values)
+    after = TokenRows(indptr, tokens, values, rows.panel)
     if max_len is not None:
         inside = rank < max_len
         kept[~hit] = inside[~front]

@@ -21,11 +21,14 @@ class TokenRows:
     values
         log1p of the median-scaled expression behind each token, float32, shape (n_tokens,); empty where they were not
         asked for, and then only `lengths`, `cut`, `to_csr` and `concatenate` work.
+    panel
+        Which vocabulary genes the cells' data set measured, bool, shape (n_genes,); `None` where all, or not known.
     """
 
     indptr: np.ndarray
     tokens: np.ndarray
     values: np.ndarray
+    panel: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -39,7 +42,7 @@ class TokenRows:
     def select(self, keep: np.ndarray) -> TokenRows:
         """Keep the tokens where the boolean array ``keep`` (shape (n_tokens,)) is true; later tokens move up."""
         kept = np.concatenate([[0], np.cumsum(keep)])[self.indptr]
-        return TokenRows(kept, self.tokens[keep], self.values[keep])
+        return TokenRows(kept, self.tokens[keep], self.values[keep], self.panel)
 
     def take(self, rows: np.ndarray) -> TokenRows:
         """Return the cells ``rows`` (integer positions, repeats allowed) in that order."""
@@ -47,7 +50,7 @@ class TokenRows:
         lengths = self.lengths[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         where = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
-        return TokenRows(indptr, self.tokens[where], self.values[where])
+        return TokenRows(indptr, self.tokens[where], self.values[where], self.panel)
 
     def cut(self, max_len: int) -> TokenRows:
         """Keep the first ``max_len`` tokens of each cell."""
@@ -61,6 +64,7 @@ class TokenRows:
             np.concatenate([[0], np.cumsum(lengths)]),
             np.concatenate([self.tokens[piece] for piece in pieces]),
             np.concatenate([self.values[piece] for piece in pieces]),
+            self.panel,
         )
 
     def to_csr(self, max_len: int) -> sparse.csr_matrix:
@@ -74,11 +78,12 @@ class TokenRows:
 
     @staticmethod
     def concatenate(parts: list[TokenRows]) -> TokenRows:
-        """Return the cells of all ``parts``, in order."""
+        """Return the cells of all ``parts``, which share a panel, in order."""
         ends = np.cumsum([0] + [part.indptr[-1] for part in parts])
         starts = [part.indptr[:-1] + end for part, end in zip(parts, ends, strict=False)]
         return TokenRows(
             np.concatenate([*starts, ends[-1:]]).astype(np.int64),
             np.concatenate([part.tokens for part in parts] or [np.empty(0, np.int32)]),
             np.concatenate([part.values for part in parts] or [np.empty(0, np.float32)]),
+            parts[0].panel if parts else None,
         )

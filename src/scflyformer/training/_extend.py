@@ -22,6 +22,8 @@ GROWS = {
     "cls.predictions.bias": (0, N_SPECIAL, "zero"),
     "profile_decoder.weight": (0, 0, "mean"),
     "profile_decoder.bias": (0, 0, "zero"),
+    "profile_encoder.directions": (0, 0, "zero"),
+    "profile_encoder.centre": (0, 0, "zero"),
 }
 """Parameters with an entry a gene: the axis of the genes, the entries in front of the first, and where a new one
 starts: near the mean of the old genes, at zero, or near the mask, which the network reads as a gene it is not told."""
@@ -133,7 +135,7 @@ def balance(network: CellBert, n_new: int, batch: dict[str, Tensor], abundance: 
     """
     was_training = network.training
     with torch.no_grad():
-        found = network.eval()(batch["tokens"], batch["values"], batch["selected"])
+        found = network.eval()(batch["tokens"], batch["values"], batch["selected"], batch["panel"])
     network.train(was_training)
     parameters = dict(network.named_parameters())
     unmeasured = ~batch["panel"][:, :-n_new]

@@ -162,7 +162,7 @@ def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     loss
         Their weighted sum.
     """
-    out = network(batch["tokens"], batch["values"], batch["selected"])
+    out = network(batch["tokens"], batch["values"], batch["selected"], batch["panel"])
     unmeasured = ~batch["panel"]
     # A cell has as many targets as the next. A gene its source did not measure, or a special token, is no candidate.
     token_logits = out["token_logits"].float().unflatten(0, (len(unmeasured), -1))

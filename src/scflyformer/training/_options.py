@@ -29,6 +29,8 @@ class PretrainOptions:
     feed_forward: int
     max_len: int
     dropout: float
+    code_size: int
+    code_epochs: int
     epochs: float
     batch_tokens: int
     gradient_accumulation_steps: int
@@ -46,7 +48,7 @@ class PretrainOptions:
             raise ValueError(f"objective={self.objective!r} is unknown; expected 'cell' or 'mlm'.")
         for name in _COUNTS:
             require_count(name, getattr(self, name), least=1)
-        for name in ("warmup_steps", "seed"):
+        for name in ("warmup_steps", "seed", "code_size", "code_epochs"):
             require_count(name, getattr(self, name), least=0)
         if self.seed >= 2**32:
             raise ValueError(f"seed={self.seed} is too large; expected less than 2**32.")

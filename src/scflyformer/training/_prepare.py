@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.training._sources import Source
 
-STEPS, BEST = "steps", "best.safetensors"
-"""Folder of the training states, and file of the weights with the lowest held-out loss."""
+STEPS, BEST, CODE = "steps", "best.safetensors", "profile_encoder.safetensors"
+"""Folder of the training states, files of the weights with the lowest held-out loss and of the profile encoder."""
 _RUN, _STORE, _VOCABULARY, _SAMPLES = "run.json", "store", "vocab.tsv", "samples.npy"
-_OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS, BEST, f"{BEST}.part"}
+_OWN = {_RUN, _STORE, _VOCABULARY, _SAMPLES, STEPS, BEST, f"{BEST}.part", CODE, f"{CODE}.part"}
 _SHARED_SECONDS = 90
 """How long a file may take to be seen on another machine: network file systems remember that it was not there."""
 

@@ -22,8 +22,10 @@ from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.training._card import model_card
+from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
 from scflyformer.training._extend import balance, extend_network, gene_abundance
 from scflyformer.training._objective import MaskedCells
+from scflyformer.training._prepare import CODE
 from scflyformer.training._trainer import train
 
 if TYPE_CHECKING:
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
 
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.models import Model
+    from scflyformer.network._profile import ProfileEncoder
     from scflyformer.training._options import PretrainOptions
     from scflyformer.training._prepare import Corpus
     from scflyformer.training._processes import Processes
 
-SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout")
+SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout", "code_size")
 """Options that are a property of the network, and so kept with ``init``."""
 _BALANCE_CELLS = 64
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -44,7 +47,9 @@ _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermedi
 
 def shape_of(model: Model) -> dict[str, Any]:
     """Return the options that made the network of ``model``."""
-    values = [*(model.config[name] for name in _CONFIG), model.max_len, model.config.get("hidden_dropout_prob", 0.0)]
+    config = model.config
+    values = [*(config[name] for name in _CONFIG), model.max_len, config.get("hidden_dropout_prob", 0.0)]
+    values.append(config.get("code_size", 0))
     return dict(zip(SHAPE, values, strict=True))
 
 
@@ -67,12 +72,15 @@ def run(
         torch.manual_seed(options.seed)
         if init is None:
             shape = {name: getattr(options, name) for name in SHAPE}
+            shape["code_size"] = min(shape["code_size"], corpus.vocabulary.n_genes)
             config = make_config(corpus.vocabulary.n_tokens, objective=options.objective, **shape)  # type: ignore[arg-type]
             network = CellBert(config)
         else:
             network = deepcopy(init.network()).cpu()
             if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
                 network = _extended(network, corpus, options)
+        if network.has_cell_token and network.profile_encoder is not None:
+            _fit_code(network.profile_encoder, corpus, out, options, init is not None, device, processes)
         network, log, found = train(
             network,
             corpus.store,
@@ -132,6 +140,30 @@ def run(
 
     processes.from_first(save)
     return metrics["held_out"]
+
+
+def _fit_code(
+    encoder: ProfileEncoder, corpus: Corpus, out: Path, options: PretrainOptions, going_on: bool, device: str,
+    processes: Processes,
+) -> None:  # fmt: skip
+    """Fit the profile encoder in the first process; all take it over."""
+    file = out / CHECKPOINTS / CODE
+    sources = corpus.store.source.astype(str)
+    groups = np.where(corpus.samples.astype(str) == "", sources, corpus.samples.astype(str))
+    processes.from_first(
+        lambda: fit_profile_encoder(
+            encoder,
+            corpus.store,
+            corpus.train_cells,
+            groups,
+            epochs=options.code_epochs,
+            seed=options.seed,
+            device=device,
+            file=file,
+            going_on=going_on,
+        )
+    )
+    load_profile_encoder(encoder, file)
 
 
 def _extended(network: CellBert, corpus: Corpus, options: PretrainOptions) -> CellBert:

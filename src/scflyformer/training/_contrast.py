@@ -1,0 +1,146 @@
+"""The other half of the profile encoder: from one half of a cell's counts, find the other among many cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch.nn import functional
+
+from scflyformer import _log
+from scflyformer.training._directions import reliable_directions
+from scflyformer.training._halves import half_profiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from scflyformer.network._profile import ProfileEncoder
+    from scflyformer.training._store import TokenStore
+
+TEMPERATURE = 0.1
+SHARE = (0.3, 0.7)
+"""Share of the counts in the first half, drawn per batch."""
+_BATCH_CELLS, _LEARNING_RATE, _WEIGHT_DECAY, _WARM_UP = 512, 1e-3, 0.01, 0.1
+
+
+def fit_profile_encoder(
+    encoder: ProfileEncoder,
+    store: TokenStore,
+    cells: np.ndarray,
+    samples: np.ndarray,
+    *,
+    epochs: float,
+    seed: int,
+    device: str,
+    file: Path,
+    going_on: bool,
+) -> None:
+    """Fit both halves and write them to ``file``; where that is there, they were fitted before.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, changed in place.
+    store
+        Ranked cells.
+    cells
+        Cells to learn from, positions in the store.
+    samples
+        Sample of every cell of the store; cells are told apart within one.
+    epochs
+        Passes over the cells.
+    seed
+        Seed of halves, batches and weights.
+    device
+        Where to train.
+    file
+        Where the result is kept for an interrupted run.
+    going_on
+        Keep what the encoder knows: its directions become weights like others.
+    """
+    if file.exists():
+        return
+    if not going_on:
+        directions, centre = reliable_directions(store, cells, encoder.directions.shape[1], seed=seed)
+        with torch.no_grad():
+            encoder.directions.copy_(torch.from_numpy(directions))
+            encoder.centre.copy_(torch.from_numpy(centre))
+        for layer in encoder.contrast:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+    learnt = [*encoder.contrast.parameters(), *([encoder.directions] if going_on else [])]
+    encoder.requires_grad_(False)
+    for parameter in learnt:
+        parameter.requires_grad_(True)
+    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs, seed)
+    encoder.cpu().requires_grad_(False)
+    part = file.with_name(f"{file.name}.part")
+    save_model(encoder, str(part))
+    part.replace(file)
+
+
+def load_profile_encoder(encoder: ProfileEncoder, file: Path) -> None:
+    """Take over what was fitted; it stays as it is while the rest of the network trains."""
+    load_model(encoder, str(file))
+    encoder.requires_grad_(False)
+
+
+def _train(
+    encoder: ProfileEncoder,
+    learnt: list[torch.nn.Parameter],
+    store: TokenStore,
+    cells: np.ndarray,
+    samples: np.ndarray,
+    epochs: float,
+    seed: int,
+) -> None:
+    random = np.random.default_rng([seed, 1])
+    cells = cells[store.lengths[cells] > 1]
+    groups = np.unique(samples[cells], return_inverse=True)[1]
+    batches = [batch for _ in range(max(round(epochs), 1)) for batch in _batches(cells, groups, random)]
+    if not batches:
+        return
+    device = encoder.centre.device
+    optimizer = torch.optim.AdamW(learnt, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _LEARNING_RATE, total_steps=len(batches) + 1, pct_start=_WARM_UP, anneal_strategy="linear"
+    )
+    bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
+    recent: list[float] = []
+    for batch in batches:
+        halves = half_profiles(store.rows(batch), store.medians, random, random.uniform(*SHARE))
+        panel = torch.from_numpy(store.panels[store.source[batch]]).to(device)
+        first, second = (
+            functional.normalize(encoder.contrast(encoder.linear(torch.from_numpy(half).to(device), panel)), dim=1)
+            for half in halves
+        )
+        loss = contrast_loss(first, second)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        recent = [*recent[-49:], float(loss.detach())]
+        bar.update(1)
+        bar.set_postfix({"loss": f"{np.mean(recent):.3f}"})
+    bar.close()
+    _log.info(f"profile encoder: {len(batches)} steps, loss {np.mean(recent):.3f} nats")
+
+
+def contrast_loss(first: Tensor, second: Tensor) -> Tensor:
+    """Return the cross-entropy of finding each cell's other half in the batch, nats (InfoNCE, van den Oord 2018)."""
+    likeness = first @ second.T / TEMPERATURE
+    own = torch.arange(len(first), device=first.device)
+    return (functional.cross_entropy(likeness, own) + functional.cross_entropy(likeness.T, own)) / 2
+
+
+def _batches(cells: np.ndarray, groups: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Return one pass in random order: cells of one group a batch, of at least two."""
+    batches = []
+    for group in np.unique(groups):
+        own = random.permutation(cells[groups == group])
+        batches += [part for part in np.array_split(own, max(round(len(own) / _BATCH_CELLS), 1)) if len(part) > 1]
+    return [batches[place] for place in random.permutation(len(batches))]
