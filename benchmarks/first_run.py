@@ -16,7 +16,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from pretrain_fly_tiny import EXCLUDE, add_data_argument, pretrain
+from pretrain_fly import EXCLUDE, add_data_argument, pretrain
 from sklearn.metrics import accuracy_score, f1_score
 
 import scflyformer as sf
@@ -104,7 +104,7 @@ def main() -> None:
         model = args.model
         if model is None:
             model = args.out or Path(scratch) / "first-run"
-            pretrain(args.data, model, epochs=args.epochs)
+            pretrain(args.data, model, "fly-tiny", epochs=args.epochs)
             done("pretraining")
         held = sf.models.load(model).metrics["held_out"]
         print("\nHeld-out masked genes, nats:", {k: round(held[k], 3) for k in ("mlm", "unigram_by_source", "unigram")})

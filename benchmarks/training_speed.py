@@ -30,7 +30,7 @@ import pandas as pd
 import scanpy as sc
 import torch
 import transformers
-from pretrain_fly_tiny import SETS, add_data_argument
+from pretrain_fly import SETS, add_data_argument
 from scipy import sparse
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
 

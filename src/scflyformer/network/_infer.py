@@ -44,7 +44,8 @@ def embed_rows(
     rows
         Ranked cells, cut to the network's length here where longer.
     pooling
-        ``"cell"``: the cell token after its norm, and the profile code. ``"mean"``: the mean over gene tokens of the second-to-last layer.
+        ``"cell"``: the cell token after its norm, and the profile code. ``"mean"``: the mean over gene tokens of the
+        second-to-last layer.
     counted
         With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
     progress
