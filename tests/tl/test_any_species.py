@@ -75,7 +75,6 @@ def test_mouse_cells(mouse, tmp_path):
     assert model.vocabulary.symbols[0] == "Gm0"
     assert model.metrics["held_out"]["mlm"] < np.log(model.vocabulary.n_genes)
     scores = annotated(mouse, held, out, label_key="tissue_type", sample_key="mouse")
-    print(scores)
     assert scores.loc["accuracy", "model"] > 0.8
     assert scores.loc["macro_f1", "model"] > scores.loc["macro_f1", "majority"] + 0.6
 
@@ -99,7 +98,6 @@ def test_human_pancreas(data_dir, tmp_path):
     cells = ad.read_h5ad(path)
     held = cells.obs["donor"].isin(others).to_numpy()
     scores = annotated(cells, held, out, label_key="cell_type", sample_key="donor")
-    print(scores)
     assert scores.loc["accuracy", "model"] > scores.loc["accuracy", "majority"] + 0.4
     assert scores.loc["macro_f1", "model"] > scores.loc["macro_f1", "majority"] + 0.4
 
@@ -130,7 +128,6 @@ def test_a_platform_left_out(data_dir, tmp_path):
     named = cells[~cells.obs["cell_type"].astype(str).str.isdigit()].copy()
     held = named.obs["genotype"].astype(str).str.startswith("DGRP").to_numpy()
     scores = annotated(named, held, out, label_key="cell_type", sample_key="batch", gene_key="FBgn")
-    print(len(known), shared.mean(), len(named), scores)
     assert (scores["model"] > scores["majority"] + 0.2).all()
 
 
