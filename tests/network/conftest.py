@@ -18,7 +18,7 @@ def make_network() -> Callable:
 
     from scflyformer.network._network import CellBert, make_config
 
-    def make(objective: str = "cell", *, n_layers: int = 2, max_len: int = 20):
+    def make(objective: str = "cell", *, n_layers: int = 2, max_len: int = 20, code_size: int = 0):
         config = make_config(
             30 + N_SPECIAL,
             objective=objective,
@@ -28,6 +28,7 @@ def make_network() -> Callable:
             feed_forward=32,
             max_len=max_len,
             dropout=0.3,
+            code_size=code_size,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -109,7 +109,8 @@ def pretrain(
         Size of each half of the profile code, which is read off the values of all genes and stands beside the cell
         token in the embedding; 0 for none. At most the number of genes; unused with ``objective="mlm"``.
     code_epochs
-        Passes over the cells in which the profile code is fitted, before the rest of the network trains.
+        Passes over the cells in which the second half of the profile code is fitted, before the rest of the network
+        trains; the first half is computed in one.
     epochs
         Passes over the training cells.
     batch_tokens

@@ -33,7 +33,7 @@ def fit_profile_encoder(
     cells: np.ndarray,
     samples: np.ndarray,
     *,
-    epochs: float,
+    epochs: int,
     seed: int,
     device: str,
     file: Path,
@@ -52,7 +52,7 @@ def fit_profile_encoder(
     samples
         Sample of every cell of the store; cells are told apart within one.
     epochs
-        Passes over the cells.
+        Passes over the cells in which the second half is trained; 0 leaves it random.
     seed
         Seed of halves, batches and weights.
     device
@@ -95,13 +95,13 @@ def _train(
     store: TokenStore,
     cells: np.ndarray,
     samples: np.ndarray,
-    epochs: float,
+    epochs: int,
     seed: int,
 ) -> None:
     random = np.random.default_rng([seed, 1])
     cells = cells[store.lengths[cells] > 1]
     groups = np.unique(samples[cells], return_inverse=True)[1]
-    batches = [batch for _ in range(max(round(epochs), 1)) for batch in _batches(cells, groups, random)]
+    batches = [batch for _ in range(epochs) for batch in _batches(cells, groups, random)]
     if not batches:
         return
     device = encoder.centre.device
