@@ -91,7 +91,7 @@ def network_scores(network: CellBert, rows: TokenRows, panel: np.ndarray) -> Sco
         for batch in masked_batches(rows):
             tokens = np.where(batch.selected, MASK, batch.truth)
             values = np.where(batch.selected, np.float32(HIDDEN_VALUE), batch.values)
-            shown = [torch.from_numpy(array) for array in (tokens, values, batch.selected)]
+            shown = [torch.from_numpy(array) for array in (tokens, values, batch.selected, panel)]
             logits = network(*shown)["token_logits"][:, N_SPECIAL:].float().masked_fill(outside, -torch.inf)
             scores.add(batch, logits.log_softmax(-1).numpy())
     return scores

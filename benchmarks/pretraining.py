@@ -31,7 +31,7 @@ import scanpy as sc
 from _masked import GeneFrequencies, Scores, network_scores
 from _representations import Data, Expression, Fit, Frozen, Joined, Pca, Representation, Scvi, random_weights
 from _tasks import Resamples, neighbour_agreement, probe_age, probe_labels
-from pretrain_fly_tiny import EXCLUDE, SETS, VALIDATION, add_data_argument
+from pretrain_fly import EXCLUDE, SETS, VALIDATION, add_data_argument
 
 import scflyformer as sf
 from scflyformer import _adata
@@ -473,6 +473,8 @@ def pretrain_alike(data: Path, work: Path, out: Path, like: dict[str, Any], *, s
     passes = epochs * n_tokens(subset(data, work, SETS, 1.0)) / n_tokens(paths)
     known = inspect.signature(sf.tl.pretrain).parameters
     options = {key: value for key, value in like.items() if key in known} | {"epochs": passes, "dtype": "auto"}
+    if "code_epochs" in options:
+        options["code_epochs"] = max(round(options["code_epochs"] * passes / epochs), 1)
     there = pd.concat([ad.read_h5ad(path, backed="r").obs["batch"].astype(str) for path in paths]).unique()
     sf.tl.pretrain(
         paths,

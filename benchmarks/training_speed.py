@@ -20,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import fields
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,14 +172,14 @@ def ours(store: TokenStore, n_tokens: int, args: argparse.Namespace, folder: Pat
     """Train as long with the package's loop; nothing is evaluated or saved before the last step."""
     shape = {"hidden_size": args.hidden_size, "n_layers": args.n_layers, "n_heads": 4}
     shape |= {"feed_forward": 2 * args.hidden_size, "max_len": args.max_len, "dropout": 0.02}
+    shape |= {"code_size": signature(sf.tl.pretrain).parameters["code_size"].default}
     network = count_tokens(CellBert(make_config(n_tokens, objective=objective, **shape)))
-    steps = args.steps + WARM_UP
     tokens = np.minimum(store.lengths, args.max_len).sum()
-    options = PretrainOptions(
-        objective=objective, dtype=dtype, epochs=steps * args.batch_tokens / tokens, batch_tokens=args.batch_tokens,
-        gradient_accumulation_steps=1, learning_rate=1e-3, warmup_steps=1, weight_decay=0.001, eval_steps=10**6,
-        save_steps=10**6, seed=0, **shape,
-    )  # fmt: skip
+    epochs = (args.steps + WARM_UP) * args.batch_tokens / tokens
+    known = {field.name for field in fields(PretrainOptions)}
+    usual = {name: each.default for name, each in signature(sf.tl.pretrain).parameters.items() if name in known}
+    given = {"objective": objective, "dtype": dtype, "epochs": epochs, "batch_tokens": args.batch_tokens}
+    options = PretrainOptions(**usual | shape | given | {"eval_steps": 10**6, "save_steps": 10**6})
     cells = np.arange(len(store))
     train(network, store, cells, cells[:8], folder=folder, options=options, device="cpu")
 

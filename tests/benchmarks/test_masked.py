@@ -34,7 +34,7 @@ def test_network_sees_no_hidden_gene_and_answers_inside_the_panel(rows):
     from _masked import network_scores
 
     class Oracle(torch.nn.Module):
-        def forward(self, tokens, values, selected):
+        def forward(self, tokens, values, selected, panel):
             assert (tokens[selected] == MASK).all() and (values[selected] < 0).all()
             logits = torch.zeros(int(selected.sum()), 10 + N_SPECIAL)
             logits[:, :N_SPECIAL] = 9.0
