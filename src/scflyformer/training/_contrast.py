@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
+from torch import nn
 from torch.nn import functional
+from transformers import get_linear_schedule_with_warmup
 
 from scflyformer import _log
 from scflyformer.training._directions import reliable_directions
@@ -25,6 +27,8 @@ TEMPERATURE = 0.1
 SHARE = (0.3, 0.7)
 """Share of the counts in the first half, drawn per batch."""
 _BATCH_CELLS, _LEARNING_RATE, _WEIGHT_DECAY, _WARM_UP = 512, 1e-3, 0.01, 0.1
+_GENTLER = 0.2
+"""Share of the learning rate for an encoder that knows something already."""
 
 
 def fit_profile_encoder(
@@ -70,13 +74,14 @@ def fit_profile_encoder(
             encoder.directions.copy_(torch.from_numpy(directions))
             encoder.centre.copy_(torch.from_numpy(centre))
         for layer in encoder.contrast:
-            if hasattr(layer, "reset_parameters"):
+            if isinstance(layer, nn.Linear | nn.LayerNorm):
                 layer.reset_parameters()
     learnt = [*encoder.contrast.parameters(), *([encoder.directions] if going_on else [])]
     encoder.requires_grad_(False)
     for parameter in learnt:
         parameter.requires_grad_(True)
-    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs, seed)
+    rate = _LEARNING_RATE * (_GENTLER if going_on else 1)
+    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, learning_rate=rate, seed=seed)
     encoder.cpu().requires_grad_(False)
     part = file.with_name(f"{file.name}.part")
     save_model(encoder, str(part))
@@ -95,7 +100,9 @@ def _train(
     store: TokenStore,
     cells: np.ndarray,
     samples: np.ndarray,
+    *,
     epochs: int,
+    learning_rate: float,
     seed: int,
 ) -> None:
     random = np.random.default_rng([seed, 1])
@@ -105,10 +112,8 @@ def _train(
     if not batches:
         return
     device = encoder.centre.device
-    optimizer = torch.optim.AdamW(learnt, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _LEARNING_RATE, total_steps=len(batches) + 1, pct_start=_WARM_UP, anneal_strategy="linear"
-    )
+    optimizer = torch.optim.AdamW(learnt, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * len(batches)), len(batches))
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
     recent: list[float] = []
     for batch in batches:
