@@ -24,6 +24,8 @@ def main(path: str) -> int:
     with ZipFile(path) as wheel:
         sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
     wrong = [f"{name} is missing" for name in NEEDED if name not in sizes]
+    weights = [name for name in sizes if name.endswith(".safetensors") and name not in NEEDED]
+    wrong += [f"{name} does not belong into the wheel: its model is fetched" for name in weights]
     if not any(name.startswith("scflyformer/datasets/") and name.endswith(".npz") for name in sizes):
         wrong.append("the summary behind datasets.fly_brain_simulated (scflyformer/datasets/*.npz) is missing")
     for folder, limit in LIMITS.items():

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import socket
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,15 +60,31 @@ def bundled(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Let the tiny model stand where the package keeps `fly-tiny`."""
     from scflyformer.models import _registry
 
-    home = tmp_path / "package"
+    home = tmp_path / "source" / "src" / "scflyformer" / "models"
     path = shutil.copytree(tiny_model, home / "fly-tiny")
     shipped = json.loads(_registry._SHIPPED.read_text())
     for entry in shipped.values():
-        entry["model_sha256"] = None
+        entry |= dict.fromkeys(("url", "sha256", "size", "model_sha256"))
     (home / "registry.json").write_text(json.dumps(shipped))
     monkeypatch.setattr(_registry, "BUNDLED", home)
     monkeypatch.setattr(_registry, "_SHIPPED", home / "registry.json")
     return path
+
+
+@pytest.fixture
+def checkout(bundled: Path) -> Path:
+    """A model `fly` in the source tree that `bundled` stands in; the registry does not know its hash yet."""
+    root = bundled.parents[3]
+    (root / "pyproject.toml").write_text('[project]\nname = "scflyformer"\n')
+    return shutil.copytree(bundled, root / "models" / "fly")
+
+
+def register(bundled: Path, name: str, **fields: object) -> None:
+    """Change an entry of the registry beside `bundled`."""
+    file = bundled.parent / "registry.json"
+    entries = json.loads(file.read_text())
+    entries[name] |= fields
+    file.write_text(json.dumps(entries))
 
 
 @pytest.fixture
@@ -143,3 +160,14 @@ def server(tiny_model: Path, cache: Path, add_registry, monkeypatch: pytest.Monk
     add_registry({"lab-model": server.entry})
     yield server
     server.close()
+
+
+@pytest.fixture
+def offline(server: Server, add_registry) -> str:
+    """Let the registered address be one where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server.entry["url"] = f"http://127.0.0.1:{port}/lab-model.zip"
+    add_registry({"lab-model": server.entry})
+    return server.entry["url"]

@@ -8,8 +8,10 @@ import pytest
 
 from scflyformer import models
 
+from .conftest import register
 
-def test_list(bundled, mirror, tiny_model, server):
+
+def test_list(bundled, checkout, mirror, tiny_model, server):
     shutil.copytree(tiny_model, mirror / "mine")
     broken = shutil.copytree(tiny_model, mirror / "broken")
     (broken / "vocab.tsv").unlink()
@@ -32,6 +34,9 @@ def test_list(bundled, mirror, tiny_model, server):
     path = models.fetch("lab-model")
     row = models.list().set_index("name").loc["lab-model"]
     assert (row["source"], row["path"]) == ("cache", str(path))
+    register(bundled, "fly", model_sha256=row["sha256"])
+    row = models.list().set_index("name").loc["fly"]
+    assert (row["source"], row["path"]) == ("checkout", str(checkout))
     shutil.rmtree(bundled)
     assert models.list().set_index("name").loc["fly-tiny", "source"] == "missing"
 

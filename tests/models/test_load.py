@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import scflyformer as sf
 from scflyformer import models, settings
-from scflyformer.models import ModelFolderError, ModelNameError
+from scflyformer.models import ModelFetchError, ModelFolderError, ModelNameError
+from scflyformer.models._folder import model_hash
+from scflyformer.models._registry import checkout as source_tree
+
+from .conftest import register
 
 
 def changed(folder: Path) -> Path:
@@ -39,15 +44,74 @@ def test_folders_come_before_the_wheel(bundled, mirror, cwd, warned):
 
 
 def test_shadowing_is_told_even_where_the_wheel_lacks_the_model(bundled, mirror, cwd, warned):
-    registry = bundled.parent / "registry.json"
     shutil.move(bundled, mirror / "fly-tiny")
     assert models.load("fly-tiny").path == mirror / "fly-tiny"
     assert warned == []  # nothing to compare with
-    entries = json.loads(registry.read_text())
-    entries["fly-tiny"]["model_sha256"] = "0" * 64
-    registry.write_text(json.dumps(entries))
+    register(bundled, "fly-tiny", model_sha256="0" * 64)
     models.load("fly-tiny")
     assert len(warned) == 1 and "the registered model of that name has hash 000000000000" in warned[0]
+
+
+def test_the_checkout_comes_before_the_download(bundled, checkout, server, mirror, cwd, warned):
+    address = server.entry | {"model_sha256": model_hash(checkout)}
+    register(bundled, "fly", **address)
+    assert models.load("fly").path == models.fetch("fly") == checkout
+    assert models.load("fly-tiny").path == bundled  # what the wheel holds is taken from there
+    copied = shutil.copytree(checkout, mirror / "fly")
+    assert models.load("fly").path == copied
+    assert (server.asked, warned) == (0, [])
+    shutil.rmtree(copied)
+    shutil.rmtree(checkout)
+    fetched = models.load("fly")
+    assert (server.asked, fetched.sha256) == (1, address["model_sha256"])
+
+
+@pytest.mark.parametrize("spoil", ["changed", "incomplete", "empty"])
+def test_a_checkout_with_other_weights_is_told_and_not_used(bundled, checkout, server, cache, cwd, warned, spoil):
+    register(bundled, "fly", **server.entry, model_sha256=model_hash(checkout))
+    if spoil == "changed":
+        changed(checkout)
+    for file in {"incomplete": ["vocab.tsv"], "empty": os.listdir(checkout)}.get(spoil, []):
+        (checkout / file).unlink()
+    assert models.load("fly").path.parent == cache
+    assert server.asked == 1
+    assert len(warned) == 1 and f"{checkout} is not used" in warned[0]
+
+
+def test_a_checkout_whose_hash_is_not_registered_is_not_used(checkout, cwd, warned):
+    with pytest.raises(ModelNameError, match=r"is not released yet"):
+        models.load("fly")
+    assert len(warned) == 1 and "that of the registered model 'fly' is None" in warned[0]
+    assert models.load(checkout).path == checkout
+
+
+@pytest.mark.parametrize("project", [None, '[project]\nname = "another"\n'])
+def test_an_installed_package_has_no_checkout(bundled, checkout, cwd, warned, project):
+    register(bundled, "fly", model_sha256=model_hash(checkout))
+    assert models.load("fly").path == checkout
+    file = checkout.parents[1] / "pyproject.toml"
+    file.unlink() if project is None else file.write_text(project)
+    with pytest.raises(ModelNameError, match=r"is not released yet"):
+        models.load("fly")
+    assert warned == []
+
+
+def test_these_tests_run_from_a_checkout():
+    assert source_tree() == Path(__file__).parents[2] / "models"
+
+
+def test_the_default_where_it_cannot_be_had(bundled, server, offline, cache, monkeypatch, cells, cwd):
+    """The first call of someone without network: nothing else runs in its stead, and the message says what can."""
+    register(bundled, "fly", **server.entry)
+    with pytest.raises(ModelFetchError, match=r"the connection failed.*Without it, use model='fly-tiny'") as caught:
+        sf.tl.embed(cells, model="fly")
+    assert server.url not in str(caught.value) and "SCFLYFORMER_MODELS" in str(caught.value)
+    register(bundled, "fly", url=server.url)
+    server.answers = ["missing"]
+    with pytest.raises(ModelFetchError, match=r"the release is not out yet.*use model='fly-tiny'.*SCFLYFORMER_MODELS"):
+        sf.tl.embed(cells, model="fly")
+    sf.tl.embed(cells, model="fly-tiny", gene_key="FBgn")
+    assert "X_scflyformer" in cells.obsm
 
 
 def test_folders_are_searched_in_order(tiny_model, tmp_path, monkeypatch, cwd):
@@ -142,9 +206,9 @@ def test_unknown_names(cwd, mirror, tiny_model, name, message):
             call(name)
 
 
-def test_unreleased(cwd, mirror, tiny_model):
+def test_unreleased(bundled, cwd, mirror, tiny_model):
     for call in (models.load, models.fetch):
-        with pytest.raises(ModelNameError, match=r"'fly' is not released yet. Use model='fly-tiny'"):
+        with pytest.raises(ModelNameError, match=r"'fly' is not released yet.* Use model='fly-tiny'"):
             call("fly")
     shutil.copytree(tiny_model, mirror / "fly")
     assert models.load("fly").path == mirror / "fly"

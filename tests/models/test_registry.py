@@ -7,8 +7,10 @@ import pytest
 from scflyformer import settings
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.models import RegistryError
-from scflyformer.models._folder import model_hash
-from scflyformer.models._registry import registered
+from scflyformer.models._folder import check_folder, model_hash
+from scflyformer.models._registry import SHIPPED_MODEL, checkout, registered
+
+from .conftest import register
 
 HASH = "0" * 64
 GOOD = {"url": "https://lab.example/model.zip", "sha256": HASH}
@@ -17,18 +19,22 @@ GOOD = {"url": "https://lab.example/model.zip", "sha256": HASH}
 def test_shipped():
     entries = registered()
     assert list(entries) == ["fly-tiny", "fly"]
-    assert entries[DEFAULT_MODEL].bundled
-    assert not entries["fly"].released
+    assert DEFAULT_MODEL in entries
+    assert entries[SHIPPED_MODEL].bundled
 
 
-def test_bundled_weights_are_those_registered():
-    entry = registered()[DEFAULT_MODEL]
-    if not entry.folder.is_dir():
-        pytest.skip(f"this checkout has no {entry.folder}")
-    assert entry.model_sha256 == model_hash(entry.folder), "registry.json must name the hash of the shipped model"
+@pytest.mark.parametrize("name", ["fly-tiny", "fly"])
+def test_weights_in_the_source_tree_are_those_registered(name):
+    entry = registered()[name]
+    folder = entry.folder if entry.bundled else checkout() / name
+    if not folder.is_dir() and name != DEFAULT_MODEL:
+        pytest.skip(f"this checkout has no {folder}")
+    assert entry.model_sha256 == model_hash(folder), "run benchmarks/release_model.py on the folder"
+    check_folder(folder)
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= (2_000_000 if entry.bundled else 25_000_000)
 
 
-def test_a_laboratory_adds_models(add_registry):
+def test_a_laboratory_adds_models(bundled, add_registry):
     path = add_registry({"lab-model": GOOD, "fly": GOOD})
     entries = registered()
     assert entries["lab-model"].url == GOOD["url"]
@@ -37,6 +43,15 @@ def test_a_laboratory_adds_models(add_registry):
         assert "lab-model" not in registered()
     with settings.override(registry_file=path):
         assert "lab-model" in registered()
+
+
+def test_a_laboratory_may_offer_a_model_without_an_address_but_not_another(bundled, add_registry):
+    register(bundled, "fly", model_sha256=HASH)
+    add_registry({"fly": GOOD | {"model_sha256": HASH}})
+    assert registered()["fly"].url == GOOD["url"]
+    add_registry({"fly": GOOD})
+    with pytest.raises(RegistryError, match=r"one name must mean one model"):
+        registered()
 
 
 @pytest.mark.parametrize(

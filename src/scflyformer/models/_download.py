@@ -14,6 +14,7 @@ from scflyformer._settings import settings
 
 from ._errors import ModelFetchError, ModelFolderError
 from ._folder import check_folder, model_hash
+from ._registry import SHIPPED_MODEL
 from ._save import staging_folder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ._registry import Entry
 
 RETRIES = 2
-_TIMEOUT = 30  # seconds without a byte
+_TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
 
 
 def cache_path(entry: Entry) -> Path:
@@ -115,7 +116,9 @@ def _download(entry: Entry, folder: Path) -> Path:
         with _quiet_pooch():
             return Path(source.fetch("model.zip", downloader=downloader))
     except HTTPError as error:
-        raise ModelFetchError(_by_hand(entry, f"the server refused ({error})")) from error
+        missing = error.response is not None and error.response.status_code == 404
+        said = "the release is not out yet, or was withdrawn" if missing else "the server refused"
+        raise ModelFetchError(_by_hand(entry, f"{said} ({error})")) from error
     except RequestException as error:
         said = f"the connection failed or broke off ({type(error).__name__}: {error})"
         raise ModelFetchError(_by_hand(entry, said)) from error
@@ -136,8 +139,10 @@ def _by_hand(entry: Entry, why: str) -> str:
     copy = _archive_path(entry)
     return (
         f"The model {entry.name!r} could not be fetched from {entry.url} after {RETRIES + 1} attempts: {why}. "
-        f"Without network, fetch that address elsewhere (sha256 {entry.sha256}); then either copy the file to {copy} "
-        f"or unpack it and copy the model folder to <folder>/{entry.name}, with <folder> named by SCFLYFORMER_MODELS."
+        f"Without it, use model={SHIPPED_MODEL!r}, which ships with the package. Or fetch that address elsewhere "
+        f"(sha256 {entry.sha256}); then either copy the file to {copy} or unpack it and copy the model folder to "
+        f"<folder>/{entry.name}, with <folder> named by SCFLYFORMER_MODELS (in a clone of the repository, look into "
+        f"its folder models)."
     )
 
 

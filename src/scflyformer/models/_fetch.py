@@ -15,7 +15,8 @@ def fetch(name: str) -> Path:
     ----------
     name
         A name of :func:`scflyformer.models.list`, looked up in the folders of `SCFLYFORMER_MODELS`, then in the
-        package, then at its address. What is downloaded is kept in the cache (`SCFLYFORMER_CACHE`).
+        package, then in the source tree that the package runs from, then at its address. What is downloaded is kept
+        in the cache (`SCFLYFORMER_CACHE`).
 
     Returns
     -------

@@ -19,8 +19,9 @@ def list() -> pd.DataFrame:
 
     - ``name``: what to type;
     - ``description``, ``species``: of the registry, or empty;
-    - ``source``: where it would come from: ``"folder"`` (of `SCFLYFORMER_MODELS`), ``"wheel"``, ``"cache"``,
-      ``"download"``; or why it would not: ``"unreleased"``, ``"missing"``, ``"broken"``;
+    - ``source``: where it would come from: ``"folder"`` (of `SCFLYFORMER_MODELS`), ``"wheel"``, ``"checkout"`` (the
+      source tree that the package runs from), ``"cache"``, ``"download"``; or why it would not: ``"unreleased"``,
+      ``"missing"``, ``"broken"``;
     - ``path``: the folder, empty where it is not on disk;
     - ``size``: bytes of the folder, or of the archive to download; 0 where unknown;
     - ``sha256``: the model's hash, empty where unknown.
@@ -50,11 +51,13 @@ def _row(entry: Entry) -> tuple[str, str, str, str, str, int, str]:
     from ._download import cache_path
     from ._errors import ModelFolderError
     from ._folder import check_folder, model_hash
-    from ._locate import in_folders
+    from ._locate import in_checkout, in_folders
 
     path, source = in_folders(entry.name), "folder"
     if path is None and entry.bundled:
         path, source = entry.folder, "wheel"
+    elif path is None and (found := in_checkout(entry)):
+        path, source = found, "checkout"
     elif path is None and entry.url:
         path, source = cache_path(entry), "cache"
     size, sha256 = entry.size or 0, entry.model_sha256 or ""

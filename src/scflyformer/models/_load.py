@@ -16,7 +16,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     Parameters
     ----------
     name_or_path
-        A name: looked up in the folders of `SCFLYFORMER_MODELS`, then in the package, then fetched and kept in the
+        A name: looked up in the folders of `SCFLYFORMER_MODELS`, then in the package, then in `models/` of the source
+        tree that the package runs from (if it is the registered model, by its hash), then fetched and kept in the
         cache (`SCFLYFORMER_CACHE`). A path object, or text with a separator, is always a folder. Text without one
         that no registry knows is a folder of `SCFLYFORMER_MODELS` or of the current one; a registered name never
         means a folder of the current one (for that, type ``"./name"``).

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from scflyformer import _log
-from scflyformer._settings import DEFAULT_MODEL, settings
+from scflyformer._settings import settings
 
 from ._download import retrieve
 from ._errors import ModelFolderError, ModelNameError
 from ._folder import model_hash, open_folder
 from ._model import Model
-from ._registry import Entry, is_name, near, registered
+from ._registry import SHIPPED_MODEL, Entry, checkout, is_name, near, registered
 
-Origin = Literal["path", "folder", "wheel", "download"]
+Origin = Literal["path", "folder", "wheel", "checkout", "download"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,25 @@ def in_folders(name: str) -> Path | None:
     return None
 
 
+def in_checkout(entry: Entry) -> Path | None:
+    """Return the model's folder in the source tree that the package runs from, where it holds the registered model."""
+    tree = checkout()
+    if tree is None or not (tree / entry.name).is_dir():
+        return None
+    folder = tree / entry.name
+    try:
+        got = model_hash(folder)
+    except OSError as error:
+        got = f"none ({error})"
+    if got == entry.model_sha256:
+        return folder
+    _log.warning(
+        f"{folder} is not used: its hash is {got}, that of the registered model {entry.name!r} is "
+        f"{entry.model_sha256}. Restore the folder, or give its path to run it as it is."
+    )
+    return None
+
+
 def names_in_folders() -> list[str]:
     """Return the names of the model folders in the folders of SCFLYFORMER_MODELS."""
     folders = [folder for folder in settings.model_folders if folder.is_dir()]
@@ -116,10 +135,13 @@ def _registered_place(entry: Entry, mirrored: Path | None) -> Place:
                 f"scflyformer again, or put the model folder {entry.name!r} into a folder of SCFLYFORMER_MODELS."
             )
         return Place(entry.name, entry.folder, "wheel", entry)
+    if found := in_checkout(entry):
+        return Place(entry.name, found, "checkout", entry)
     if not entry.released:
         raise ModelNameError(
-            f"The model {entry.name!r} is not released yet. Use model={DEFAULT_MODEL!r}, which ships with the package, "
-            f"or put a model folder {entry.name!r} into a folder of SCFLYFORMER_MODELS."
+            f"The model {entry.name!r} is not released yet: it has no address to fetch it from. Use "
+            f"model={SHIPPED_MODEL!r}, which ships with the package, or put a model folder {entry.name!r} into a "
+            f"folder of SCFLYFORMER_MODELS (in a clone of the repository, look into its folder models)."
         )
     return Place(entry.name, retrieve(entry), "download", entry)
 

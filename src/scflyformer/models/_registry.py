@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BUNDLED = Path(__file__).parent
+SHIPPED_MODEL = "fly-tiny"
+"""The model of the wheel that messages name where another cannot be had."""
 _SHIPPED = BUNDLED / "registry.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -66,6 +68,14 @@ class Entry:
         return self.bundled or self.url is not None
 
 
+def checkout() -> Path | None:
+    """Return the folder `models` of the source tree that the package runs from; `None` for an installed package."""
+    root = BUNDLED.parents[2]  # of <root>/src/scflyformer/models
+    project = root / "pyproject.toml"
+    ours = project.is_file() and '\nname = "scflyformer"\n' in project.read_text(encoding="utf-8", errors="replace")
+    return root / "models" if ours else None
+
+
 def registered() -> dict[str, Entry]:
     """Return the registered models by name: the package's first, then those of `settings.registry_file`.
 
@@ -78,7 +88,8 @@ def registered() -> dict[str, Entry]:
     if settings.registry_file is None:
         return entries
     for name, entry in read_registry(settings.registry_file).items():
-        if name in entries and entries[name].released:
+        ours = entries.get(name)
+        if ours and (ours.released or ours.model_sha256 not in (None, entry.model_sha256)):
             raise RegistryError(
                 f"{settings.registry_file} lists {name!r}, which the package lists already; one name must mean one "
                 f"model. Choose another name there."
