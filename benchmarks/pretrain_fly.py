@@ -27,8 +27,15 @@ EXCLUDE = {
 VALIDATION = ["FCA11_Male_head_adult", "FCA20_Male_body_adult", "w1118_3d_r1"]
 SETS = ("fca_head", "fca_body", "baker_brain", "davie_brain_aging")
 SHAPES: dict[str, dict[str, Any]] = {
-    "fly": {"hidden_size": 192, "n_layers": 4, "learning_rate": 1.2e-3, "code_size": 256, "epochs": 0.8},
-    "fly-tiny": {"hidden_size": 80, "n_layers": 3, "learning_rate": 1.5e-3, "code_size": 80, "epochs": 0.8},
+    "fly": {"hidden_size": 192, "n_layers": 4, "learning_rate": 1.2e-3, "epochs": 0.6},
+    "fly-tiny": {
+        "hidden_size": 80,
+        "n_layers": 3,
+        "learning_rate": 1.5e-3,
+        "code_size": 80,
+        "n_directions": 80,
+        "epochs": 0.8,
+    },
     "fly-mlm": {"hidden_size": 192, "n_layers": 4, "learning_rate": 1.2e-3, "objective": "mlm", "epochs": 0.8},
 }
 

@@ -18,7 +18,9 @@ def make_network() -> Callable:
 
     from scflyformer.network._network import CellBert, make_config
 
-    def make(objective: str = "cell", *, n_layers: int = 2, max_len: int = 20, code_size: int = 0):
+    def make(
+        objective: str = "cell", *, n_layers: int = 2, max_len: int = 20, code_size: int = 0, n_directions: int = 0
+    ):
         config = make_config(
             30 + N_SPECIAL,
             objective=objective,
@@ -29,6 +31,7 @@ def make_network() -> Callable:
             max_len=max_len,
             dropout=0.3,
             code_size=code_size,
+            n_directions=n_directions,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -17,7 +17,7 @@ from scflyformer.network._profile import ProfileEncoder
 @pytest.fixture
 def encoder() -> ProfileEncoder:
     torch.manual_seed(0)
-    encoder = ProfileEncoder(5, 3)
+    encoder = ProfileEncoder(5, 3, 4)
     with torch.no_grad():
         encoder.directions.normal_()
         encoder.centre.copy_(torch.arange(5) / 10)
@@ -49,9 +49,9 @@ def test_each_cell_may_have_its_own_panel(encoder):
 
 
 def test_the_embedding_is_the_cell_token_and_the_code(make_network, make_rows):
-    network, rows = make_network(code_size=4), make_rows([7, 0, 12, 3])
+    network, rows = make_network(code_size=4, n_directions=6), make_rows([7, 0, 12, 3])
     found = embed_rows(network, rows, pooling="cell", device="cpu")
-    assert found.shape == (4, network.embedding_size("cell")) == (4, 16 + 8)
+    assert found.shape == (4, network.embedding_size("cell")) == (4, 16 + 6 + 4)
     assert network.embedding_size("mean") == 16 == embed_rows(network, rows, pooling="mean", device="cpu").shape[1]
     assert not found[1].any()
     tokens = torch.from_numpy(rows.tokens[:7].astype(np.int64))[None]
@@ -64,7 +64,7 @@ def test_the_embedding_is_the_cell_token_and_the_code(make_network, make_rows):
 
 def test_the_cell_token_starts_from_the_code(make_network, make_rows):
     """Change what the code says and nothing else: the cell token changes."""
-    network, rows = make_network(code_size=4), make_rows([7])
+    network, rows = make_network(code_size=4, n_directions=6), make_rows([7])
     before = embed_rows(network, rows, pooling="cell", device="cpu")[:, :16]
     with torch.no_grad():
         network.profile_encoder.directions.mul_(-1)
@@ -73,7 +73,7 @@ def test_the_cell_token_starts_from_the_code(make_network, make_rows):
 
 
 def test_rows_carry_their_panel(make_network, make_rows):
-    network, rows = make_network(code_size=4), make_rows([5, 9])
+    network, rows = make_network(code_size=4, n_directions=6), make_rows([5, 9])
     narrow = dataclasses.replace(rows, panel=np.isin(np.arange(30), rows.tokens - N_SPECIAL))
     whole = dataclasses.replace(rows, panel=np.ones(30, dtype=bool))
     codes = [embed_rows(network, each, pooling="cell", device="cpu") for each in (rows, whole, narrow)]

@@ -35,6 +35,13 @@ def test_what_it_says(tiny_vocabulary):
     assert "None" not in card
 
 
+def test_the_profile_code(tiny_vocabulary):
+    options = PROVENANCE["options"] | {"code_size": 32, "n_directions": 64}
+    card = model_card("my-fly", tiny_vocabulary, {"held_out": HELD}, PROVENANCE | {"options": options})
+    assert "cell token (96 numbers) and a profile code (64 and 32)" in card
+    assert "profile code" not in model_card("my-fly", tiny_vocabulary, {"held_out": HELD}, PROVENANCE)
+
+
 def test_what_it_leaves_out(tiny_vocabulary):
     held = {key: value for key, value in HELD.items() if key != "profile"} | {"split_unit": "cell", "samples": []}
     provenance = PROVENANCE | {

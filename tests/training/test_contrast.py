@@ -22,7 +22,7 @@ def store(make_store):
 
 def fit(store, path, **changes):
     torch.manual_seed(0)
-    encoder = ProfileEncoder(40, 6)
+    encoder = ProfileEncoder(40, 6, 9)
     samples = np.repeat(["a", "b"], 120)
     asked = {"epochs": 15, "seed": 0, "device": "cpu", "going_on": False, "file": path} | changes
     fit_profile_encoder(encoder, store, np.arange(240), samples, **asked)
@@ -47,7 +47,7 @@ def test_halves_are_found(store, tmp_path):
         encoder = fit(store, tmp_path / f"{epochs}.safetensors", epochs=epochs)
         halves = half_profiles(store.rows(np.arange(120)), store.medians, np.random.default_rng(9))
         with torch.no_grad():
-            codes = [encoder.contrast(encoder.linear(torch.from_numpy(half), None)) for half in halves]
+            codes = [encoder.contrasted(encoder.linear(torch.from_numpy(half), None)) for half in halves]
             losses.append(float(contrast_loss(*(functional.normalize(each, dim=1) for each in codes))))
     assert losses[1] < losses[0] - 0.2 and losses[1] < np.log(120) - 1
 
@@ -56,7 +56,7 @@ def test_what_was_fitted_is_taken_over(store, tmp_path):
     """A run that was interrupted later does not fit again, and what it reads is frozen."""
     file = tmp_path / "code.safetensors"
     encoder = fit(store, file)
-    other = ProfileEncoder(40, 6)
+    other = ProfileEncoder(40, 6, 9)
     load_profile_encoder(other, file)
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value, rtol=0, atol=0)
@@ -77,7 +77,7 @@ def test_going_on_keeps_directions_and_lets_them_move(store, tmp_path):
     """Without a step nothing changes; with some, directions are learnt like other weights."""
     begun = fit(store, tmp_path / "first.safetensors")
     for epochs, moves in ((0, False), (3, True)):
-        encoder = ProfileEncoder(40, 6)
+        encoder = ProfileEncoder(40, 6, 9)
         load_profile_encoder(encoder, tmp_path / "first.safetensors")
         file = tmp_path / f"on-{epochs}.safetensors"
         fit_profile_encoder(

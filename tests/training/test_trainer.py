@@ -18,8 +18,9 @@ from scflyformer.training._trainer import held_out_losses, train, unigram_losses
 
 OPTIONS = {
     "objective": "cell", "hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "max_len": 40,
-    "code_size": 0, "code_epochs": 0, "dropout": 0.0, "epochs": 1.0, "batch_tokens": 300,
-    "gradient_accumulation_steps": 1, "learning_rate": 0.01, "warmup_steps": 5, "weight_decay": 0.0,
+    "code_size": 0, "n_directions": 0, "code_epochs": 0, "dropout": 0.0, "epochs": 1.0,
+    "batch_tokens": 300, "gradient_accumulation_steps": 1, "learning_rate": 0.01, "warmup_steps": 5,
+    "weight_decay": 0.0,
     "eval_steps": 100, "save_steps": 100, "seed": 0, "dtype": "float32",
 }  # fmt: skip
 

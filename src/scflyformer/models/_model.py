@@ -68,7 +68,7 @@ class Model:
     @property
     def embedding_size(self) -> int:
         """Width of an embedding as :func:`scflyformer.tl.embed` makes it by default."""
-        return self.hidden_size + 2 * int(self.config.get("code_size", 0))
+        return self.hidden_size + int(self.config.get("code_size", 0)) + int(self.config.get("n_directions", 0))
 
     def network(self) -> CellBert:
         """Return the network, in float32 and in evaluation mode; later calls return the same object.

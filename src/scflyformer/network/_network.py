@@ -37,12 +37,15 @@ def make_config(
     max_len: int,
     dropout: float,
     code_size: int = 0,
+    n_directions: int | None = None,
 ) -> BertConfig:
-    """Return a BERT configuration; ``objective`` and ``code_size`` travel inside it.
+    """Return a BERT configuration; ``objective`` and the sizes of the profile code travel inside it.
 
-    ``max_len`` counts gene tokens; the cell token takes one position more. ``code_size`` is the size of each half of
-    the profile code, 0 for none.
+    ``max_len`` counts gene tokens; the cell token takes one position more. ``code_size`` and ``n_directions``, by
+    default as many, are those of :class:`~scflyformer.network._profile.ProfileEncoder`; 0 for none.
     """
+    if objective != "cell":
+        code_size = 0
     return BertConfig(
         vocab_size=n_tokens,
         hidden_size=hidden_size,
@@ -55,7 +58,8 @@ def make_config(
         type_vocab_size=1,
         pad_token_id=PAD,
         objective=objective,  # type: ignore[call-arg]
-        code_size=code_size if objective == "cell" else 0,
+        code_size=code_size,
+        n_directions=(n_directions or code_size) if code_size else 0,
     )
 
 
@@ -84,7 +88,8 @@ class CellBert(BertPreTrainedModel):
             self.cell_norm = nn.LayerNorm(width)
             self.profile_decoder = nn.Linear(width, config.vocab_size - N_SPECIAL)
             size = getattr(config, "code_size", 0)
-            self.profile_encoder = ProfileEncoder(config.vocab_size - N_SPECIAL, size) if size else None
+            n_genes = config.vocab_size - N_SPECIAL
+            self.profile_encoder = ProfileEncoder(n_genes, size, config.n_directions) if size else None
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
         self.post_init()
 
@@ -95,8 +100,8 @@ class CellBert(BertPreTrainedModel):
 
     def embedding_size(self, pooling: Literal["cell", "mean"]) -> int:
         """Width of an embedding: the cell token and the profile code, or one token's."""
-        code = 2 * getattr(self.config, "code_size", 0) if pooling == "cell" else 0
-        return self.config.hidden_size + code
+        code = getattr(self.config, "code_size", 0) + getattr(self.config, "n_directions", 0)
+        return self.config.hidden_size + (code if pooling == "cell" else 0)
 
     def encode(
         self,
@@ -148,7 +153,7 @@ class CellBert(BertPreTrainedModel):
             embedded = embedded + self.value_encoder(values.clamp(min=0).unsqueeze(-1).to(embedded.dtype)) * shown
             cell = self.bert.embeddings.word_embeddings.weight[CELL].expand(len(tokens), -1)
             if code is not None:
-                cell = cell + self.code_to_cell(code)  # type: ignore[misc]
+                cell = cell + self.code_to_cell(self.profile_encoder.leading(code))  # type: ignore[misc,union-attr]
             embedded = torch.cat([cell.unsqueeze(1).to(embedded.dtype), embedded], dim=1)
             if mask is not None:
                 mask = nn.functional.pad(mask, (1, 0), value=1)

@@ -16,25 +16,35 @@ _WIDEN = 3
 
 
 class ProfileEncoder(nn.Module):
-    """Turns the values of a cell's visible tokens into a code: half linear, half through a small network.
+    """Turns the values of a cell's visible tokens into a code: a linear part, and one through a small network.
 
-    The linear half projects onto the directions in which two halves of a cell's counts agree most
-    (:func:`scflyformer.training._directions.reliable_directions`). The other half is trained to tell, from one half of
-    a cell's counts, which of many cells of the same sample the other half comes from
-    (:mod:`scflyformer.training._contrast`).
+    The linear part projects onto the directions in which two halves of a cell's counts agree most
+    (:func:`scflyformer.training._directions.reliable_directions`). The other, which reads the first ``size`` of them,
+    is trained to tell, from one half of a cell's counts, which of many cells of the same sample the other half comes
+    from (:mod:`scflyformer.training._contrast`).
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the vocabulary.
+    size
+        Numbers that the small network reads, and gives.
+    n_directions
+        Numbers of the linear part, at least ``size``.
 
     Attributes
     ----------
     directions
-        Shape (n_genes, size).
+        Shape (n_genes, n_directions).
     centre
         Mean value of each gene, shape (n_genes,): a gene that was not measured counts as average.
     """
 
-    def __init__(self, n_genes: int, size: int) -> None:
+    def __init__(self, n_genes: int, size: int, n_directions: int) -> None:
         super().__init__()
+        self.size = size
         wide = _WIDEN * size
-        self.directions = nn.Parameter(torch.zeros(n_genes, size))
+        self.directions = nn.Parameter(torch.zeros(n_genes, n_directions))
         self.centre = nn.Parameter(torch.zeros(n_genes))
         self.contrast = nn.Sequential(
             nn.Linear(size, wide), nn.GELU(), nn.LayerNorm(wide),
@@ -48,7 +58,7 @@ class ProfileEncoder(nn.Module):
         return genes.scatter_add_(1, tokens, values.float().clamp(min=0))[:, N_SPECIAL:]
 
     def linear(self, profile: Tensor, panel: Tensor | None) -> Tensor:
-        """Return the linear half, float32, shape (n, size).
+        """Return the linear part, float32, shape (n, n_directions).
 
         Parameters
         ----------
@@ -61,7 +71,15 @@ class ProfileEncoder(nn.Module):
             expected = self.centre if panel is None else self.centre * panel
             return (profile - expected) @ self.directions.float()
 
+    def contrasted(self, linear: Tensor) -> Tensor:
+        """Return the other part, shape (n, size), from the linear one."""
+        return self.contrast(linear[:, : self.size])
+
     def forward(self, tokens: Tensor, values: Tensor, panel: Tensor | None = None) -> Tensor:
-        """Return the code of each cell, shape (n, 2 * size)."""
+        """Return the code of each cell, both parts side by side, float32, shape (n, n_directions + size)."""
         linear = self.linear(self.profile(tokens, values), panel)
-        return torch.cat([linear, self.contrast(linear).float()], dim=1)
+        return torch.cat([linear, self.contrasted(linear).float()], dim=1)
+
+    def leading(self, code: Tensor) -> Tensor:
+        """Return of a code what the cell token starts from, shape (n, 2 * size): all but the later directions."""
+        return torch.cat([code[:, : self.size], code[:, -self.size :]], dim=1)

@@ -48,8 +48,9 @@ def embed(
     gene_key
         Column of `var` with gene names; `var_names` by default. FBgn, symbol, CG id or synonym, each gene by itself.
     pooling
-        ``"cell"``: the cell token. ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer
-        does. ``"auto"``: the cell token where the model has one, else the mean.
+        ``"cell"``: the cell token and, where the model has one, the profile code beside it. ``"mean"``: the mean over
+        gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"`` where the model has a cell
+        token, else the mean.
     synonyms
         A FlyBase synonym file for names that the model's vocabulary does not list, or ``"flybase"`` to fetch it.
     mod

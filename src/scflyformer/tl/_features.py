@@ -124,7 +124,7 @@ def given_or_computed(
     values = np.asarray(adata.obsm[use_rep], dtype=np.float32) if needed else None
     if values is not None and (values.ndim != 2 or not np.isfinite(values).all()):
         raise ValueError(f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix; expected finite numbers.")
-    for name in dict.fromkeys([os.fspath(model), str(made.get("model", ""))] if made.get("model_sha256") else []):
+    for name in dict.fromkeys([str(made.get("model", "")), os.fspath(model)] if made.get("model_sha256") else []):
         try:
             loaded = models.load(name)
         except (ValueError, RuntimeError):  # made elsewhere: its numbers are as good without the model at hand

@@ -39,6 +39,7 @@ def pretrain(
     max_len: int = 1024,
     dropout: float = 0.02,
     code_size: int = 256,
+    n_directions: int = 512,
     code_epochs: int = 10,
     epochs: float = 1.0,
     batch_tokens: int = 8192,
@@ -105,12 +106,14 @@ def pretrain(
         ``vocab.tsv``.
     hidden_size, n_layers, n_heads, feed_forward, max_len, dropout
         Shape of the network; ``feed_forward`` is twice the width where `None`; ``max_len`` in genes.
-    code_size
-        Size of each half of the profile code, which is read off the values of all genes and stands beside the cell
-        token in the embedding; 0 for none. At most the number of genes; unused with ``objective="mlm"``.
+    code_size, n_directions
+        Sizes of the profile code, which is read off the values of all genes and stands beside the cell token in the
+        embedding: ``n_directions`` directions of expression, then ``code_size`` numbers of a small network that reads
+        as many of the directions. At most the number of genes; ``code_size=0`` for no code; unused with
+        ``objective="mlm"``.
     code_epochs
-        Passes over the cells in which the second half of the profile code is fitted, before the rest of the network
-        trains; the first half is computed in one.
+        Passes over the cells in which that small network is fitted, before the rest of the network trains; the
+        directions take one.
     epochs
         Passes over the training cells.
     batch_tokens
@@ -196,6 +199,7 @@ def pretrain(
         "max_len": max_len,
         "dropout": dropout,
         "code_size": code_size,
+        "n_directions": n_directions if code_size else 0,
     }
     options = PretrainOptions(
         objective=objective,

@@ -12,6 +12,12 @@ _OBJECTIVES = {
     "the genes its source measured is decoded",
     "mlm": "15 % of genes masked and predicted (Theodoris et al. 2023)",
 }
+_CODE = """
+The embedding is the cell token ({hidden_size} numbers) and a profile code ({n_directions} and {code_size}) side by
+side. The code is read off the values of all genes: directions of expression in which two random halves of a cell's
+counts agree most, and a small network trained to find, from one half of a cell's counts, the other half among cells of
+the same sample. The cell token starts from it.
+"""
 _ORIGIN = """
 Training went on from `{name}` (sha256 {sha256:.12}), which knew {n_genes:,} genes. Genes new here: {n_new:,}, such as:
 {such_as}.
@@ -31,6 +37,7 @@ def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], prove
         if "profile" in held
         else ""
     )
+    code = _CODE.format(**options) if options.get("code_size") and options["objective"] == "cell" else ""
     init = provenance["init"]
     origin = "" if init is None else _ORIGIN.format(**init, such_as=", ".join(init["new_genes_such_as"]) or "none")
     unit = {"sample": f"whole samples ({', '.join(held['samples'])})", "cell": "single cells"}[held["split_unit"]]
@@ -45,7 +52,7 @@ Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `m
 ## Objective
 
 {_OBJECTIVES[options["objective"]]}.
-
+{code}
 ## Data
 
 | source | cells used | genes | sha256 |

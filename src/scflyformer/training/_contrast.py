@@ -1,4 +1,4 @@
-"""The other half of the profile encoder: from one half of a cell's counts, find the other among many cells."""
+"""The second part of the profile encoder: from one half of a cell's counts, find the other among many cells."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fit_profile_encoder(
     file: Path,
     going_on: bool,
 ) -> None:
-    """Fit both halves and write them to ``file``; where that is there, they were fitted before.
+    """Fit both parts and write them to ``file``; where that is there, they were fitted before.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def fit_profile_encoder(
     samples
         Sample of every cell of the store; cells are told apart within one.
     epochs
-        Passes over the cells in which the second half is trained; 0 leaves it random.
+        Passes over the cells in which the second part is trained; 0 leaves it random.
     seed
         Seed of halves, batches and weights.
     device
@@ -69,7 +69,9 @@ def fit_profile_encoder(
     if file.exists():
         return
     if not going_on:
-        directions, centre = reliable_directions(store, cells, encoder.directions.shape[1], seed=seed)
+        directions, centre = reliable_directions(
+            store, cells, encoder.directions.shape[1], leading=encoder.size, seed=seed
+        )
         with torch.no_grad():
             encoder.directions.copy_(torch.from_numpy(directions))
             encoder.centre.copy_(torch.from_numpy(centre))
@@ -120,7 +122,7 @@ def _train(
         halves = half_profiles(store.rows(batch), store.medians, random, random.uniform(*SHARE))
         panel = torch.from_numpy(store.panels[store.source[batch]]).to(device)
         first, second = (
-            functional.normalize(encoder.contrast(encoder.linear(torch.from_numpy(half).to(device), panel)), dim=1)
+            functional.normalize(encoder.contrasted(encoder.linear(torch.from_numpy(half).to(device), panel)), dim=1)
             for half in halves
         )
         loss = contrast_loss(first, second)

@@ -1,4 +1,4 @@
-"""The linear half of the profile encoder, from two halves of each cell's counts, in closed form."""
+"""The linear part of the profile encoder, from two halves of each cell's counts, in closed form."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ MOST_CELLS, MOST_GENES = 200_000, 8_192
 _CHUNK_CELLS = 4096
 
 
-def reliable_directions(store: TokenStore, cells: np.ndarray, size: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def reliable_directions(
+    store: TokenStore, cells: np.ndarray, size: int, *, leading: int | None = None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return directions of expression space in which two halves of a cell's counts agree most.
 
     Each cell's counts are split binomially in two. Noise of counting is independent between the halves, so their
     cross-covariance S is that of the signal; C is the covariance of whole cells. The directions solve
-    S v = l (C + ridge) v for the largest shares of signal l, are weighted by l, and are rotated at random so that
-    each carries a like share: penalties and distances then work on them as they are. Data sets are centred each by
+    S v = l (C + ridge) v for the largest shares of signal l, are weighted by l, and are rotated at random, the leading
+    ones and the others among themselves, so that each carries a like share: penalties and distances then work on them
+    as they are. Data sets are centred each by
     itself, and genes that one did not measure add nothing there.
 
     Parameters
@@ -36,13 +39,15 @@ def reliable_directions(store: TokenStore, cells: np.ndarray, size: int, *, seed
         Cells to learn from, positions in the store, shape (n_cells,); at most 200,000 of them are used.
     size
         Number of directions, at most the number of genes.
+    leading
+        How many of them are to hold the largest shares of signal; all by default.
     seed
         Seed of the halves and of the rotation.
 
     Returns
     -------
     directions
-        Float32, shape (n_genes, size), scaled so that the code has unit variance on average.
+        Float32, shape (n_genes, size), scaled so that the leading ones have unit variance on average.
     centre
         Mean value of each gene over the cells of the data sets that measured it, float32, shape (n_genes,).
     """
@@ -77,11 +82,15 @@ def reliable_directions(store: TokenStore, cells: np.ndarray, size: int, *, seed
     signal, whole = (signal + signal.T) / (2 * scale), whole / scale
     span = [max(len(genes) - size, 0), len(genes) - 1]
     shares, found = linalg.eigh(signal, whole + RIDGE * np.eye(len(genes)), subset_by_index=span)
-    found = found * np.maximum(shares, 0)
-    found = found / max(np.sqrt(np.einsum("gk,gk->", whole @ found, found) / size), 1e-12)
-    rotation = np.linalg.qr(random.standard_normal((found.shape[1], size)).T)[0].T
+    found = (found * np.maximum(shares, 0))[:, ::-1]  # the largest share first
+    leading = min(leading or size, found.shape[1])
+    first = found[:, :leading]
+    found = found / max(np.sqrt(np.einsum("gk,gk->", whole @ first, first) / leading), 1e-12)
     directions = np.zeros((n_genes, size), dtype=np.float32)
-    directions[genes] = (found @ rotation) / spread[:, None]
+    for part in (slice(0, leading), slice(leading, found.shape[1])):
+        n = part.stop - part.start
+        rotation = np.linalg.qr(random.standard_normal((n, n)))[0]
+        directions[genes, part] = (found[:, part] @ rotation) / spread[:, None]
     return directions, (total / np.maximum(measured, 1)).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PER = 10_000
 """Counts are scaled to this total over the genes that a source measured."""
-_BLOCK_ENTRIES = 64_000_000
+_BLOCK_ENTRIES = 8_000_000
 
 
 def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:

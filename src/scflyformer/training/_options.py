@@ -30,6 +30,7 @@ class PretrainOptions:
     max_len: int
     dropout: float
     code_size: int
+    n_directions: int
     code_epochs: int
     epochs: float
     batch_tokens: int
@@ -48,12 +49,14 @@ class PretrainOptions:
             raise ValueError(f"objective={self.objective!r} is unknown; expected 'cell' or 'mlm'.")
         for name in _COUNTS:
             require_count(name, getattr(self, name), least=1)
-        for name in ("warmup_steps", "seed", "code_size", "code_epochs"):
+        for name in ("warmup_steps", "seed", "code_size", "n_directions", "code_epochs"):
             require_count(name, getattr(self, name), least=0)
         if self.seed >= 2**32:
             raise ValueError(f"seed={self.seed} is too large; expected less than 2**32.")
         if self.hidden_size % self.n_heads:
             raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of n_heads={self.n_heads}.")
+        if self.n_directions < self.code_size:
+            raise ValueError(f"n_directions={self.n_directions} must be at least code_size={self.code_size}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1.")
         for name in ("epochs", "learning_rate"):

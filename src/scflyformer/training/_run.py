@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scflyformer.training._prepare import Corpus
     from scflyformer.training._processes import Processes
 
-SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout", "code_size")
+SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout", "code_size", "n_directions")
 """Options that are a property of the network, and so kept with ``init``."""
 _BALANCE_CELLS = 64
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -49,7 +49,7 @@ def shape_of(model: Model) -> dict[str, Any]:
     """Return the options that made the network of ``model``."""
     config = model.config
     values = [*(config[name] for name in _CONFIG), model.max_len, config.get("hidden_dropout_prob", 0.0)]
-    values.append(config.get("code_size", 0))
+    values += [config.get("code_size", 0), config.get("n_directions", 0)]
     return dict(zip(SHAPE, values, strict=True))
 
 
@@ -72,7 +72,7 @@ def run(
         torch.manual_seed(options.seed)
         if init is None:
             shape = {name: getattr(options, name) for name in SHAPE}
-            shape["code_size"] = min(shape["code_size"], corpus.vocabulary.n_genes)
+            shape |= {name: min(shape[name], corpus.vocabulary.n_genes) for name in ("code_size", "n_directions")}
             config = make_config(corpus.vocabulary.n_tokens, objective=options.objective, **shape)  # type: ignore[arg-type]
             network = CellBert(config)
         else:
@@ -115,7 +115,7 @@ def run(
     provenance = {
         "data": sources,
         "init": came_from,
-        "options": asdict(options),
+        "options": asdict(options) | {name: getattr(network.config, name, 0) for name in ("code_size", "n_directions")},
         "settings": {key: value for key, value in identity.items() if key not in ("options", "sources", "init")},
         "versions": {"scflyformer": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "hardware": hardware if processes.count == 1 else f"{processes.count} processes, each on {hardware}",
