@@ -523,8 +523,8 @@ def columns_of(args: argparse.Namespace) -> list[Representation]:
         "expression": lambda: [expression],
         "joined": lambda: [Joined(main, expression)],
         "scvi": lambda: [
-            Scvi(args.work, n, library=library, python=args.scvi_python, max_epochs=args.scvi_epochs)
-            for n, library in ((10, False), (10, True), (64, False))
+            Scvi(args.work, n, library=args.scvi_library, python=args.scvi_python, max_epochs=args.scvi_epochs)
+            for n in args.scvi_latent
         ],
     }
     return models + [column for kind in args.baselines for column in kinds[kind]()]
@@ -559,6 +559,8 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="*", choices=BASELINES, default=BASELINES, help="(default: all)")
     parser.add_argument("--scvi-python", help="Python of an environment with scvi-tools")
     parser.add_argument("--scvi-epochs", type=int, help="bound on scVI's epochs (default: scvi-tools' own rule)")
+    parser.add_argument("--scvi-latent", type=int, nargs="+", default=[10], help="scVI's dimensions (default: 10)")
+    parser.add_argument("--scvi-library", action="store_true", help="tell scVI's decoder the library")
     parser.add_argument(
         "--tasks", nargs="+", default=names, help=f"words that occur in the names of: {', '.join(names)}"
     )

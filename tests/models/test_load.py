@@ -66,6 +66,17 @@ def test_the_checkout_comes_before_the_download(bundled, checkout, server, mirro
     assert (server.asked, fetched.sha256) == (1, address["model_sha256"])
 
 
+def test_a_wheel_may_hold_it_too(bundled, checkout, cwd, warned):
+    """It comes before the checkout, and is held to its hash alike."""
+    register(bundled, "fly", model_sha256=model_hash(checkout))
+    inside = shutil.copytree(checkout, bundled.parent / "fly")
+    assert models.load("fly").path == inside
+    assert models.list().set_index("name").loc["fly", "source"] == "wheel"
+    changed(inside)
+    assert models.load("fly").path == checkout
+    assert len(warned) == 1 and f"{inside} is not used" in warned[0]
+
+
 @pytest.mark.parametrize("spoil", ["changed", "incomplete", "empty"])
 def test_a_checkout_with_other_weights_is_told_and_not_used(bundled, checkout, server, cache, cwd, warned, spoil):
     register(bundled, "fly", **server.entry, model_sha256=model_hash(checkout))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from ._registry import Entry
@@ -51,13 +53,14 @@ def _row(entry: Entry) -> tuple[str, str, str, str, str, int, str]:
     from ._download import cache_path
     from ._errors import ModelFolderError
     from ._folder import check_folder, model_hash
-    from ._locate import in_checkout, in_folders
+    from ._locate import held_copy, in_folders
 
-    path, source = in_folders(entry.name), "folder"
+    path: Path | None = in_folders(entry.name)
+    source = "folder"
     if path is None and entry.bundled:
         path, source = entry.folder, "wheel"
-    elif path is None and (found := in_checkout(entry)):
-        path, source = found, "checkout"
+    elif path is None and (found := held_copy(entry)):
+        path, source = found
     elif path is None and entry.url:
         path, source = cache_path(entry), "cache"
     size, sha256 = entry.size or 0, entry.model_sha256 or ""

@@ -99,22 +99,24 @@ def in_folders(name: str) -> Path | None:
     return None
 
 
-def in_checkout(entry: Entry) -> Path | None:
-    """Return the model's folder in the source tree that the package runs from, where it holds the registered model."""
+def held_copy(entry: Entry) -> tuple[Path, Literal["wheel", "checkout"]] | None:
+    """Return where a model that need not be there lies with the code, and in what; only if it is the registered one."""
     tree = checkout()
-    if tree is None or not (tree / entry.name).is_dir():
-        return None
-    folder = tree / entry.name
-    try:
-        got = model_hash(folder)
-    except OSError as error:
-        got = f"none ({error})"
-    if got == entry.model_sha256:
-        return folder
-    _log.warning(
-        f"{folder} is not used: its hash is {got}, that of the registered model {entry.name!r} is "
-        f"{entry.model_sha256}. Restore the folder, or give its path to run it as it is."
-    )
+    places: list[tuple[Path, Literal["wheel", "checkout"]]] = [(entry.folder, "wheel")]
+    places += [] if tree is None else [(tree / entry.name, "checkout")]
+    for folder, origin in places:
+        if not folder.is_dir():
+            continue
+        try:
+            got = model_hash(folder)
+        except OSError as error:
+            got = f"none ({error})"
+        if got == entry.model_sha256:
+            return folder, origin
+        _log.warning(
+            f"{folder} is not used: its hash is {got}, that of the registered model {entry.name!r} is "
+            f"{entry.model_sha256}. Restore the folder, or give its path to run it as it is."
+        )
     return None
 
 
@@ -135,8 +137,8 @@ def _registered_place(entry: Entry, mirrored: Path | None) -> Place:
                 f"scflyformer again, or put the model folder {entry.name!r} into a folder of SCFLYFORMER_MODELS."
             )
         return Place(entry.name, entry.folder, "wheel", entry)
-    if found := in_checkout(entry):
-        return Place(entry.name, found, "checkout", entry)
+    if found := held_copy(entry):
+        return Place(entry.name, *found, entry)
     if not entry.released:
         raise ModelNameError(
             f"The model {entry.name!r} is not released yet: it has no address to fetch it from. Use "
