@@ -44,7 +44,7 @@ class ProfileEncoder(nn.Module):
         super().__init__()
         self.size = size
         wide = _WIDEN * size
-        self.directions = nn.Parameter(torch.zeros(n_genes, n_directions))
+        self.directions = nn.Parameter(torch.randn(n_genes, n_directions) / n_genes**0.5)
         self.centre = nn.Parameter(torch.zeros(n_genes))
         self.contrast = nn.Sequential(
             nn.Linear(size, wide), nn.GELU(), nn.LayerNorm(wide),
