@@ -13,7 +13,7 @@ NEEDED = (
 )
 MB = 1_000_000
 LIMITS = {
-    "scflyformer/models/fly-tiny/": 2 * MB,
+    "scflyformer/models/fly-tiny/model.safetensors": 2 * MB,
     "scflyformer/models/fly/": 25 * MB,
     "scflyformer/datasets/": 1 * MB,
 }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-DEFAULT_MODEL = "fly-tiny"
+DEFAULT_MODEL = "fly"
 """Name of the model that runs where none is named."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]

@@ -262,7 +262,7 @@ def test_pretraining_goes_on_with_further_genes(first, make_source, tmp_path):
         np.testing.assert_allclose(has[name], had[name], atol=1e-9)
     begun, blank, trained = (each.metrics["held_out"] for each in (start, random, whole))
     for loss in ("mlm", "profile"):
-        assert begun[loss] < blank[loss] - 0.05
+        assert begun[loss] < blank[loss] - 0.01
         assert trained[loss] < begun[loss]
     sf.tl.embed(cells, model=whole.path)
     assert np.isfinite(cells.obsm["X_scflyformer"]).all()
