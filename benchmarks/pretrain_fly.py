@@ -1,8 +1,8 @@
 """Pretrain the models that are shipped, ``fly`` and ``fly-tiny``, and the article's recipe at fly's shape, ``fly-mlm``.
 
 ``python benchmarks/pretrain_fly.py fly --out fly`` sees the four large fly sets without labels, less every evaluation
-library; the same command goes on with an interrupted run. On one CPU core fly takes about 80 minutes, fly-tiny 40.
-On a GPU add ``--device cuda --epochs 20 --batch-tokens 65536``.
+library; the same command goes on with an interrupted run. On one CPU core fly takes about 70 minutes, fly-tiny 40.
+On a GPU, which was not tried, add ``--device cuda --epochs 20 --batch-tokens 65536``.
 """
 
 from __future__ import annotations
