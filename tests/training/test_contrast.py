@@ -40,12 +40,12 @@ def test_halves_are_found(store, tmp_path):
     """On new halves, with and without training."""
     from torch.nn import functional
 
-    from scflyformer.training._halves import half_profiles
+    from scflyformer.training._halves import half_profiles, whole_counts
 
-    losses = []
+    losses, rows = [], store.rows(np.arange(120))
     for epochs in (0, 15):
         encoder = fit(store, tmp_path / f"{epochs}.safetensors", epochs=epochs)
-        halves = half_profiles(store.rows(np.arange(120)), store.medians, np.random.default_rng(9))
+        halves = half_profiles(rows, whole_counts(rows, store.medians), store.medians, np.random.default_rng(9))
         with torch.no_grad():
             codes = [encoder.contrasted(encoder.linear(torch.from_numpy(half), None)) for half in halves]
             losses.append(float(contrast_loss(*(functional.normalize(each, dim=1) for each in codes))))

@@ -41,7 +41,7 @@ def test_whole_cells_have_the_values_of_the_store(stored):
 def test_halves_part_the_counts(stored):
     """Nothing is in both that was one count, and the share is kept."""
     store, _, rows = stored
-    first, second = half_profiles(rows, store.medians, np.random.default_rng(1), 0.3)
+    first, second = half_profiles(rows, whole_counts(rows, store.medians), store.medians, np.random.default_rng(1), 0.3)
     whole = value_profiles(rows, whole_counts(rows, store.medians), store.medians) > 0
     np.testing.assert_array_equal((first > 0) | (second > 0), whole)
     cell, gene = np.repeat(np.arange(40), rows.lengths), rows.tokens - N_SPECIAL

@@ -71,6 +71,7 @@ def embed_rows(
     target = pick_device(device)
     number = pick_dtype(dtype, target)
     network.to(target).eval()  # type: ignore[arg-type]
+    panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     batches = token_batches(rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
     stream = progress(batches, total=len(batches), desc="embedding cells") if progress else batches
@@ -78,7 +79,7 @@ def embed_rows(
     with torch.inference_mode(), mixed:
         for batch in stream:
             weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False)
-            out[batch] = _embed_batch(network, rows, batch, pooling, weights, target)
+            out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
     out[rows.lengths == 0] = 0
     return out
 
@@ -89,11 +90,11 @@ def _embed_batch(
     batch: np.ndarray,
     pooling: Pooling,
     weights: np.ndarray | None,
+    panel: torch.Tensor | None,
     device: torch.device,
 ) -> np.ndarray:
     tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(device, torch.int64)
     values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(device)
-    panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(device)
     present = tokens != PAD
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":

@@ -11,7 +11,16 @@ from safetensors.torch import load_model, save_model
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from scflyformer.network._network import CellBert
+
+
+def replace_weights(module: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write the weights of a module, so that ``path`` holds all of the old ones or all of the new."""
+    part = path.with_name(f"{path.name}.part")
+    save_model(module, str(part), metadata=metadata)
+    part.replace(path)
 
 
 class BestWeights:
@@ -35,9 +44,7 @@ class BestWeights:
         """Keep the weights of ``network`` if their loss is the lowest so far; NaN never is."""
         kept = self.read()
         if losses["loss"] < (float("inf") if kept is None else kept[1]["loss"]):
-            part = self.path.with_name(f"{self.path.name}.part")
-            save_model(network, str(part), metadata={"step": str(step), "losses": json.dumps(losses)})
-            part.replace(self.path)
+            replace_weights(network, self.path, {"step": str(step), "losses": json.dumps(losses)})
 
     def load(self, network: CellBert) -> None:
         """Put the weights kept into ``network``."""

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 from torch import nn
 from torch.nn import functional
 from transformers import get_linear_schedule_with_warmup
 
 from scflyformer import _log
+from scflyformer.training._best import replace_weights
 from scflyformer.training._directions import reliable_directions
-from scflyformer.training._halves import half_profiles
+from scflyformer.training._halves import half_profiles, whole_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,9 +86,7 @@ def fit_profile_encoder(
     rate = _LEARNING_RATE * (_GENTLER if going_on else 1)
     _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, learning_rate=rate, seed=seed)
     encoder.cpu().requires_grad_(False)
-    part = file.with_name(f"{file.name}.part")
-    save_model(encoder, str(part))
-    part.replace(file)
+    replace_weights(encoder, file)
 
 
 def load_profile_encoder(encoder: ProfileEncoder, file: Path) -> None:
@@ -119,7 +118,9 @@ def _train(
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
     recent: list[float] = []
     for batch in batches:
-        halves = half_profiles(store.rows(batch), store.medians, random, random.uniform(*SHARE))
+        rows = store.rows(batch)
+        counts = whole_counts(rows, store.medians)
+        halves = half_profiles(rows, counts, store.medians, random, random.uniform(*SHARE))
         panel = torch.from_numpy(store.panels[store.source[batch]]).to(device)
         first, second = (
             functional.normalize(encoder.contrasted(encoder.linear(torch.from_numpy(half).to(device), panel)), dim=1)

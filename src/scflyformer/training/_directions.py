@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
+from scflyformer.training._extend import gene_abundance
 from scflyformer.training._halves import half_profiles, value_profiles, whole_counts
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def reliable_directions(
     cross-covariance S is that of the signal; C is the covariance of whole cells. The directions solve
     S v = l (C + ridge) v for the largest shares of signal l, are weighted by l, and are rotated at random, the leading
     ones and the others among themselves, so that each carries a like share: penalties and distances then work on them
-    as they are. Data sets are centred each by
-    itself, and genes that one did not measure add nothing there.
+    as they are. Data sets are centred each by itself, and genes that one did not measure add nothing there.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def reliable_directions(
         cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
     genes = np.arange(n_genes)
     if n_genes > MOST_GENES:
-        genes = np.sort(np.argsort(-_expressing(store, cells), kind="stable")[:MOST_GENES])
+        genes = np.sort(np.argsort(-gene_abundance(store, cells)["cells"], kind="stable")[:MOST_GENES])
     whole = np.zeros((len(genes), len(genes)))
     signal = np.zeros_like(whole)
     total, measured = np.zeros(n_genes), np.zeros(n_genes)
@@ -66,8 +66,9 @@ def reliable_directions(
         sums = np.zeros((3, n_genes))
         for start in range(0, len(own), _CHUNK_CELLS):
             rows = store.rows(own[start : start + _CHUNK_CELLS])
-            full = value_profiles(rows, whole_counts(rows, store.medians), store.medians)
-            halves = half_profiles(rows, store.medians, random)
+            counts = whole_counts(rows, store.medians)
+            full = value_profiles(rows, counts, store.medians)
+            halves = half_profiles(rows, counts, store.medians, random)
             sums += [full.sum(0), halves[0].sum(0), halves[1].sum(0)]
             full, first, second = (part[:, genes] for part in (full, *halves))
             whole += full.T @ full
@@ -92,10 +93,3 @@ def reliable_directions(
         rotation = np.linalg.qr(random.standard_normal((n, n)))[0]
         directions[genes, part] = (found[:, part] @ rotation) / spread[:, None]
     return directions, (total / np.maximum(measured, 1)).astype(np.float32)
-
-
-def _expressing(store: TokenStore, cells: np.ndarray) -> np.ndarray:
-    """Return how many of the cells express each gene."""
-    from scflyformer.training._extend import gene_abundance
-
-    return gene_abundance(store, cells)["cells"]

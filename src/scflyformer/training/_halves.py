@@ -41,9 +41,8 @@ def value_profiles(rows: TokenRows, counts: np.ndarray, medians: np.ndarray) -> 
 
 
 def half_profiles(
-    rows: TokenRows, medians: np.ndarray, random: np.random.Generator, share: float = 0.5
+    rows: TokenRows, counts: np.ndarray, medians: np.ndarray, random: np.random.Generator, share: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of two parts of each cell, every count going to the first with probability `share`."""
-    counts = whole_counts(rows, medians)
+    """Return the values of two parts of each cell, each of its `counts` going to the first with probability `share`."""
     first = random.binomial(counts, share)
     return value_profiles(rows, first, medians), value_profiles(rows, counts - first, medians)

@@ -148,8 +148,7 @@ def _fit_code(
 ) -> None:  # fmt: skip
     """Fit the profile encoder in the first process; all take it over."""
     file = out / CHECKPOINTS / CODE
-    sources = corpus.store.source.astype(str)
-    groups = np.where(corpus.samples.astype(str) == "", sources, corpus.samples.astype(str))
+    groups = np.where(corpus.samples == "", corpus.store.source.astype(str), corpus.samples)
     processes.from_first(
         lambda: fit_profile_encoder(
             encoder,
