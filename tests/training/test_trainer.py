@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import numpy as np
@@ -190,6 +191,27 @@ def test_fused_optimiser_and_fused_attention(structured, trained, monkeypatch):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         network(batch["tokens"], batch["values"], batch["selected"])
     assert "aten::scaled_dot_product_attention" in {event.key for event in profile.key_averages()}
+
+
+def test_bfloat16_on_a_cpu(trained, monkeypatch):
+    """Trains as float32 does, to the precision of its numbers, by plain attention and with few kernels kept."""
+    kernels, used, step = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", set(), _trainer.PretrainingTrainer.training_step
+
+    def noted(self, model, *args):
+        used.add(model.bert.config._attn_implementation)
+        return step(self, model, *args)
+
+    monkeypatch.setenv(kernels, "")  # so that what a run sets does not outlive the test
+    monkeypatch.delenv(kernels)
+    monkeypatch.setattr(_trainer.PretrainingTrainer, "training_step", noted)
+    whole, *_ = trained(epochs=3)
+    assert (used, kernels in os.environ) == ({"sdpa"}, False)
+    used.clear()
+    half, _, found = trained(epochs=3, dtype="bfloat16")
+    assert (used, os.environ[kernels]) == ({"eager"}, "64")
+    assert losses_of(half) != losses_of(whole)
+    np.testing.assert_allclose(losses_of(half), losses_of(whole), rtol=0.02)
+    assert found["mlm"] < found["unigram"]
 
 
 @pytest.fixture

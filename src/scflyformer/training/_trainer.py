@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import nullcontext
 from itertools import islice
@@ -259,6 +260,10 @@ def train(
         ddp_find_unused_parameters=False,
     )
     args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
+    if device == "cpu" and args.bf16:
+        # torch's fused attention is slow backwards here, and oneDNN keeps kernels of 1,024 shapes, gigabytes of them.
+        network.set_attn_implementation("eager")
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     best = BestWeights(folder / BEST)
     if num_workers == "auto":
         num_workers = _CUDA_WORKERS if device == "cuda" else 0
@@ -272,6 +277,7 @@ def train(
             torch.manual_seed(options.seed + processes.rank)  # dropout of its own
         trainer.train(resume_from_checkpoint=processes.from_first(lambda: _last_checkpoint(folder / STEPS)))
     network = trainer.accelerator.unwrap_model(trainer.network).float()
+    network.set_attn_implementation("sdpa")
     kept = processes.from_first(best.read)
     if kept is None:  # no loss was a number
         found = held_out_losses(network, held_out, held_out_data, device=args.device, processes=processes)
