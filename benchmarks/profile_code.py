@@ -1,0 +1,134 @@
+"""Which parts make up the embedding? Parts of the profile code × tasks on validation libraries, never on test ones.
+
+``python benchmarks/profile_code.py`` fits directions of expression, 256 to 1,024 of them, and the contrast to nuclei
+and whole cells that are neither evaluation libraries, nor fca_head FCA5 and FCA14, nor any cell of davie. Then
+neighbours are compared in FCA5 and FCA14, and neighbours and ages in davie's w1118 by library: a strain and a set that
+no part has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scanpy as sc
+from _bench import TRAIN_CELLS, held_out
+from _probing import Split, Task, run
+from _report import report
+from _representations import Data, Expression, Fit, Frozen, Pca, Representation
+from _results import kept, result_file
+from pretrain_fly import EXCLUDE, add_data_argument
+
+import scflyformer as sf
+from scflyformer.stats._splits import sample_folds
+
+VALIDATION = ["FCA5_Male_Adult_Head2", "FCA14_Female_head_adult"]
+SETS = ("fca_head", "fca_body", "baker_brain")
+N_DIRECTIONS = (256, 512, 768, 1024)
+SIZE = 256
+"""Directions that the contrast reads, and its width."""
+
+
+class Part(Representation):
+    """Some columns of the embedding of a model."""
+
+    def __init__(self, work: Path, model: Path, name: str, columns: slice) -> None:
+        super().__init__(work)
+        self.whole, self.name, self.columns = Frozen(work, model), name, columns
+        self.key = f"{self.whole.key}-{columns.start}-{columns.stop}"
+        self.sees = self.whole.sees
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the columns."""
+        return {"part": self.whole.blocks(data, fit)["embedding"][:, self.columns]}
+
+
+def fitted(data: Path, work: Path, n_directions: int, code_epochs: int) -> Path:
+    """Return a model with that many directions, whose transformer is a token one."""
+    out = work / f"code-{n_directions}-{code_epochs}"
+    if not (out / "model.safetensors").exists():
+        sf.tl.pretrain(
+            [data / "fly" / f"{name}.h5ad" for name in SETS],
+            out=out, exclude=EXCLUDE | {"batch": EXCLUDE["batch"] + VALIDATION}, sample_key="batch", gene_key="FBgn",
+            hidden_size=32, n_layers=1, n_heads=1, epochs=1e-3, code_size=SIZE, n_directions=n_directions,
+            code_epochs=code_epochs, device="cpu",
+        )  # fmt: skip
+    return out
+
+
+def parts(data: Path, work: Path) -> list[Representation]:
+    """Return the columns of the table, the one that the others are subtracted from first."""
+    width = 32
+    columns: list[Representation] = []
+    for n in N_DIRECTIONS:
+        epochs = 10 if n == 768 else 0
+        model = fitted(data, work, n, epochs)
+        columns.append(Part(work, model, f"{n:,} directions", slice(width, width + n)))
+        if epochs:
+            columns.insert(0, Part(work, model, "768 directions and contrast", slice(width, width + n + SIZE)))
+            columns.append(Part(work, model, "contrast alone", slice(width + n, width + n + SIZE)))
+    return [*columns, Pca(work), Expression(work)]
+
+
+def tasks(folder: Path, seed: int = 0) -> list[Task]:
+    """Return neighbours in head, and neighbours and ages in w1118, on whole validation libraries."""
+
+    def head_cells(obs: Any) -> np.ndarray:
+        known, test = ~held_out(obs), obs["batch"].isin(VALIDATION).to_numpy()
+        train = np.random.default_rng(seed).choice(np.flatnonzero(known & ~test), TRAIN_CELLS, replace=False)
+        return np.sort(np.concatenate([train, np.flatnonzero(test)]))
+
+    head = Data(folder / "fly" / "fca_head.h5ad", head_cells)
+    test = head.obs["batch"].isin(VALIDATION).to_numpy()
+    fit = Fit("validation", ~(held_out(head.adata.obs) | head.adata.obs["batch"].isin(VALIDATION).to_numpy()))
+    labels = np.unique(head.obs["cell_type"].astype(str), return_inverse=True)[1]
+    split = [Split(fit, np.flatnonzero(~test), np.flatnonzero(test))]
+    every = {"": np.ones(int(test.sum()), dtype=bool)}
+    found = [Task("head neighbours", "neighbours", head, labels, split, every, "FCA5, FCA14")]
+
+    davie = Data(folder / "fly" / "davie_brain_aging.h5ad", lambda obs: np.flatnonzero(obs["genotype"] == "w1118"))
+    target = np.log2(davie.obs["age"].to_numpy(dtype=float) + 1)
+    folds = sample_folds(davie.libraries, values=target, n_splits=3)
+    strain = (davie.adata.obs["genotype"] == "w1118").to_numpy()
+    masks = []
+    for fold in range(3):
+        mask = strain.copy()
+        mask[davie.used] = folds != fold
+        masks.append(mask)
+    text = davie.obs["cell_type"].to_numpy(dtype=str)
+    named = np.array([not each.isdigit() for each in text])
+    types = np.unique(np.where(named, text, ""), return_inverse=True)[1]
+    for name, kind, values, keep in (
+        ("w1118 ages", "age", target, np.ones(len(target), dtype=bool)),
+        ("w1118 neighbours", "neighbours", types, named),
+    ):
+        splits = [
+            Split(Fit(f"w1118-{f}", masks[f]), np.flatnonzero(keep & (folds != f)), np.flatnonzero(keep & (folds == f)))
+            for f in range(3)
+        ]
+        found.append(Task(name, kind, davie, values, splits, {"": np.ones(int(keep.sum()), dtype=bool)}, "by library"))
+    return found
+
+
+def main() -> None:
+    """Read arguments, compute what is missing, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_argument(parser)
+    parser.add_argument("--work", type=Path, default=Path("profile-code-benchmark"), help="what is kept (%(default)s)")
+    parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
+    parser.add_argument("--n-boot", type=int, default=1000)
+    args = parser.parse_args()
+    sc.settings.verbosity = 0
+    columns, results = parts(args.data, args.work), []
+    for task in tasks(args.data):
+        for column in columns:
+            file = result_file(args.work, task.name, column.name, f"{column.key}-{task.data.key}-{args.n_boot}")
+            result = kept(file, lambda t=task, c=column: run(t, c, n_boot=args.n_boot), f"{task.name}: {column.name}")
+            results += [(task.name, column.name, view) for view in result["views"].values()]
+    report(results, columns[0].name, "Parts of the profile code on validation libraries", args.out, columns="part")
+
+
+if __name__ == "__main__":
+    main()
