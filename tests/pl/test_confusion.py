@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from matplotlib import pyplot as plt
 from sklearn.metrics import confusion_matrix
 
 import scflyformer as sf
-from scflyformer.pl._confusion import confusion_counts
+from scflyformer.pl._confusion import by_similarity, confusion_counts
 
 LABELS = ["glia", "neuron", "T4/T5"]
 
@@ -37,7 +40,7 @@ def tick_labels(axis) -> list[str]:
 
 @pytest.mark.parametrize("normalize", ["truth", "prediction", "none"])
 def test_matrix(annotated, normalize):
-    axis = sf.pl.confusion(annotated, truth="cell_type", normalize=normalize, show=False)
+    axis = sf.pl.confusion(annotated, truth="cell_type", normalize=normalize, order="categories", show=False)
     order = ["T4/T5", "glia", "neuron", "muscle", "Unknown"]
     oracle = confusion_matrix(
         annotated.obs["cell_type"].astype(str),
@@ -61,9 +64,72 @@ def test_numbers_stand_in_the_boxes(annotated):
 
 def test_another_column_and_axis(annotated):
     figure, ax = plt.subplots()
-    assert sf.pl.confusion(annotated, truth="cell_type", key="annotation_best", ax=ax) is ax
+    assert sf.pl.confusion(annotated, truth="cell_type", key="annotation_best", order="categories", ax=ax) is ax
     assert tick_labels(ax) == ["T4/T5", "glia", "neuron"]
     assert sf.pl.confusion(annotated, truth="cell_type", ax=ax, return_fig=True) is figure
+
+
+def labelled(pairs: dict[tuple[str, str], int], categories: list[str] | None = None) -> AnnData:
+    """Cells by true and predicted label; numbers of cells."""
+    true, predicted = zip(*(pair for pair, n in pairs.items() for _ in range(n)), strict=True)
+    obs = pd.DataFrame({"truth": pd.Categorical(true, categories), "annotation": pd.Categorical(predicted)})
+    return AnnData(np.ones((len(obs), 1), dtype=np.float32), obs=obs.set_index(obs.index.astype(str)))
+
+
+TYPES = ["Dm8", "R7 pale", "T1", "T4/T5", "photoreceptor 8", "yellow R7"]
+
+
+def test_labels_taken_for_one_another_stand_together():
+    """Two pairs far apart in the alphabet; the label that is never mistaken keeps its place; `Unknown` last."""
+    pairs = {(label, label): 20 for label in TYPES}
+    pairs |= {("R7 pale", "yellow R7"): 8, ("yellow R7", "R7 pale"): 2, ("Dm8", "photoreceptor 8"): 5}
+    pairs |= {("T1", "Unknown"): 3, ("yellow R7", "muscle"): 4, ("T1", "glia"): 1}
+    data = labelled(pairs)
+    axis = sf.pl.confusion(data, truth="truth", normalize="none", show=False)
+    rows = ["Dm8", "photoreceptor 8", "R7 pale", "yellow R7", "T1", "T4/T5"]
+    assert tick_labels(axis) == [*rows, "muscle", "glia", "Unknown"]
+    assert [label.get_text().rsplit(" ", 1)[0] for label in axis.get_yticklabels()] == rows
+    want = [[pairs.get((row, column), 0) for column in tick_labels(axis)] for row in rows]
+    np.testing.assert_array_equal(shown(axis), want)
+    alphabet = sf.pl.confusion(data, truth="truth", order="categories", show=False)
+    assert tick_labels(alphabet) == [*TYPES, "glia", "muscle", "Unknown"]
+    assert axis.get_title() == alphabet.get_title()
+
+
+def test_a_block_is_laid_out_as_a_chain():
+    """A little confusion everywhere does not hide who is nearest; the end that stood first begins."""
+    pairs = {(row, column): 100 if row == column else 1 for row in "abcdef" for column in "abcdef"}
+    for left, right in ("ae", "eb", "bd", "df", "fc"):
+        pairs[left, right] = 30
+    order = list(by_similarity(confusion_counts(*columns(labelled(pairs)))).index)
+    assert sum((left + right) in ("ae", "eb", "bd", "df", "fc") for left, right in pairwise(order)) >= 4
+    assert order[0] < order[-1]
+
+
+def columns(data: AnnData) -> tuple[pd.Series, pd.Series]:
+    return data.obs["truth"], data.obs["annotation"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "rows", "shown_columns"),
+    [
+        ({("b", "b"): 1}, ["b"], ["b"]),
+        ({("b", "Unknown"): 2}, ["b"], ["b", "Unknown"]),
+        ({("b", "a"): 2, ("a", "b"): 1}, ["b", "a"], ["b", "a"]),
+        ({("b", "b"): 2, ("a", "a"): 1, ("c", "c"): 1}, ["c", "b", "a"], ["c", "b", "a"]),
+        ({("Unknown", "Unknown"): 1, ("b", "b"): 1}, ["b", "Unknown"], ["b", "Unknown"]),
+        ({("Unknown", "a"): 1}, ["Unknown"], ["a", "Unknown"]),
+        ({("Unknown", "a"): 1, ("b", "Unknown"): 1}, ["b", "Unknown"], ["b", "a", "Unknown"]),
+    ],
+)
+def test_few_labels_and_ties_keep_the_categories_order(pairs, rows, shown_columns):
+    data = labelled(pairs, ["Unknown", "c", "b", "a"])
+    counts = confusion_counts(*columns(data))
+    ordered = by_similarity(counts)
+    assert list(ordered.index) == rows
+    assert list(ordered.columns) == shown_columns
+    assert ordered.to_numpy().sum() == counts.to_numpy().sum()
+    sf.pl.confusion(data, truth="truth", show=False).figure.canvas.draw()
 
 
 def test_missing_labels_are_left_out(annotated):
@@ -96,6 +162,8 @@ def test_errors(annotated):
         sf.pl.confusion(annotated, truth="cell_type", key="annotaton")
     with pytest.raises(ValueError, match="normalize is 'rows'"):
         sf.pl.confusion(annotated, truth="cell_type", normalize="rows")
+    with pytest.raises(ValueError, match="order is 'alphabet'; expected 'similar' or 'categories'"):
+        sf.pl.confusion(annotated, truth="cell_type", order="alphabet")
     annotated.obs["annotation"] = pd.Categorical([None] * 60, categories=LABELS)
     with pytest.raises(ValueError, match="No cell has both"):
         sf.pl.confusion(annotated, truth="cell_type")

@@ -8,6 +8,7 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from ._age_clock import age_clock as age_clock
+    from ._annotation import annotation as annotation
     from ._confusion import confusion as confusion
     from ._expression import expression as expression
     from ._perturb_shift import perturb_shift as perturb_shift
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     names={
         "age_clock": "_age_clock",
+        "annotation": "_annotation",
         "confusion": "_confusion",
         "expression": "_expression",
         "perturb_shift": "_perturb_shift",

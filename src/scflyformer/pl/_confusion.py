@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
 
 from scflyformer._adata import obs_column, open_data
+from scflyformer.tl._labels import UNKNOWN
 
 from ._figure import finish, open_axes
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-UNKNOWN = "Unknown"
+
 #: More rows or columns than this and the boxes carry no numbers.
 MAX_NUMBERED = 20
 
@@ -28,6 +32,7 @@ def confusion(
     truth: str,
     key: str = "annotation",
     normalize: Literal["truth", "prediction", "none"] = "truth",
+    order: Literal["similar", "categories"] = "similar",
     mod: str | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -35,7 +40,7 @@ def confusion(
 ) -> Axes | Figure | None:
     """Draw true labels (rows) against predicted ones (columns) as a heatmap.
 
-    Labels follow the order of the truth's categories, then labels that are only predicted, and last `Unknown`, the
+    Rows and columns follow the same order; after them come labels that are only predicted, and last `Unknown`, the
     cells on which :func:`scflyformer.tl.annotate` abstained. Cells without a true or predicted label are left out. The
     title gives the share of cells predicted right (an abstention is not right) and of cells that got a label at all.
 
@@ -50,6 +55,9 @@ def confusion(
     normalize
         `"truth"`: a row is the share of a true label's cells and sums to 1; `"prediction"`: a column sums to 1;
         `"none"`: numbers of cells.
+    order
+        `"similar"`: labels that are taken for one another stand together, and labels that never are keep the order of
+        the truth's categories; `"categories"`: all keep that order.
     mod
         Modality of a MuData.
     ax
@@ -68,15 +76,26 @@ def confusion(
     KeyError
         When a column is missing; lists near names.
     ValueError
-        When no cell has both labels, or `normalize` is none of its options.
+        When no cell has both labels, or `normalize` or `order` is none of its options.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated()
+    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
+    >>> axis = sf.pl.confusion(adata, truth="cell_type", show=False)
     """
     if normalize not in ("truth", "prediction", "none"):
         raise ValueError(f"normalize is {normalize!r}; expected 'truth', 'prediction' or 'none'.")
+    if order not in ("similar", "categories"):
+        raise ValueError(f"order is {order!r}; expected 'similar' or 'categories'.")
     data = open_data(adata, mod=mod)
     true, predicted = obs_column(data, truth, what="truth"), obs_column(data, key, what="key")
     counts = confusion_counts(true, predicted)
     if not counts.to_numpy().sum():
         raise ValueError(f"No cell has both a true label (obs[{truth!r}]) and a prediction (obs[{key!r}]).")
+    if order == "similar":
+        counts = by_similarity(counts)
     return _draw(counts, normalize, truth, key, ax=ax, show=show, return_fig=return_fig)
 
 
@@ -91,6 +110,37 @@ def confusion_counts(true: pd.Series, predicted: pd.Series) -> pd.DataFrame:
     columns = [*rows, *extra] + [UNKNOWN] * (UNKNOWN in in_prediction and UNKNOWN not in rows)
     counts = pd.crosstab(true_labels.to_numpy(), predicted_labels.to_numpy())
     return counts.reindex(index=rows, columns=columns, fill_value=0)
+
+
+def by_similarity(counts: pd.DataFrame) -> pd.DataFrame:
+    """Move labels that are taken for one another together; the rest keep their order, `Unknown` stands last.
+
+    Two labels are as near as the mean of the shares of their cells that got the other label. Labels that are linked by
+    such cells, if only through others, form a block; the leaves of its average-linkage tree are laid out so that
+    neighbours are as near as the tree allows. Blocks stand where their first label stood and begin with the end that
+    stood first. Labels that are only predicted follow the order of the true labels that went to them most.
+    """
+    labels = [label for label in counts.index if label != UNKNOWN]
+    shares = pd.DataFrame(_normalized(counts.to_numpy(dtype=float), "truth"), counts.index, counts.columns)
+    square = shares.loc[labels, labels].to_numpy()
+    near = (square + square.T) / 2
+    np.fill_diagonal(near, 0)
+    block = connected_components(near > 0, directed=False)[1] if labels else np.zeros(0)
+    places = [place for first in dict.fromkeys(block) for place in _leaves(near, np.flatnonzero(block == first))]
+    last = [UNKNOWN] if UNKNOWN in counts.columns else []
+    rows = [labels[place] for place in places]
+    extra = [label for label in counts.columns if label not in counts.index and label != UNKNOWN]
+    extra.sort(key=lambda label: int(shares.loc[rows, label].to_numpy().argmax()) if rows else 0)
+    return counts.reindex(index=rows + [UNKNOWN] * (UNKNOWN in counts.index), columns=rows + extra + last)
+
+
+def _leaves(near: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Order one block; with one or two labels there is nothing to order."""
+    if len(members) < 3:
+        return members
+    apart = squareform(1 - near[np.ix_(members, members)], checks=False)
+    leaves = members[leaves_list(linkage(apart, method="average", optimal_ordering=True))]
+    return leaves if leaves[0] < leaves[-1] else leaves[::-1]
 
 
 def _draw(
