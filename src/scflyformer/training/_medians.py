@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+from scipy import sparse
 
 if TYPE_CHECKING:
     from scflyformer.training._store import CountStore
 
 PER = 10_000
 """Counts are scaled to this total over the genes that a source measured."""
-_BLOCK_ENTRIES = 8_000_000
+_BLOCK_ENTRIES = 16_000_000
 
 
 def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,17 +28,19 @@ def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.nda
     for _, _, genes, _ in store.chunks(source):
         n_cells += np.bincount(genes, minlength=n_genes)
     medians = np.full(n_genes, np.nan)
-    block = np.cumsum(n_cells) // _BLOCK_ENTRIES
-    for number in np.unique(block):
-        parts = []
+    for block in np.split(np.arange(n_genes), np.flatnonzero(np.diff(np.cumsum(n_cells) // _BLOCK_ENTRIES)) + 1):
+        found: list[list[np.ndarray]] = [[] for _ in block]
         for _, indptr, genes, counts in store.chunks(source):
             cell = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-            totals = np.bincount(cell, weights=counts, minlength=len(indptr) - 1)
-            inside = block[genes] == number
-            parts.append((genes[inside], (counts[inside] * (PER / totals[cell[inside]])).astype(np.float32)))
-        values = pd.Series(np.concatenate([scaled for _, scaled in parts]))
-        found = values.groupby(np.concatenate([genes for genes, _ in parts])).median()
-        medians[found.index] = found.to_numpy()
+            scale = PER / np.maximum(np.bincount(cell, weights=counts, minlength=len(indptr) - 1), 1)
+            scaled = (counts * scale[cell]).astype(np.float32)
+            rows = sparse.csr_matrix((scaled, genes, indptr), shape=(len(indptr) - 1, n_genes))
+            columns = rows[:, block[0] : block[-1] + 1].tocsc()
+            for own, values in zip(found, np.split(columns.data, columns.indptr[1:-1]), strict=True):
+                own.append(values)
+        for gene, parts in zip(block, found, strict=True):
+            if n_cells[gene]:
+                medians[gene] = np.median(np.concatenate(parts))
     return medians, n_cells
 
 
