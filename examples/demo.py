@@ -435,9 +435,11 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     def done(step: str) -> None:
         nonlocal begin
         seconds[step], begin = time.perf_counter() - begin, time.perf_counter()
+        print(f"  {step}: {seconds[step]:.0f} s", flush=True)
 
     def attempt(step: str, work: Callable[[], None]) -> None:
         """Do a step; what cells of one's own cannot answer is told and left out."""
+        print(f"{step} …", flush=True)
         try:
             work()
         except ValueError as error:
@@ -448,6 +450,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
 
     demo = load(options)
     done("load")
+    print("embed and UMAP …", flush=True)
     embed(demo)
     done("embed and UMAP")
     attempt("annotation", lambda: annotate(demo))

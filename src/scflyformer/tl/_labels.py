@@ -67,8 +67,8 @@ def read_labels(adata: AnnData, label_key: str, *, samples: np.ndarray | None) -
         _log.info(f"{int((~named).sum())} of {len(text)} cells have no label in obs[{label_key!r}] and teach nothing.")
     if rare:
         _log.warning(
-            f"{_some(rare)}: fewer than {MIN_CELLS} cells in obs[{label_key!r}], left out. Merge small classes to "
-            f"keep them."
+            f"{_some(rare)}: fewer than {MIN_CELLS} cells in obs[{label_key!r}], not learnt and not scored. "
+            f"Merge small classes to keep them."
         )
     if len(classes) < 2:
         found = f"the one class {classes[0]!r}" if len(classes) else "no class"

@@ -80,6 +80,7 @@ def run(
             if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
                 network = _extended(network, corpus, options)
         if network.has_cell_token and network.profile_encoder is not None:
+            _log.info("pretrain: the profile code is fitted first")
             _fit_code(network.profile_encoder, corpus, out, options, init is not None, device, processes)
         network, log, found = train(
             network,

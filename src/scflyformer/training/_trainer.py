@@ -275,7 +275,10 @@ def train(
         trainer.remove_callback(PrinterCallback)
         if processes.rank:
             torch.manual_seed(options.seed + processes.rank)  # dropout of its own
-        trainer.train(resume_from_checkpoint=processes.from_first(lambda: _last_checkpoint(folder / STEPS)))
+        checkpoint = processes.from_first(lambda: _last_checkpoint(folder / STEPS))
+        if checkpoint is not None:
+            _log.info(f"pretrain: going on from {checkpoint}")
+        trainer.train(resume_from_checkpoint=checkpoint)
     network = trainer.accelerator.unwrap_model(trainer.network).float()
     network.set_attn_implementation("sdpa")
     kept = processes.from_first(best.read)
