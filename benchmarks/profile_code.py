@@ -51,7 +51,7 @@ def fitted(data: Path, work: Path, n_directions: int, code_epochs: int) -> Path:
     if not (out / "model.safetensors").exists():
         sf.tl.pretrain(
             [data / "fly" / f"{name}.h5ad" for name in SETS],
-            out=out, exclude=EXCLUDE | {"batch": EXCLUDE["batch"] + VALIDATION}, sample_key="batch", gene_key="FBgn",
+            out=out, exclude={"batch": EXCLUDE["batch"] + VALIDATION}, sample_key="batch", gene_key="FBgn",
             hidden_size=32, n_layers=1, n_heads=1, epochs=1e-3, code_size=SIZE, n_directions=n_directions,
             code_epochs=code_epochs, device="cpu",
         )  # fmt: skip
