@@ -46,10 +46,7 @@ class Bench:
             if name not in NUCLEI:
                 return np.arange(len(obs))
             test = held_out(obs)
-            train = np.flatnonzero(~test)
-            if len(train) > TRAIN_CELLS:
-                train = np.random.default_rng(self.seed).choice(train, TRAIN_CELLS, replace=False)
-            return np.sort(np.concatenate([train, np.flatnonzero(test)]))
+            return probe_cells(~test, test, self.seed)
 
         return choose
 
@@ -114,8 +111,21 @@ def held_out(obs: pd.DataFrame) -> np.ndarray:
     return np.any([obs[key].isin(values) for key, values in EXCLUDE.items() if key in obs], axis=0)
 
 
+def probe_cells(train: np.ndarray, test: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return the positions of `TRAIN_CELLS` training cells at most, drawn at random, and of all test cells."""
+    drawn = np.flatnonzero(train)
+    if len(drawn) > TRAIN_CELLS:
+        drawn = np.random.default_rng(seed).choice(drawn, TRAIN_CELLS, replace=False)
+    return np.sort(np.concatenate([drawn, np.flatnonzero(test)]))
+
+
+def named(labels: np.ndarray) -> np.ndarray:
+    """Return the cells whose label is not a bare number."""
+    return np.array([not re.fullmatch(r"\d+", label) for label in labels])
+
+
 def named_in_both(labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Return the cells whose label is not a bare number and occurs on both sides."""
-    named = np.array([not re.fullmatch(r"\d+", label) for label in labels])
-    shared = np.intersect1d(labels[named & test], labels[named & ~test])
-    return named & np.isin(labels, shared)
+    known = named(labels)
+    shared = np.intersect1d(labels[known & test], labels[known & ~test])
+    return known & np.isin(labels, shared)

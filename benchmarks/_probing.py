@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _results import described
+from _results import described, kept, result_file
 from _tasks import Resamples, neighbour_agreement, probe_age, probe_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from _representations import Data, Fit, Representation
 
@@ -86,6 +87,22 @@ def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str,
             metrics = {"same label": draws.mean(y)}
         views[view] = described(metrics, draws, libraries[task.test][mask], int(np.mean(_sizes(task))), task.note)
     return {"views": views, "chosen": chosen}
+
+
+def probed(
+    task: Task, columns: Sequence[Representation], work: Path, *, n_boot: int
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return (row, column, view) of every column, computed or read; each is kept as soon as it is there."""
+    results = []
+    for column in columns:
+        file = result_file(work, task.name, column.name, f"{column.key}-{task.data.key}-{n_boot}")
+
+        def make(column: Representation = column) -> dict[str, Any]:
+            return run(task, column, n_boot=n_boot) | {"sees": column.sees}
+
+        views = kept(file, make, f"{task.name}: {column.name}")["views"]
+        results += [(f"{task.name}, {view}" if view else task.name, column.name, each) for view, each in views.items()]
+    return results
 
 
 def _sizes(task: Task) -> list[int]:

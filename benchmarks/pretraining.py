@@ -19,16 +19,13 @@ import scanpy as sc
 from _alike import trained
 from _bench import Bench
 from _hidden import masked_genes
-from _probing import run
+from _probing import probed
 from _report import report
 from _representations import Expression, Frozen, Joined, Pca, Representation, Scvi, random_weights
-from _results import kept, result_file
 from pretrain_fly import add_data_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from _probing import Task
 
 BASELINES = ("random", "pca", "expression", "joined", "scvi")
 
@@ -44,15 +41,7 @@ def compare(
             found = masked_genes(bench.folder, frozen, work, n_boot=n_boot) if frozen else []
             results += [(f"masked genes, {source}", column, view) for source, column, view in found]
             continue
-        task = bench.makers[name]()
-        for column in columns:
-            file = result_file(work, name, column.name, f"{column.key}-{task.data.key}-{n_boot}")
-
-            def make(task: Task = task, column: Representation = column) -> dict[str, Any]:
-                return run(task, column, n_boot=n_boot) | {"sees": column.sees}
-
-            views = kept(file, make, f"{name}: {column.name}")["views"]
-            results += [(f"{name}, {view}" if view else name, column.name, each) for view, each in views.items()]
+        results += probed(bench.makers[name](), columns, work, n_boot=n_boot)
     return results
 
 

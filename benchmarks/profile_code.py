@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import scanpy as sc
-from _bench import TRAIN_CELLS, held_out
-from _probing import Split, Task, run
+from _bench import held_out, named, probe_cells
+from _probing import Split, Task, probed
 from _report import report
 from _representations import Data, Expression, Fit, Frozen, Pca, Representation
-from _results import kept, result_file
 from pretrain_fly import EXCLUDE, add_data_argument
 
 import scflyformer as sf
@@ -75,14 +74,15 @@ def parts(data: Path, work: Path) -> list[Representation]:
 def tasks(folder: Path, seed: int = 0) -> list[Task]:
     """Return neighbours in head, and neighbours and ages in w1118, on whole validation libraries."""
 
-    def head_cells(obs: Any) -> np.ndarray:
-        known, test = ~held_out(obs), obs["batch"].isin(VALIDATION).to_numpy()
-        train = np.random.default_rng(seed).choice(np.flatnonzero(known & ~test), TRAIN_CELLS, replace=False)
-        return np.sort(np.concatenate([train, np.flatnonzero(test)]))
+    def held(obs: Any) -> np.ndarray:
+        return obs["batch"].isin(VALIDATION).to_numpy()
 
-    head = Data(folder / "fly" / "fca_head.h5ad", head_cells)
-    test = head.obs["batch"].isin(VALIDATION).to_numpy()
-    fit = Fit("validation", ~(held_out(head.adata.obs) | head.adata.obs["batch"].isin(VALIDATION).to_numpy()))
+    def seen(obs: Any) -> np.ndarray:
+        return ~(held_out(obs) | held(obs))
+
+    head = Data(folder / "fly" / "fca_head.h5ad", lambda obs: probe_cells(seen(obs), held(obs), seed))
+    test = held(head.obs)
+    fit = Fit("validation", seen(head.adata.obs))
     labels = np.unique(head.obs["cell_type"].astype(str), return_inverse=True)[1]
     split = [Split(fit, np.flatnonzero(~test), np.flatnonzero(test))]
     every = {"": np.ones(int(test.sum()), dtype=bool)}
@@ -98,11 +98,11 @@ def tasks(folder: Path, seed: int = 0) -> list[Task]:
         mask[davie.used] = folds != fold
         masks.append(mask)
     text = davie.obs["cell_type"].to_numpy(dtype=str)
-    named = np.array([not each.isdigit() for each in text])
-    types = np.unique(np.where(named, text, ""), return_inverse=True)[1]
+    known = named(text)
+    types = np.unique(np.where(known, text, ""), return_inverse=True)[1]
     for name, kind, values, keep in (
         ("w1118 ages", "age", target, np.ones(len(target), dtype=bool)),
-        ("w1118 neighbours", "neighbours", types, named),
+        ("w1118 neighbours", "neighbours", types, known),
     ):
         splits = [
             Split(Fit(f"w1118-{f}", masks[f]), np.flatnonzero(keep & (folds != f)), np.flatnonzero(keep & (folds == f)))
@@ -121,12 +121,8 @@ def main() -> None:
     parser.add_argument("--n-boot", type=int, default=1000)
     args = parser.parse_args()
     sc.settings.verbosity = 0
-    columns, results = parts(args.data, args.work), []
-    for task in tasks(args.data):
-        for column in columns:
-            file = result_file(args.work, task.name, column.name, f"{column.key}-{task.data.key}-{args.n_boot}")
-            result = kept(file, lambda t=task, c=column: run(t, c, n_boot=args.n_boot), f"{task.name}: {column.name}")
-            results += [(task.name, column.name, view) for view in result["views"].values()]
+    columns = parts(args.data, args.work)
+    results = [row for task in tasks(args.data) for row in probed(task, columns, args.work, n_boot=args.n_boot)]
     report(results, columns[0].name, "Parts of the profile code on validation libraries", args.out, columns="part")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_compare_keeps_results(folder, tmp_path, monkeypatch):
-    import pretraining
+    import _probing
     from _bench import Bench
     from _report import long_table, markdown, verdicts
     from _representations import Expression, Joined, Pca
@@ -14,7 +14,7 @@ def test_compare_keeps_results(folder, tmp_path, monkeypatch):
     columns = [expression, pca, Joined(pca, expression)]
     tasks = ["davie labels", "davie neighbours", "clock w1118 → DGRP-551"]
     results = compare(Bench(folder), columns, tasks, tmp_path, n_boot=30)
-    monkeypatch.setattr(pretraining, "run", None)
+    monkeypatch.setattr(_probing, "run", None)
     assert compare(Bench(folder), columns, tasks, tmp_path, n_boot=30) == results
     table = long_table(results, "expression")
     value = table.set_index(["task", "metric", "column"])["value"]
