@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-LESS_IS_BETTER = ("nats",)
+LESS_IS_BETTER = ("nats", "ECE")
 """What the names of metrics begin with of which less is better."""
 
 
@@ -109,6 +109,7 @@ def report(
     *,
     columns: str,
     cells: str = "training cells",
+    more: str = "",
 ) -> None:
     """Print the tables and write them to ``out.md`` and ``out.tsv``.
 
@@ -120,6 +121,8 @@ def report(
         What one column is, such as ``"representation"``: a heading of ``out.tsv``.
     cells
         What ``n_train`` of the views counts.
+    more
+        Further text for the end of ``out.md``.
     """
     import sklearn
     import torch
@@ -131,6 +134,7 @@ def report(
         f"# {title}\n\n`python {shlex.join(sys.argv)}`\n\n{said}, Python {platform.python_version()}\n\n"
         f"{markdown(table, main, cells=cells)}\n\n" + "\n".join(f"- {line}" for line in verdicts(table, main)) + "\n"
     )
+    text += f"\n{more}\n" if more else ""
     print(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from scflyformer.stats._cross import choose
+from scflyformer.stats._families import LOGISTIC, Family
 from scflyformer.stats._linear import column_moments
-from scflyformer.stats._logistic import PENALTIES, _choose, fit_logistic
 from scflyformer.stats._regression import _Ranked, _weighted_correlation
 from scflyformer.stats._ridge import ALPHAS, _apply, _Primal
 from scflyformer.stats._splits import sample_folds
@@ -28,6 +29,8 @@ MIN_LIBRARIES = 6
 N_INNER = 4
 """Folds of whole training libraries, among which hyper-parameters are chosen."""
 N_NEIGHBOURS = 15
+PROBE = Family("probe", (0.001, 0.01, 0.1, 1.0, 10.0), LOGISTIC.fitter)
+"""The probe of every representation; its grid is part of what the kept results mean."""
 
 
 class Resamples:
@@ -125,8 +128,8 @@ def probe_labels(
     x, y, n_classes = beside(blocks), labels[train], int(labels.max()) + 1
     inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER) == 0
     core, check = train[~inner], train[inner]
-    penalty = _choose(x[core], labels[core], x[check], labels[check], n_classes, PENALTIES)
-    head = fit_logistic(x[train], y, n_classes=n_classes, penalty=penalty)
+    penalty = choose(PROBE, x, labels, core, check, n_classes)
+    head = PROBE.fit(x[train], y, n_classes=n_classes, parameter=penalty)
     return head(x[test]).argmax(axis=1), penalty
 
 

@@ -196,7 +196,9 @@ def annotate(demo: Demo) -> None:
         print("No column with cell types (--label-key): annotation is left out.")
         return
     adata = demo.adata
-    sf.tl.annotate(adata, label_key=demo.label, sample_key=demo.sample, model=demo.model)
+    # all but "random", which takes a second run through the network
+    plainer = ("expression", "pca", "neighbours", "majority")
+    sf.tl.annotate(adata, label_key=demo.label, sample_key=demo.sample, model=demo.model, baselines=plainer)
     demo.save(sf.pl.confusion(adata, truth=demo.label, return_fig=True), "confusion")
     metrics = sf.get.annotation_df(adata, table="metrics").set_index("features")
     unit = "libraries" if demo.sample else "cells"

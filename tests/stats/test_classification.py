@@ -10,14 +10,15 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from scflyformer.stats._classification import (
     IMPOSSIBLE,
     accuracy,
-    accuracy_interval,
+    accuracy_draws,
     calibration_error,
     fit_temperature,
     macro_f1,
-    macro_f1_interval,
+    macro_f1_draws,
     softmax,
 )
 from scflyformer.stats._intervals import bootstrap_counts
+from scflyformer.stats._reports import class_gains, verdict
 
 
 @pytest.fixture
@@ -37,16 +38,37 @@ def test_scores_and_intervals(labels: tuple) -> None:
             cells = np.repeat(np.arange(150), row[units])
             f1s.append(f1_score(truth[cells], predicted[cells], average="macro"))
             accuracies.append(accuracy_score(truth[cells], predicted[cells]))
-    quantiles = [0.025, 0.975]
-    np.testing.assert_allclose(macro_f1_interval(truth, predicted, units, n_boot=40), np.quantile(f1s, quantiles))
-    found = accuracy_interval(truth, predicted, units, n_boot=40)
-    np.testing.assert_allclose(found, np.quantile(accuracies, quantiles))
+    np.testing.assert_allclose(macro_f1_draws(truth, predicted, units, n_boot=40), f1s)
+    np.testing.assert_allclose(accuracy_draws(truth, predicted, units, n_boot=40), accuracies)
+
+
+def test_gains_are_paired(labels: tuple) -> None:
+    """Two predictions with the same errors but for a few cells differ by a narrow interval; words follow it."""
+    truth, predicted, units = labels
+    better = np.where(np.arange(150) < 30, truth, predicted)
+    gain = class_gains(truth, better, predicted, units)
+    assert gain["accuracy_gain"] == pytest.approx((better == truth).mean() - (predicted == truth).mean())
+    assert gain["macro_f1_gain"] == pytest.approx(macro_f1(truth, better) - macro_f1(truth, predicted))
+    draws = accuracy_draws(truth, better, units) - accuracy_draws(truth, predicted, units)
+    np.testing.assert_allclose(
+        [gain["accuracy_gain_low"], gain["accuracy_gain_high"]], np.quantile(draws, [0.025, 0.975])
+    )
+    assert verdict(gain["accuracy_gain_low"], gain["accuracy_gain_high"]) == "above"
+    back = class_gains(truth, predicted, better, units)
+    assert back["macro_f1_gain_high"] == pytest.approx(-gain["macro_f1_gain_low"])
+    assert verdict(back["macro_f1_gain_low"], back["macro_f1_gain_high"]) == "below"
+    same = class_gains(truth, predicted, predicted, units)
+    assert same["accuracy_gain_low"] == same["accuracy_gain_high"] == 0
+    assert verdict(0.0, 0.0) == verdict(np.nan, np.nan) == "cannot be told from"
+    assert np.isnan(list(class_gains(truth, predicted, None, units).values())).all()
+    alone = class_gains(truth, better, predicted, np.zeros(150))
+    assert alone["accuracy_gain"] > 0 and np.isnan(alone["accuracy_gain_low"])
 
 
 def test_one_unit_has_no_interval(labels: tuple) -> None:
     truth, predicted, _ = labels
     one = np.zeros(150)
-    assert np.isnan([*accuracy_interval(truth, predicted, one), *macro_f1_interval(truth, predicted, one)]).all()
+    assert np.isnan([*accuracy_draws(truth, predicted, one), *macro_f1_draws(truth, predicted, one)]).all()
 
 
 def test_calibration_error_against_a_loop() -> None:

@@ -1,4 +1,4 @@
-"""The probe equals scikit-learn's logistic regression, and tunes and scales inside the training folds."""
+"""The probe equals scikit-learn's logistic regression."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scflyformer.stats._classification import IMPOSSIBLE, softmax
-from scflyformer.stats._logistic import PENALTIES, cross_logistic, fit_logistic
+from scflyformer.stats._classification import softmax
+from scflyformer.stats._logistic import fit_logistic
 
 
 def _data(n_classes: int = 3, n: int = 240) -> tuple[np.ndarray, np.ndarray]:
@@ -44,37 +44,3 @@ def test_classes_without_cells_are_impossible() -> None:
     np.testing.assert_allclose(probability.sum(axis=1), 1)
     with pytest.raises(ValueError, match="at least two classes"):
         fit_logistic(x, np.zeros(len(x), int), n_classes=2, penalty=0.1)
-
-
-def test_out_of_fold_logits_come_from_the_other_folds() -> None:
-    x, y = _data()
-    folds = np.random.default_rng(0).integers(0, 4, len(y))
-    result = cross_logistic(x, y, folds, n_classes=3)
-    for fold in range(4):
-        train = folds != fold
-        head = fit_logistic(x[train], y[train], n_classes=3, penalty=result.penalties[fold])
-        np.testing.assert_allclose(result.logits[~train], head(x[~train]))
-    assert result.penalty in PENALTIES
-
-
-def test_held_out_cells_have_no_part() -> None:
-    x, y = _data()
-    folds = np.arange(len(y)) // 3 % 4
-    before = cross_logistic(x, y, folds, n_classes=3)
-    shown = np.flatnonzero(folds == 0)[0]
-    others = (folds == 0) & (np.arange(len(y)) != shown)
-    swapped = np.where(folds == 0, (y + 1) % 3, y)
-    after = cross_logistic(np.where(others[:, None], -100 * x, x), swapped, folds, n_classes=3)
-    assert after.penalties[0] == before.penalties[0]
-    np.testing.assert_allclose(after.logits[shown], before.logits[shown])
-
-
-def test_a_class_of_one_fold_and_two_folds() -> None:
-    x, y = _data()
-    folds = np.arange(len(y)) // 3 % 2
-    only_here = (y == 2) & (folds == 1)
-    y = np.where((y == 2) & ~only_here, 0, y)
-    result = cross_logistic(x, y, folds, n_classes=3)
-    assert (result.logits[folds == 1, 2] <= IMPOSSIBLE).all()
-    assert (result.logits[folds == 0, 2] > IMPOSSIBLE).all()
-    assert (result.penalties == 0.1).all()

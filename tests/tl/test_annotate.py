@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 import scflyformer as sf
+from scflyformer import _log
 from scflyformer.models import ModelFolderError
 from scflyformer.tl import _features
+from scflyformer.tl._annotation_run import BASELINES
 
 ARGUMENTS = {"label_key": "cell_type", "sample_key": "batch"}
 
@@ -25,7 +27,7 @@ def _run(adata: ad.AnnData, tiny_model: Path, **more: object) -> dict:
 def test_learns_planted_types_by_sample(many_cells: ad.AnnData, tiny_model: Path) -> None:
     found = _run(many_cells, tiny_model)
     metrics = found["metrics"].set_index("features")
-    assert list(metrics.index) == ["embedding", "expression", "majority"]
+    assert list(metrics.index) == ["embedding", *BASELINES]
     assert (
         metrics.loc["embedding", "accuracy"] > 0.5
     )  # the weights are random: they keep some of what tells types apart
@@ -35,12 +37,52 @@ def test_learns_planted_types_by_sample(many_cells: ad.AnnData, tiny_model: Path
     assert (metrics["n_samples"] == 4).all()
     assert (metrics["n_cells"] == 240).all()
     assert ((metrics["accuracy_low"] <= metrics["accuracy"]) & (metrics["accuracy"] <= metrics["accuracy_high"])).all()
-    assert list(found["baselines"]["features"]) == ["expression", "majority"]
+    assert list(found["baselines"]["features"]) == list(BASELINES)
+    gain = metrics["accuracy"]["embedding"] - metrics["accuracy"]
+    np.testing.assert_allclose(metrics["accuracy_gain"][1:], gain[1:])
+    assert metrics.loc["embedding"].filter(like="_gain").isna().all()
+    assert (metrics["macro_f1_gain_low"] <= metrics["macro_f1_gain"])[1:].all()
+    assert metrics.loc["majority", "macro_f1_gain_low"] > 0 > metrics.loc["expression", "macro_f1_gain_high"]
+    told = found["verdict"]
+    assert told[0].startswith("embedding below expression in macro-F1 (-0.")
+    assert told[4].startswith("embedding above majority in macro-F1 (+0.")
+    assert "; above it in accuracy (+0." in told[4]
     best = many_cells.obs["annotation_best"].astype(str)
     assert (best == many_cells.obs["cell_type"].astype(str)).mean() == pytest.approx(
         metrics.loc["embedding", "accuracy"]
     )
     assert found["per_class"]["n_cells"].sum() == 240
+
+
+def test_some_baselines_and_what_is_said(many_cells: ad.AnnData, tiny_model: Path, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(_log, "info", said.append)
+    found = _run(many_cells, tiny_model, baselines=("majority", "neighbours"))
+    assert list(found["metrics"]["features"]) == ["embedding", "neighbours", "majority"]
+    assert list(found["params"]["baselines"]) == ["neighbours", "majority"]
+    assert any(
+        "fitting baselines (neighbours, majority) in the same folds: 240 cells, 3 classes" in line for line in said
+    )
+    assert said[-1].splitlines()[2:] == list(found["verdict"])
+    none = _run(many_cells, tiny_model, baselines="none")
+    assert "verdict" not in none and "baselines" not in none
+
+
+def test_untrained_weights(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    """They follow the seed, differ from the trained ones, and leave torch's own generator where it was."""
+    import torch
+
+    model = sf.models.load(tiny_model)
+    options = {"layer": None, "gene_key": None, "device": "cpu", "dtype": "auto", "batch_tokens": "auto"}
+    state = torch.random.get_rng_state()
+    first, again, other = (_features.untrained(many_cells, model, seed=seed, **options) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(first, again)
+    trained = _features.embedding(many_cells, model, **options)
+    assert first.shape == trained.shape
+    assert np.abs(first - other).max() > 0.1 and np.abs(first - trained).max() > 0.1
+    # the fixture's weights were drawn with seed 0 and never trained
+    np.testing.assert_allclose(_features.untrained(many_cells, model, seed=0, **options), trained, atol=1e-5)
 
 
 def test_what_is_written_fits_together(many_cells: ad.AnnData, tiny_model: Path) -> None:
@@ -53,11 +95,14 @@ def test_what_is_written_fits_together(many_cells: ad.AnnData, tiny_model: Path)
     np.testing.assert_allclose(score, proba.max(axis=1))
     best = found["classes"][proba.argmax(axis=1)]
     assert (many_cells.obs["mine_best"].astype(str) == best).all()
-    expected = np.where(score >= 0.9, best, "Unknown")
+    novelty = many_cells.obs["mine_novelty"].to_numpy()
+    assert 0 <= novelty.min() < 0.1 and 0.9 < novelty.max() <= 1
+    kept = (score >= 0.9) & (novelty <= 0.99)
+    expected = np.where(kept, best, "Unknown")
     assert (many_cells.obs["mine"].astype(str) == expected).all()
     assert 0 < (expected == "Unknown").sum() < 240
     coverage = found["metrics"]["coverage"].iloc[0]
-    assert coverage == pytest.approx((score >= 0.9).mean())
+    assert coverage == pytest.approx(kept.mean())
 
 
 def test_reference(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path) -> None:
@@ -136,10 +181,63 @@ def test_groups(many_cells: ad.AnnData, tiny_model: Path) -> None:
     assert groups.loc["2", "agreement"] == pytest.approx(expected)
 
 
+def test_finetune_with_a_reference(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path, tmp_path: Path) -> None:
+    """One fold is tested, the frozen probe stands beside, and the folder labels as the call did."""
+    weights = (tiny_model / "model.safetensors").read_bytes()
+    folder = tmp_path / "tuned"
+    found = _run(
+        cells, tiny_model, reference=many_cells, method="finetune", epochs=2, baselines="majority", save=folder
+    )
+    assert list(found["metrics"]["features"]) == ["finetuned", "embedding", "majority"]
+    assert (found["metrics"]["n_samples"] == 1).all() and (found["metrics"]["n_cells"] == 60).all()
+    assert found["verdict"][0].startswith("finetuned ")
+    assert len(found["fit"]["losses"]) == 4
+    assert found["params"]["method"] == "finetune" and found["params"]["epochs"] == 2
+    assert (tiny_model / "model.safetensors").read_bytes() == weights
+    first = cells.obsm["annotation_proba"], cells.obs["annotation_novelty"].to_numpy()
+    cells.obs = cells.obs[["batch"]]
+    sf.tl.embed(cells, model=tiny_model)  # of the frozen model: of no use here
+    sf.tl.annotate(cells, classifier=folder)
+    np.testing.assert_allclose(cells.obsm["annotation_proba"], first[0], atol=1e-4)
+    np.testing.assert_allclose(cells.obs["annotation_novelty"], first[1], atol=1e-4)
+
+
+def test_finetune_within_the_cells(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    """Every fold is tested; cells without a label get that of the last classifier."""
+    many_cells.obs["partly"] = many_cells.obs["cell_type"].astype(object)
+    many_cells.obs.loc[many_cells.obs_names[:7], "partly"] = None
+    found = _run(many_cells, tiny_model, label_key="partly", method="finetune", epochs=1, n_splits=3, baselines="none")
+    assert list(found["metrics"]["features"]) == ["finetuned"]
+    assert found["metrics"]["n_cells"].iloc[0] == 233 and found["metrics"]["n_samples"].iloc[0] == 4
+    np.testing.assert_allclose(many_cells.obsm["annotation_proba"].sum(axis=1), 1, rtol=1e-5)
+    assert many_cells.obs["annotation_novelty"].notna().all()
+
+
+def test_finetune_needs_three_folds(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    with pytest.raises(ValueError, match="needs three folds.*got 2"):
+        _run(many_cells, tiny_model, method="finetune", n_splits=2)
+    assert "annotation" not in many_cells.obs
+
+
+def test_a_hidden_type_stands_out(many_cells: ad.AnnData, tiny_model: Path) -> None:
+    """Cells of a type that the reference lacks are stranger than the others, and max_novelty decides on them."""
+    kept = many_cells[many_cells.obs["cell_type"] != "glia"].copy()
+    query = many_cells.copy()
+    strange = (query.obs.pop("cell_type") == "glia").to_numpy()
+    sf.tl.annotate(query, reference=kept, model=tiny_model, min_score=0, baselines="none", **ARGUMENTS)
+    novelty = query.obs["annotation_novelty"].to_numpy()
+    assert np.median(novelty[strange]) > np.median(novelty[~strange])
+    unknown = (query.obs["annotation"] == "Unknown").to_numpy()
+    np.testing.assert_array_equal(unknown, novelty > 0.99)
+    sf.tl.annotate(query, reference=kept, model=tiny_model, min_score=0, max_novelty=1, baselines="none", **ARGUMENTS)
+    assert (query.obs["annotation"] != "Unknown").all()
+
+
 def test_empty_cells_are_unknown(many_cells: ad.AnnData, tiny_model: Path) -> None:
     many_cells.X = many_cells.X.multiply(np.arange(240)[:, None] >= 3).tocsr()
-    _run(many_cells, tiny_model, min_score=0.0, baselines="none")
+    _run(many_cells, tiny_model, min_score=0.0, max_novelty=1.0, baselines="none")
     assert (many_cells.obs["annotation"][:3] == "Unknown").all()
+    assert many_cells.obs["annotation_novelty"].isna().to_numpy().tolist() == [True] * 3 + [False] * 237
     assert (many_cells.obs["annotation"][3:] != "Unknown").all()
     np.testing.assert_allclose(many_cells.obsm["annotation_proba"][:3], 1 / 3, atol=1e-3)
 
@@ -171,11 +269,14 @@ def test_save_and_load(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Pa
     np.testing.assert_allclose(other.obsm["annotation_proba"], cells.obsm["annotation_proba"], atol=1e-6)
     pd.testing.assert_series_equal(other.obs["annotation"], cells.obs["annotation"])
     pd.testing.assert_frame_equal(other.uns["annotation"]["metrics"], cells.uns["annotation"]["metrics"])
+    assert list(other.uns["annotation"]["verdict"]) == list(cells.uns["annotation"]["verdict"])
     content = json.loads((folder / "labels.json").read_text())
     assert content["classes"] == ["T4/T5", "glia", "neuron"]
     assert content["model_sha256"] == sf.models.load(tiny_model).sha256
     model = sf.models.load(folder)
-    assert set(model.tensors("classifier.")) == {"mean", "scale", "weight", "bias"}
+    assert set(model.tensors("classifier.")) == {
+        "mean", "scale", "weight", "bias", "whiten", "centres", "quantiles"
+    }  # fmt: skip
     assert "accuracy" in model.metrics["classifier"]["embedding"]
     sf.tl.embed(other, model=folder)
     from transformers import BertModel
@@ -213,9 +314,10 @@ def test_a_folder_that_is_no_classifier(
         ({"sample_key": "bach"}, KeyError, "did you mean 'batch'"),
         ({"groupby": "nothing"}, KeyError, "groupby: no 'nothing'"),
         ({"label_key": None}, ValueError, "label_key is missing"),
-        ({"min_score": 50}, ValueError, "min_score is 50; expected a probability"),
-        ({"method": "magic"}, ValueError, "method is 'magic'; expected 'probe'"),
-        ({"baselines": True}, ValueError, "baselines is True; expected 'auto' or 'none'"),
+        ({"min_score": 50}, ValueError, "min_score is 50; expected a number from 0 to 1"),
+        ({"method": "magic"}, ValueError, "method is 'magic'; expected 'probe' or 'finetune'"),
+        ({"baselines": True}, ValueError, "baselines is True; expected 'auto' .all., 'none', or some of 'expression'"),
+        ({"baselines": ["pca", "scvi"]}, ValueError, "'scvi'.; expected 'auto'"),
         ({"n_splits": 1}, ValueError, "n_splits is 1"),
         ({"label_key": "same"}, ValueError, "holds the one class 'x'"),
         ({"label_key": "none"}, ValueError, "holds no class"),
@@ -266,6 +368,7 @@ def test_round_trip(many_cells: ad.AnnData, tiny_model: Path, tmp_path: Path, st
         back = ad.read_zarr(path)
     for table in ("metrics", "baselines", "per_class", "groups"):
         pd.testing.assert_frame_equal(back.uns["annotation"][table], found[table], check_dtype=False)
+    assert list(back.uns["annotation"]["verdict"]) == list(found["verdict"])
     assert list(back.uns["annotation"]["classes"]) == list(found["classes"])
     assert back.obs["annotation"].astype(str).tolist() == many_cells.obs["annotation"].astype(str).tolist()
     assert isinstance(back.obsm["annotation_proba"], np.ndarray)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,12 @@ class Model:
                 f"({shown}). {advice}"
             )
         return network.eval()
+
+    def with_network(self, network: CellBert) -> Model:
+        """Return this model with other weights; its hash says that they are not those of the folder."""
+        changed = replace(self, sha256=f"{self.sha256}-changed")
+        changed.__dict__["_network"] = network.eval()
+        return changed
 
     def tensors(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the tensors of ``model.safetensors`` whose names start with ``prefix``, named without it.

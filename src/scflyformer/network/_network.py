@@ -86,10 +86,9 @@ class CellBert(BertPreTrainedModel):
             width = config.hidden_size
             self.value_encoder = nn.Sequential(nn.Linear(1, _VALUE_WIDTH), nn.GELU(), nn.Linear(_VALUE_WIDTH, width))
             self.cell_norm = nn.LayerNorm(width)
-            self.profile_decoder = nn.Linear(width, config.vocab_size - N_SPECIAL)
+            self.profile_decoder = nn.Linear(width, self.n_genes)
             size = getattr(config, "code_size", 0)
-            n_genes = config.vocab_size - N_SPECIAL
-            self.profile_encoder = ProfileEncoder(n_genes, size, config.n_directions) if size else None
+            self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions) if size else None
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
         self.post_init()
 
@@ -97,6 +96,11 @@ class CellBert(BertPreTrainedModel):
     def max_len(self) -> int:
         """Gene tokens a cell may have."""
         return self.config.max_position_embeddings - self.has_cell_token
+
+    @property
+    def n_genes(self) -> int:
+        """Genes of the vocabulary."""
+        return self.config.vocab_size - N_SPECIAL
 
     def embedding_size(self, pooling: Literal["cell", "mean"]) -> int:
         """Width of an embedding: the cell token and the profile code, or one token's."""
@@ -134,10 +138,21 @@ class CellBert(BertPreTrainedModel):
         return self._hidden(tokens, values, mask, self._code(tokens, values, panel), layer)
 
     def embed(
-        self, tokens: Tensor, values: Tensor, mask: Tensor | None = None, *, panel: Tensor | None = None
+        self,
+        tokens: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        panel: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Tensor:
-        """Return the embedding, cell token and profile code side by side, shape (n, embedding_size)."""
+        """Return the embedding, cell token and profile code side by side, shape (n, embedding_size).
+
+        With ``shown``, positions of tokens, int64, shape (n, n_shown), BERT reads these alone and the profile code all.
+        """
         code = self._code(tokens, values, panel)
+        if shown is not None:
+            tokens, values = tokens.gather(1, shown), values.gather(1, shown)
         cells = self.cell_vectors(self._hidden(tokens, values, mask, code, -1))
         return cells if code is None else torch.cat([cells.float(), code], dim=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scflyformer.stats._intervals import bootstrap_counts, percentile_interval, unit_codes, unit_sums
+from scflyformer.stats._intervals import bootstrap_counts, unit_codes, unit_sums
 
 IMPOSSIBLE = -1e4
 """Logit of a class that a classifier has never seen."""
@@ -79,39 +79,30 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def accuracy_interval(
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    units: np.ndarray | None = None,
-    *,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a bootstrap interval of :func:`accuracy` over whole units; NaN with fewer than two units."""
+def accuracy_draws(
+    truth: np.ndarray, predicted: np.ndarray, units: np.ndarray | None = None, *, n_boot: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Return :func:`accuracy` in bootstrap resamples of whole units, shape (n_boot,); NaN with fewer than two units.
+
+    Resamples depend on units and seed alone: the difference of the draws of two predictions is a paired bootstrap.
+    """
     codes, n_units = unit_codes(units, len(truth))
     if n_units < 2:
-        return float("nan"), float("nan")
+        return np.full(n_boot, np.nan)
     sums = unit_sums(codes, n_units, np.ones(len(codes)), (np.asarray(truth) == np.asarray(predicted)).astype(float))
     totals = np.concatenate([counts @ sums for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed)])
-    return percentile_interval(totals[:, 1] / totals[:, 0], level)
+    return totals[:, 1] / totals[:, 0]
 
 
-def macro_f1_interval(
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    units: np.ndarray | None = None,
-    *,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a bootstrap interval of :func:`macro_f1` over whole units; NaN with fewer than two units."""
+def macro_f1_draws(
+    truth: np.ndarray, predicted: np.ndarray, units: np.ndarray | None = None, *, n_boot: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Return :func:`macro_f1` in the resamples of :func:`accuracy_draws`, shape (n_boot,)."""
     from scipy import sparse
 
     codes, n_units = unit_codes(units, len(truth))
     if n_units < 2:
-        return float("nan"), float("nan")
+        return np.full(n_boot, np.nan)
     classes, both = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     true, guess = both[: len(truth)], both[len(truth) :]
 
@@ -125,4 +116,4 @@ def macro_f1_interval(
         seen = all_ > 0
         f1 = np.divide(hit, all_, out=np.zeros_like(hit), where=seen)
         draws.append(f1.sum(axis=1) / seen.sum(axis=1))
-    return percentile_interval(np.concatenate(draws), level)
+    return np.concatenate(draws)

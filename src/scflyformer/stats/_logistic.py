@@ -1,10 +1,8 @@
-"""Multinomial logistic regression as plain arrays, its penalty chosen on inner folds."""
+"""Multinomial logistic regression as plain arrays."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -12,28 +10,8 @@ from scipy import sparse
 from scflyformer.stats._classification import IMPOSSIBLE
 from scflyformer.stats._linear import LinearHead, column_moments, dense_rows
 
-PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
+PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 """Inverse penalties C tried, strongest penalty first."""
-
-
-@dataclass(frozen=True, eq=False)
-class LogisticResult:
-    """Cross-validated class scores.
-
-    Attributes
-    ----------
-    logits
-        Out-of-fold logits, float64, shape (n_cells, n_classes); a class missing in the training folds gets a logit so
-        low that its probability is 0.
-    penalties
-        C chosen inside each outer training set, shape (n_folds,).
-    penalty
-        The C for a fit on all cells: the geometric mean of these, taken to the nearest one tried.
-    """
-
-    logits: np.ndarray
-    penalties: np.ndarray
-    penalty: float
 
 
 def fit_logistic(
@@ -90,77 +68,8 @@ def fit_logistic(
     return LinearHead(mean, scale, weight, bias)
 
 
-def cross_logistic(
-    x: np.ndarray | sparse.csr_matrix,
-    y: np.ndarray,
-    folds: np.ndarray,
-    *,
-    n_classes: int,
-    penalties: Sequence[float] = PENALTIES,
-) -> LogisticResult:
-    """Return out-of-fold logits; C is chosen by the log-likelihood of one training fold held out from the others.
-
-    The same grid is gone through for any features, from the strongest penalty on, until the likelihood falls.
-
-    Parameters
-    ----------
-    x
-        Features, shape (n_cells, n_features), dense or CSR.
-    y
-        Class codes below `n_classes`, shape (n_cells,).
-    folds
-        Fold of each cell, 0 to n_folds − 1, shape (n_cells,). With two folds C is the middle one tried, as no fold is
-        left to choose it on.
-    n_classes
-        Number of classes.
-    penalties
-        Inverse penalties C to choose from.
-
-    Returns
-    -------
-    Logits and the C of each fold.
-
-    Raises
-    ------
-    ValueError
-        When a training set holds a single class.
-    """
-    n_folds = int(folds.max()) + 1
-    logits = np.empty((len(y), n_classes))
-    chosen = np.empty(n_folds)
-    for fold in range(n_folds):
-        inner = (fold + 1) % n_folds
-        train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        core, check = np.flatnonzero((folds != fold) & (folds != inner)), np.flatnonzero(folds == inner)
-        if n_folds < 3 or len(np.unique(y[core])) < 2:
-            chosen[fold] = penalties[len(penalties) // 2]
-        else:
-            chosen[fold] = _choose(x[core], y[core], x[check], y[check], n_classes, penalties)
-        logits[held] = fit_logistic(x[train], y[train], n_classes=n_classes, penalty=chosen[fold])(x[held])
-    middle = np.exp(np.log(chosen).mean())
-    return LogisticResult(logits, chosen, min(penalties, key=lambda penalty: abs(np.log(penalty / middle))))
-
-
-def _choose(
-    x: np.ndarray | sparse.csr_matrix,
-    y: np.ndarray,
-    x_held: np.ndarray | sparse.csr_matrix,
-    y_held: np.ndarray,
-    n_classes: int,
-    penalties: Sequence[float],
-) -> float:
-    """Return the C with the least held-out loss, tried in order until the loss rises (one minimum in practice)."""
-    best, least = penalties[0], np.inf
-    for penalty in penalties:
-        loss = _loss(fit_logistic(x, y, n_classes=n_classes, penalty=penalty)(x_held), y_held)
-        if loss >= least:
-            break
-        best, least = penalty, loss
-    return best
-
-
-def _loss(logits: np.ndarray, y: np.ndarray) -> float:
-    """Mean negative log-likelihood over the cells whose class was in the training set."""
+def held_out_loss(logits: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean negative log-likelihood of the cells whose class was in the training set."""
     from scipy.special import log_softmax
 
     picked = log_softmax(logits, axis=1)[np.arange(len(y)), y]

@@ -8,6 +8,7 @@ import numpy as np
 
 from scflyformer.stats import _classification as classes
 from scflyformer.stats import _regression as numbers
+from scflyformer.stats._intervals import percentile_interval
 
 
 def number_scores(
@@ -86,7 +87,7 @@ def class_scores(
     probability: np.ndarray,
     units: np.ndarray,
     *,
-    min_score: float,
+    covered: np.ndarray,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -100,8 +101,8 @@ def class_scores(
         Shape (n_cells, n_classes).
     units
         What the bootstrap draws: the sample, or the name, of each cell.
-    min_score
-        Below this probability a cell gets no label.
+    covered
+        Cells that get a label, bool, shape (n_cells,).
     n_boot, seed
         Resamples and seed of the intervals.
 
@@ -112,10 +113,9 @@ def class_scores(
     """
     best = probability.argmax(axis=1)
     score = probability.max(axis=1)
-    covered = score >= min_score
     boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    accuracy = classes.accuracy_interval(truth, best, units, **boot)
-    f1 = classes.macro_f1_interval(truth, best, units, **boot)
+    accuracy = percentile_interval(classes.accuracy_draws(truth, best, units, **boot))
+    f1 = percentile_interval(classes.macro_f1_draws(truth, best, units, **boot))
     return {
         "accuracy": classes.accuracy(truth, best),
         "accuracy_low": accuracy[0],
@@ -127,6 +127,52 @@ def class_scores(
         "coverage": float(covered.mean()),
         "accuracy_covered": classes.accuracy(truth[covered], best[covered]),
     }
+
+
+def class_gains(
+    truth: np.ndarray,
+    best: np.ndarray,
+    other: np.ndarray | None,
+    units: np.ndarray,
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Score predicted classes less others, `other`, of the same cells.
+
+    Parameters
+    ----------
+    truth, best, other
+        Class codes, shape (n_cells,); without `other` all scores are NaN.
+    units
+        What the bootstrap draws: the sample, or the name, of each cell.
+    n_boot, seed
+        Resamples and seed of the intervals.
+
+    Returns
+    -------
+    ``accuracy_gain`` and ``macro_f1_gain``, each with ``_low`` and ``_high`` (95 % paired bootstrap interval).
+    """
+    out: dict[str, float] = {}
+    measures: dict[str, tuple[Any, Any]] = {
+        "accuracy": (classes.accuracy, classes.accuracy_draws),
+        "macro_f1": (classes.macro_f1, classes.macro_f1_draws),
+    }
+    for name, (value, draws) in measures.items():
+        gain = low = high = float("nan")
+        if other is not None:
+            gain = value(truth, best) - value(truth, other)
+            mine, theirs = (draws(truth, codes, units, n_boot=n_boot, seed=seed) for codes in (best, other))
+            low, high = percentile_interval(mine - theirs)
+        out |= {f"{name}_gain": gain, f"{name}_gain_low": low, f"{name}_gain_high": high}
+    return out
+
+
+def verdict(low: float, high: float) -> str:
+    """Return "above", "below" or "cannot be told from", as the interval of a gain lies beside 0."""
+    if low > 0:
+        return "above"
+    return "below" if high < 0 else "cannot be told from"
 
 
 def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
-from scflyformer.tl._annotation_run import results, train
+from scflyformer.tl._annotation_arms import finetuned, probe
+from scflyformer.tl._annotation_run import baseline_names, results, train
 from scflyformer.tl._classifier_folder import load_classifier, records, save_classifier
 from scflyformer.tl._labels import UNKNOWN, read_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+    from scflyformer.models import Model
+    from scflyformer.tl._annotation_arms import Arm, Fitted
 
 
 def annotate(
@@ -27,9 +34,11 @@ def annotate(
     classifier: str | os.PathLike[str] | None = None,
     groupby: str | None = None,
     key_added: str = "annotation",
-    method: Literal["probe"] = "probe",
-    baselines: Literal["auto", "none"] = "auto",
+    method: Literal["probe", "finetune"] = "probe",
+    baselines: Literal["auto", "none"] | Sequence[str] = "auto",
     min_score: float = 0.5,
+    max_novelty: float = 0.99,
+    epochs: int = 3,
     n_splits: int = 5,
     save: str | os.PathLike[str] | None = None,
     layer: str | None = None,
@@ -48,8 +57,9 @@ def annotate(
     sample (out of fold), while cells without a label get that of a classifier that has seen all labelled ones.
 
     The classifier is multinomial logistic regression on standardised embeddings, its penalty chosen inside the training
-    folds. Its probabilities are calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell
-    whose highest probability is below ``min_score`` is labelled ``"Unknown"``.
+    folds. Its probabilities are calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell is
+    labelled ``"Unknown"`` where its highest probability is below ``min_score``, or where it is stranger than the share
+    ``max_novelty`` of the held-out labelled cells: far from every class, with little evidence for any.
 
     Parameters
     ----------
@@ -72,12 +82,24 @@ def annotate(
     key_added
         Name of the keys written.
     method
-        ``"probe"``: logistic regression on the frozen embedding.
+        ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: from there the network itself is
+        trained on the labels, for minutes to hours; what is kept (an epoch, and how far the weights move from the
+        frozen ones) is decided on a fold held out for that. With ``reference`` one fold is tested, else all.
     baselines
-        ``"auto"``: logistic regression on log-normalised expression (at most 4,000 most variable genes), tuned in the
-        same way, and the most frequent class, in the same folds. ``"none"``: leave them out.
+        What the classifier is held against in the same folds. ``"auto"``: all. ``"none"``: none. Or some names:
+        ``"expression"``, logistic regression with an L1 penalty on log-normalised expression (at most 4,000 most
+        variable genes); ``"pca"``, logistic regression on 64 principal components of it, from the training cells of
+        each fold; ``"neighbours"``, votes of the nearest cells on these components; ``"random"``, the same classifier
+        on the embedding of the same network with untrained weights, which shows what pretraining adds;
+        ``"majority"``, the most frequent class. Each but the last has one number to tune, which is chosen like that
+        of the embedding's classifier and from as many values.
     min_score
         Least calibrated probability, 0 to 1, with which a cell gets a label.
+    max_novelty
+        Highest novelty with which a cell gets a label: with 0.99, about 1 % of cells like the labelled ones get none.
+        1 labels cells however strange they are.
+    epochs
+        Passes over the labelled cells at most, for ``method="finetune"``.
     n_splits
         Folds; fewer where there are fewer samples.
     save
@@ -102,22 +124,30 @@ def annotate(
     `None`, or the copy where ``copy`` is true. Written are
 
     `obs[key_added]` : categorical
-        Label; ``"Unknown"`` where the score is below ``min_score`` or the cell has no counts in the model's genes.
+        Label; ``"Unknown"`` where the score is below ``min_score``, the novelty above ``max_novelty``, or the cell has
+        no counts in the model's genes.
     `obs[key_added + "_score"]` : float32
         Calibrated probability of the best label, 0 to 1.
+    `obs[key_added + "_novelty"]` : float32
+        Share of the held-out labelled cells that are less strange, 0 to 1, by two scores joined: the Mahalanobis
+        distance to the nearest class (Lee et al. 2018) and the energy of the logits (Liu et al. 2020). NaN for a cell
+        without counts in the model's genes.
     `obs[key_added + "_best"]` : categorical
         Best label before abstaining.
     `obsm[key_added + "_proba"]` : float32, n_obs × n_classes
         Calibrated probabilities, columns as in ``classes``.
     `uns[key_added]` : dict
-        ``"classes"``: names, sorted. ``"metrics"``: a data frame with a row for each of `features` (`embedding`,
-        `expression`, `majority`): `accuracy`, `macro_f1` (each with `_low` and `_high`, 95 % bootstrap over samples, or
-        over cells without ``sample_key``), `ece`, `coverage` (share of cells labelled), `accuracy_covered`, `n_cells`,
-        `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out predictions within the labelled
-        cells. ``"baselines"``: those of its rows. ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`.
+        ``"classes"``: names, sorted. ``"metrics"``: a data frame with a row for each of `features` (`embedding` and the
+        baselines): `accuracy`, `macro_f1` (each with `_low` and `_high`, 95 % bootstrap over samples, or over cells
+        without ``sample_key``), `ece`, `coverage` (share of cells labelled), `accuracy_covered`, `accuracy_gain`,
+        `macro_f1_gain` (embedding less this row, each with `_low` and `_high`, paired bootstrap; NaN for the
+        embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
+        predictions within the labelled cells. ``"baselines"``: its rows without the first. ``"verdict"``: for each of
+        these a sentence: the embedding is above it, below it, or cannot be told from it where the interval of the gain
+        holds 0. ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`.
         ``"temperature"``. ``"groups"`` (with ``groupby``): `group`, `label` (most frequent best label), `agreement`
         (share of the group's cells with it), `score` (their mean), `n_cells`. ``"params"``: arguments, model, model
-        hash, package version. With ``classifier`` there are no baselines, and the metrics are those saved.
+        hash, package version. With ``classifier`` nothing is fitted, and the metrics are those saved.
 
     Raises
     ------
@@ -139,61 +169,90 @@ def annotate(
     """
     from scflyformer import models
     from scflyformer.models._heads import check_target
-    from scflyformer.stats._classification import softmax
 
-    _check_arguments(reference, label_key, classifier, method, baselines, min_score, save)
+    others = baseline_names(baselines)
+    _check_arguments(reference, label_key, classifier, method, min_score, max_novelty, save)
     check_target(save)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     groups = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
-    road["batch_tokens"] = batch_tokens
+    run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key}
+    limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
     params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
-    params |= {"baselines": baselines, "min_score": min_score, "n_splits": n_splits, "layer": layer, "seed": seed}
-    params |= {"gene_key": gene_key, "classifier": classifier, "save": save}
+    params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
+    params |= limits | road | {"classifier": classifier, "save": save}
+    if method == "finetune":
+        params["epochs"] = epochs
 
     if classifier is not None:
-        loaded, head, trained = load_classifier(classifier)
-        x = _features.embedding(cells, loaded, sha256=trained["model_sha256"], **road)
-        probability = softmax(head(x), trained["temperature"])
+        labeller, trained = load_classifier(classifier)
+        x = _features.embedding(cells, labeller.model, sha256=trained["model_sha256"], **road, **run)
+        probability, novelty = labeller(x)
         mode = "classifier"
     else:
         loaded = models.load(model)
         teacher = cells if reference is None else _adata.open_data(reference, mod=mod if _has_mod(reference) else None)
         samples = _features.sample_names(teacher, sample_key)
         labels = read_labels(teacher, str(label_key), samples=samples)
-        x = _features.embedding(teacher, loaded, **road)
-        head, trained, held_out = train(
-            teacher, x, labels, samples, baselines, min_score, n_splits, seed, layer=layer, gene_key=gene_key
-        )
-        if reference is not None:
-            x = _features.embedding(cells, loaded, **road)
-        probability = softmax(head(x), trained["temperature"])
+        x = _features.embedding(teacher, loaded, **road, **run)
+        if method == "finetune":
+            rows, _ = _adata.token_rows(teacher, loaded, **road)
+            few = None if reference is None else [0]
+            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **run)
+            others = ["embedding", *others] if others else []
+        else:
+            arm = probe(loaded, x)
+        features = {
+            "embedding": lambda: x,
+            "random": lambda: _features.untrained(teacher, loaded, seed=seed, **road, **run),
+        }
+        fitted, trained = train(
+            teacher, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
+            **limits, **road,
+        )  # fmt: skip
+        labeller = fitted.classifier
         if reference is None:
-            probability[labels.codes >= 0] = held_out
+            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, road | run)
+        else:
+            x = _features.embedding(cells, labeller.model, **road, **run)
+            probability, novelty = labeller(x)
         mode = "reference" if reference is not None else "cross-validation"
 
     empty = (x == 0).all(axis=1)
-    probability[empty] = trained["prior"]
-    result = results(cells, probability, empty, trained, groups, key_added, min_score)
+    probability[empty], novelty[empty] = trained["prior"], np.nan
+    result = results(cells, probability, novelty, trained, groups, key_added, **limits)
     if save is not None:
-        save_classifier(save, loaded, head, trained, label_key=label_key, min_score=min_score)
+        save_classifier(save, labeller, trained, label_key=label_key, **limits)
     uns = result["uns"][key_added]
-    uns["params"] = _adata.run_params(loaded, mode=mode, **params)
+    uns["params"] = _adata.run_params(labeller.model, mode=mode, **params)
     _adata.write(cells, **result)
     n_unknown = int((result["obs"][key_added] == UNKNOWN).sum())
     _log.info(f"annotate: {cells.n_obs} cells, {n_unknown} of them {UNKNOWN}, in .obs[{key_added!r}]\n{_verdict(uns)}")
     return out if copy else None
 
 
+def _out_of_fold(
+    cells: AnnData, model: Model, x: np.ndarray, codes: np.ndarray, fitted: Fitted, road: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and novelty of all cells: of labelled ones as they were held out, of others as new ones."""
+    known = codes >= 0
+    probability, novelty = np.zeros((len(x), fitted.probability.shape[1])), np.zeros(len(x))
+    probability[known], novelty[known] = fitted.probability, fitted.novelty
+    if not known.all():
+        reads = fitted.classifier.model
+        new = x[~known] if reads is model else _features.embedding(cells[~known], reads, **road)
+        probability[~known], novelty[~known] = fitted.classifier(new)
+    return probability, novelty
+
+
 def _check_arguments(
-    reference: Any, label_key: Any, classifier: Any, method: str, baselines: str, min_score: float, save: Any
+    reference: Any, label_key: Any, classifier: Any, method: str, min_score: float, max_novelty: float, save: Any
 ) -> None:
-    if method != "probe":
-        raise ValueError(f"method is {method!r}; expected 'probe'.")
-    if baselines not in ("auto", "none"):
-        raise ValueError(f"baselines is {baselines!r}; expected 'auto' or 'none'.")
-    if not 0 <= min_score <= 1:
-        raise ValueError(f"min_score is {min_score}; expected a probability from 0 to 1.")
+    if method not in ("probe", "finetune"):
+        raise ValueError(f"method is {method!r}; expected 'probe' or 'finetune'.")
+    for name, value in {"min_score": min_score, "max_novelty": max_novelty}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; expected a number from 0 to 1.")
     if classifier is None:
         if label_key is None:
             raise ValueError(
@@ -214,4 +273,4 @@ def _has_mod(data: Any) -> bool:
 def _verdict(uns: dict[str, Any]) -> str:
     rows = records(uns["metrics"])
     shown = (f"{row['features']}: accuracy {row['accuracy']:.3f}, macro-F1 {row['macro_f1']:.3f}" for row in rows)
-    return f"held out by {rows[0]['split']} — " + "; ".join(shown)
+    return "\n".join([f"held out by {rows[0]['split']} — " + "; ".join(shown), *uns.get("verdict", [])])

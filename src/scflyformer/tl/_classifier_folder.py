@@ -3,56 +3,58 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scflyformer.tl import _features
-
-if TYPE_CHECKING:
-    from scflyformer.models import Model
-    from scflyformer.stats._linear import LinearHead
+from scflyformer.tl._classifier import Classifier
 
 _PREFIX, _FILE = "classifier.", "labels.json"
+_HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
 
 
 def save_classifier(
     path: str | os.PathLike[str],
-    model: Model,
-    head: LinearHead,
+    classifier: Classifier,
     trained: dict[str, Any],
     *,
     label_key: str | None,
     min_score: float,
+    max_novelty: float,
 ) -> None:
     """Write a model folder with ``labels.json`` and the classifier."""
     from scflyformer.models._heads import save_head
 
-    metrics = {
-        row["features"]: {k: v for k, v in row.items() if k != "features"} for row in records(trained["metrics"])
-    }
+    model, novelty = classifier.model, classifier.novelty
+    rows = records(trained["metrics"])
+    metrics = {row["features"]: {k: v for k, v in row.items() if k != "features"} for row in rows}
     content = {
         "classes": list(trained["classes"]),
-        "temperature": trained["temperature"],
+        "temperature": classifier.temperature,
         "prior": trained["prior"],
-        "penalty": trained["penalty"],
+        "notes": trained["notes"],
         "min_score": min_score,
+        "max_novelty": max_novelty,
         "label_key": label_key,
         "pooling": _features.pooling_of(model),
-        "metrics": records(trained["metrics"]),
+        "metrics": rows,
         "per_class": records(trained["per_class"]),
     }
-    own = metrics["embedding"]
+    own = rows[0]
     about = (
         f"# Cell-type classifier on {model.name}\n\n{len(trained['classes'])} classes, learnt from {own['n_cells']:,} "
         f"cells. Held out by {own['split']}: accuracy {own['accuracy']:.3f}, macro-F1 {own['macro_f1']:.3f}, "
         f"calibration error {own['ece']:.3f}. Use it with `scflyformer.tl.annotate(adata, classifier=…)`. The model "
         "that it reads:"
     )
-    save_head(
-        path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=head.tensors(), metrics=metrics, about=about
-    )
+    tensors = classifier.head.tensors() | {
+        "whiten": novelty.nearest.whiten,
+        "centres": novelty.nearest.centres,
+        "quantiles": novelty.quantiles,
+    }
+    save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -60,17 +62,28 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.to_dict(orient="records")  # type: ignore[return-value]
 
 
-def load_classifier(path: str | os.PathLike[str]) -> tuple[Model, LinearHead, dict[str, Any]]:
-    """Return the model, the classifier and what goes with it."""
+def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
+    """Return the classifier and what goes with it."""
     from scflyformer.models import ModelFolderError
     from scflyformer.models._heads import load_head
     from scflyformer.stats._linear import LinearHead
+    from scflyformer.stats._novelty import ClassDistance, Novelty
 
-    keys = ("classes", "temperature", "prior", "metrics", "per_class", "model_sha256")
-    names = ("mean", "scale", "weight", "bias")
-    model, content, tensors = load_head(path, file=_FILE, prefix=_PREFIX, keys=keys, names=names, what="classifier")
+    keys = ("classes", "temperature", "prior", "notes", "metrics", "per_class", "model_sha256")
+    model, content, tensors = load_head(
+        path, file=_FILE, prefix=_PREFIX, keys=keys, names=(*_HEAD, *_NOVELTY), what="classifier"
+    )
     n_classes, width = len(content["classes"]), model.embedding_size
-    expected = {"mean": (width,), "scale": (width,), "weight": (n_classes, width), "bias": (n_classes,)}
+    n_contrast = len(range(width)[_features.contrast_columns(model)])
+    expected: dict[str, tuple[int, ...]] = {
+        "mean": (width,),
+        "scale": (width,),
+        "weight": (n_classes, width),
+        "bias": (n_classes,),
+        "whiten": (n_contrast, n_contrast),
+        "centres": (len(tensors["centres"]), n_contrast),
+        "quantiles": (3, tensors["quantiles"].shape[-1]),
+    }
     wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
     if wrong or len(content["prior"]) != n_classes:
         raise ModelFolderError(
@@ -80,7 +93,9 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Model, LinearHead, di
         )
     content |= {"classes": np.array(content["classes"], dtype=object), "prior": np.array(content["prior"])}
     content |= {name: _numeric(pd.DataFrame(content[name])) for name in ("metrics", "per_class")}
-    return model, LinearHead(**{name: tensors[name] for name in names}), content
+    head = LinearHead(**{name: tensors[name] for name in _HEAD})
+    novelty = Novelty(ClassDistance(tensors["whiten"], tensors["centres"]), tensors["quantiles"])
+    return Classifier(model, head, content["temperature"], novelty), content
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +30,12 @@ MAX_GENES = 4000
 def pooling_of(model: Model) -> Literal["cell", "mean"]:
     """Return the pooling that readouts use: the cell token, or the mean for a model that has none."""
     return "cell" if model.has_cell_token else "mean"
+
+
+def contrast_columns(model: Model) -> slice:
+    """Return which columns of the embedding tell kinds of cells apart best: the contrast part, or all without one."""
+    size = int(model.config.get("code_size", 0)) if model.has_cell_token else 0
+    return slice(-size, None) if size else slice(None)
 
 
 def embedding(
@@ -81,6 +88,45 @@ def embedding(
         batch_tokens=batch_tokens,
         progress=_log.progress,
     )
+
+
+def untrained(
+    adata: AnnData,
+    model: Model,
+    *,
+    seed: int,
+    layer: str | None,
+    gene_key: str | None,
+    device: str,
+    dtype: str,
+    batch_tokens: Any,
+) -> np.ndarray:
+    """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        The model.
+    seed
+        Seed of the weights; the state of torch's generator is left as it was.
+    layer, gene_key, device, dtype, batch_tokens
+        As for :func:`scflyformer.tl.embed`.
+
+    Returns
+    -------
+    Float32, shape (n_obs, width); zeros for a cell without tokens.
+    """
+    import torch
+
+    from scflyformer.network._network import CellBert
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = CellBert(deepcopy(model.network().config))
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
+    return embedding(adata, model.with_network(network), batch_tokens=batch_tokens, **road)
 
 
 def given_or_computed(

@@ -207,6 +207,15 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+def fit_for_cpu_bfloat16(network: CellBert) -> None:
+    """Set what makes training in bfloat16 on a CPU fast and small.
+
+    torch's fused attention is slow backwards there, and oneDNN keeps kernels of 1,024 shapes, gigabytes of them.
+    """
+    network.set_attn_implementation("eager")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
 def train(
     network: CellBert,
     store: TokenStore,
@@ -261,9 +270,7 @@ def train(
     )
     args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
     if device == "cpu" and args.bf16:
-        # torch's fused attention is slow backwards here, and oneDNN keeps kernels of 1,024 shapes, gigabytes of them.
-        network.set_attn_implementation("eager")
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+        fit_for_cpu_bfloat16(network)
     best = BestWeights(folder / BEST)
     if num_workers == "auto":
         num_workers = _CUDA_WORKERS if device == "cuda" else 0

@@ -1,0 +1,184 @@
+"""The two classifiers of `tl.annotate`: logistic regression on the frozen embedding, and the fine-tuned network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scflyformer import _log
+from scflyformer.tl import _features
+from scflyformer.tl._classifier import Classifier
+
+if TYPE_CHECKING:
+    from scflyformer.models import Model
+    from scflyformer.tokens._rows import TokenRows
+    from scflyformer.training._finetune import Finetuned
+
+_REFERENCE_CELLS = 5_000
+"""Cells of each training set, at most, that tell where a fine-tuned network puts the classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A classifier, and what it says of labelled cells that it has not seen.
+
+    Attributes
+    ----------
+    classifier
+        For new cells.
+    tested
+        Labelled cells that were held out, bool, shape (n_labelled,).
+    probability, novelty
+        Of these, NaN elsewhere: calibrated, (n_labelled, n_classes), and 0 to 1, (n_labelled,).
+    notes
+        What else is told of the fit.
+    """
+
+    classifier: Classifier
+    tested: np.ndarray
+    probability: np.ndarray
+    novelty: np.ndarray
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """What the baselines stand beside.
+
+    Attributes
+    ----------
+    name
+        Its entry under `features`.
+    held_out
+        Folds that it is tested on; `None` for all.
+    fit
+        Called with positions of the labelled cells, their class codes, their folds and the number of classes.
+    """
+
+    name: str
+    held_out: Sequence[int] | None
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]
+
+
+def probe(model: Model, x: np.ndarray) -> Arm:
+    """Return logistic regression on a frozen embedding, shape (n_obs, width)."""
+    from scflyformer.stats._cross import cross_fit
+    from scflyformer.stats._families import LOGISTIC
+    from scflyformer.stats._novelty import ClassDistance, Novelty
+    from scflyformer.stats._reports import calibrated
+
+    def fit(known: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int) -> Fitted:
+        features = x[known]
+        near = features[:, _features.contrast_columns(model)]
+        found = cross_fit(LOGISTIC, features, y, folds, n_classes=n_classes)
+        head: Any = LOGISTIC.fit(features, y, n_classes=n_classes, parameter=found.parameter)
+        distance = np.empty(len(y))
+        for fold in range(folds.max() + 1):
+            held = folds == fold
+            distance[held] = ClassDistance.fit(near[~held], y[~held])(near[held])
+        probability, temperature = calibrated(found.logits, y, folds)
+        novelty = Novelty.fit(ClassDistance.fit(near, y), found.logits, distance)
+        classifier = Classifier(model, head, temperature, novelty)
+        tested, notes = np.ones(len(y), dtype=bool), {"penalty": found.parameter}
+        return Fitted(classifier, tested, probability, novelty.place(found.logits, distance), notes)
+
+    return Arm("embedding", None, fit)
+
+
+def finetuned(
+    model: Model,
+    x: np.ndarray,
+    rows: TokenRows,
+    *,
+    held_out: Sequence[int] | None,
+    epochs: int,
+    seed: int,
+    device: str,
+    dtype: str,
+    batch_tokens: Any,
+) -> Arm:
+    """Return the network fine-tuned from the probe that is fitted on its frozen embedding.
+
+    In each training set one fold decides on the penalty of the probe, on the weights that are kept, and on the
+    temperature. The classifier for new cells learns from all folds but the first, which decides.
+
+    Parameters
+    ----------
+    model
+        The model.
+    x
+        Its frozen embedding of all cells, shape (n_obs, width).
+    rows
+        All cells, ranked.
+    held_out
+        Folds to test on; `None` for all.
+    epochs, seed, device, dtype, batch_tokens
+        As for :func:`scflyformer.tl.annotate`.
+    """
+    from scflyformer.network._device import pick_device, pick_dtype
+    from scflyformer.network._infer import embed_rows
+    from scflyformer.stats._classification import fit_temperature, softmax
+    from scflyformer.stats._cross import choose
+    from scflyformer.stats._families import LOGISTIC
+    from scflyformer.stats._novelty import ClassDistance, Novelty
+    from scflyformer.training._finetune import FinetuneOptions, finetune
+
+    place = pick_device(device)
+    number = pick_dtype(dtype, place)
+    run: dict[str, Any] = {"pooling": _features.pooling_of(model), "batch_tokens": batch_tokens}
+    contrast = _features.contrast_columns(model)
+    options = FinetuneOptions(epochs=epochs, seed=seed)
+
+    def embed(network: Any, cells: np.ndarray) -> np.ndarray:
+        return embed_rows(network, rows.take(cells), device=str(place), dtype=_name(number), **run)
+
+    def fit(known: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int) -> Fitted:
+        def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, ClassDistance, float]:
+            features = x[known]
+            penalty = choose(LOGISTIC, features, y, train, check, n_classes)
+            head: Any = LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
+            codes = np.zeros(len(rows), dtype=np.int64)
+            codes[known] = y
+            found = finetune(
+                model.network(), head, rows, codes, train=known[train], check=known[check], options=options,
+                start=head(features[check]), device=place, dtype=number, **run,
+            )  # fmt: skip
+            few = train
+            if len(few) > _REFERENCE_CELLS:
+                few = np.sort(np.random.default_rng(seed).choice(few, _REFERENCE_CELLS, replace=False))
+            nearest = ClassDistance.fit(embed(found.network, known[few])[:, contrast], y[few])
+            return found, nearest, fit_temperature(found.logits, y[check])
+
+        n_folds = int(folds.max()) + 1
+        if n_folds < 3:
+            raise ValueError(
+                f"method='finetune' needs three folds: to learn, to decide when to stop, to test; got {n_folds}. Give "
+                "more samples, a higher n_splits, or use method='probe'."
+            )
+        probability = np.full((len(y), n_classes), np.nan)
+        logits, distance = probability.copy(), np.full(len(y), np.nan)
+        for fold in range(n_folds) if held_out is None else held_out:
+            _log.info(f"annotate: fine-tuning with fold {fold + 1} of {n_folds} held out")
+            held, check = folds == fold, folds == (fold + 1) % n_folds
+            found, nearest, temperature = tune(np.flatnonzero(~held & ~check), np.flatnonzero(check))
+            vectors = embed(found.network, known[held])
+            logits[held], distance[held] = found.head(vectors), nearest(vectors[:, contrast])
+            probability[held] = softmax(logits[held], temperature)
+        tested = ~np.isnan(distance)
+        _log.info("annotate: fine-tuning the classifier for new cells")
+        found, nearest, temperature = tune(np.flatnonzero(folds != 0), np.flatnonzero(folds == 0))
+        novelty = Novelty.fit(nearest, logits[tested], distance[tested])
+        strange = np.full(len(y), np.nan)
+        strange[tested] = novelty.place(logits[tested], distance[tested])
+        notes = {"epoch": found.epoch, "share": found.share, "losses": found.losses}
+        classifier = Classifier(model.with_network(found.network), found.head, temperature, novelty)
+        return Fitted(classifier, tested, probability, strange, notes)
+
+    return Arm("finetuned", held_out, fit)
+
+
+def _name(number: Any) -> str:
+    return str(number).removeprefix("torch.")

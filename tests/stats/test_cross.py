@@ -1,0 +1,109 @@
+"""Every family is tuned, scaled and fitted inside the training folds, by the same rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from scflyformer.stats._classification import IMPOSSIBLE, softmax
+from scflyformer.stats._cross import choose, cross_fit, fit_tuned
+from scflyformer.stats._families import LOGISTIC, MAJORITY, NEIGHBOURS, PCA_LOGISTIC, SPARSE_LOGISTIC, Family
+from scflyformer.stats._linear import LinearHead
+
+FAMILIES = [LOGISTIC, SPARSE_LOGISTIC, PCA_LOGISTIC, NEIGHBOURS, MAJORITY]
+every = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def _data(n_classes: int = 3, n: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % n_classes
+    x = rng.normal(size=(n, 6)) + rng.normal(0, 1.2, (n_classes, 6))[y]
+    return (x * [1, 2, 3, 1, 1, 0] + [0, 0, 5, 0, 0, 3]).astype(np.float32), y
+
+
+@every
+def test_out_of_fold_logits_come_from_the_other_folds(family: Family) -> None:
+    x, y = _data()
+    folds = np.random.default_rng(0).integers(0, 4, len(y))
+    result = cross_fit(family, x, y, folds, n_classes=3)
+    for fold in range(4):
+        train = folds != fold
+        fitted = family.fit(x[train], y[train], n_classes=3, parameter=result.chosen[fold])
+        np.testing.assert_allclose(result.logits[~train], fitted(x[~train]), atol=1e-6)
+    assert result.parameter in family.grid
+    one = cross_fit(family, x, y, folds, n_classes=3, only=[2])
+    np.testing.assert_array_equal(one.logits[folds == 2], result.logits[folds == 2])
+    assert np.isnan(one.logits[folds != 2]).all()
+    assert one.parameter == result.chosen[2]
+
+
+@every
+def test_held_out_cells_have_no_part(family: Family) -> None:
+    x, y = _data()
+    folds = np.arange(len(y)) // 3 % 4
+    before = cross_fit(family, x, y, folds, n_classes=3, only=[0])
+    shown = np.flatnonzero(folds == 0)[0]
+    others = (folds == 0) & (np.arange(len(y)) != shown)
+    swapped = np.where(folds == 0, (y + 1) % 3, y)
+    after = cross_fit(family, np.where(others[:, None], -100 * x, x), swapped, folds, n_classes=3, only=[0])
+    assert after.chosen[0] == before.chosen[0]
+    np.testing.assert_allclose(after.logits[shown], before.logits[shown], atol=1e-5)
+
+
+@every
+def test_a_class_of_one_fold_and_two_folds(family: Family) -> None:
+    x, y = _data()
+    folds = np.arange(len(y)) // 3 % 2
+    only_here = (y == 2) & (folds == 1)
+    y = np.where((y == 2) & ~only_here, 0, y)
+    result = cross_fit(family, x, y, folds, n_classes=3)
+    assert (result.logits[folds == 1, 2] <= IMPOSSIBLE).all()
+    assert (result.logits[folds == 0, 2] > IMPOSSIBLE).all()
+    assert (result.chosen == family.grid[len(family.grid) // 2]).all()
+
+
+@every
+def test_sparse_features_and_a_start_change_little(family: Family) -> None:
+    x, y = _data()
+    plain = family.fit(x, y, n_classes=3, parameter=family.grid[-1])
+    before = family.fit(x, y, n_classes=3, parameter=family.grid[0])
+    warm = family.fit(x, y, n_classes=3, parameter=family.grid[-1], start=before)
+    thin = family.fit(sp.csr_matrix(x), y, n_classes=3, parameter=family.grid[-1])
+    np.testing.assert_allclose(softmax(warm(x)), softmax(plain(x)), atol=0.02)
+    np.testing.assert_allclose(softmax(thin(sp.csr_matrix(x))), softmax(plain(x)), atol=0.01)
+    assert x[0, 2] == _data()[0][0, 2]  # features are left as they were
+
+
+def test_the_number_with_the_least_loss_is_taken() -> None:
+    x, y = _data()
+    folds = np.arange(len(y)) // 3 % 4
+    fitted, parameter = fit_tuned(NEIGHBOURS, x, y, folds, n_classes=3)
+    assert parameter == choose(NEIGHBOURS, x, y, np.flatnonzero(folds), np.flatnonzero(folds == 0), 3)
+    losses = []
+    for value in NEIGHBOURS.grid:
+        logits = NEIGHBOURS.fit(x[folds > 0], y[folds > 0], n_classes=3, parameter=value)(x[folds == 0])
+        losses.append(-np.log(softmax(logits)[np.arange((folds == 0).sum()), y[folds == 0]]).mean())
+    rises = [place for place in range(1, 5) if losses[place] > losses[place - 1]]
+    assert parameter == NEIGHBOURS.grid[np.argmin(losses[: rises[0] if rises else len(losses)])]
+    assert fitted(x).shape == (240, 3)
+
+
+def test_the_probe_is_linear_and_can_be_kept() -> None:
+    x, y = _data()
+    assert isinstance(LOGISTIC.fit(x, y, n_classes=3, parameter=0.1), LinearHead)
+    assert {len(family.grid) for family in FAMILIES} == {1, 7}
+
+
+def test_neighbours_are_those_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = _data()
+    fitted = NEIGHBOURS.fit(x[:200], y[:200], n_classes=4, parameter=8.0)
+    pca = PCA(5).fit(x[:200])
+    oracle = KNeighborsClassifier(8).fit(pca.transform(x[:200]), y[:200]).predict_proba(pca.transform(x[200:]))
+    shares = np.bincount(y[:200]) / 200
+    np.testing.assert_allclose(softmax(fitted(x[200:]))[:, :3], (8 * oracle + shares) / 9, atol=1e-6)
+    few = NEIGHBOURS.fit(x[:5], y[:5], n_classes=3, parameter=64.0)
+    assert (few(x).argmax(axis=1) == 0).all()
