@@ -22,8 +22,9 @@ def annotated(cells: ad.AnnData, tiny_model: Path) -> ad.AnnData:
 
 def test_tables(annotated: ad.AnnData) -> None:
     cells = sf.get.annotation_df(annotated, key="mine")
-    assert cells.columns.tolist() == ["label", "best", "score"]
+    assert cells.columns.tolist() == ["label", "best", "score", "novelty"]
     assert cells.index.equals(annotated.obs_names)
+    np.testing.assert_array_equal(cells["novelty"], annotated.obs["mine_novelty"])
     proba = sf.get.annotation_df(annotated, key="mine", table="proba")
     assert proba.columns.tolist() == ["T4/T5", "glia", "neuron"]
     assert (proba.idxmax(axis=1) == cells["best"].astype(str)).all()
@@ -33,6 +34,11 @@ def test_tables(annotated: ad.AnnData) -> None:
     table = sf.get.annotation_df(annotated, key="mine", table="per_class")
     table["recall"] = 5
     assert (annotated.uns["mine"]["per_class"]["recall"] <= 1).all()
+
+
+def test_cells_without_novelty(annotated: ad.AnnData) -> None:
+    del annotated.obs["mine_novelty"]
+    assert sf.get.annotation_df(annotated, key="mine").columns.tolist() == ["label", "best", "score"]
 
 
 def test_bad_input(annotated: ad.AnnData) -> None:

@@ -69,6 +69,22 @@ def test_three_panels(mapped):
     assert unknown.get_title() == "Unknown: 8 of 60 cells (13.3%)"
 
 
+def test_novelty_where_it_is_named(mapped):
+    mapped.obs["annotation_novelty"] = np.linspace(0, 1, 60, dtype=np.float32)
+    mapped.obs.loc[mapped.obs_names[3], "annotation_novelty"] = np.nan  # no counts in the model's genes
+    names = ["label", "score", "unknown", "novelty"]
+    axis = sf.pl.annotation(mapped, panels=names, show=False)[3]
+    assert axis.get_title() == "annotation_novelty" and axis.collections[-1].get_clim() == (0, 1)
+    assert "less strange" in axis.collections[-1].colorbar.ax.get_ylabel()
+    assert same_points(drawn(axis, 0), mapped.obsm["X_umap"][3:4, :2])
+    for place, novelty in zip(mapped.obsm["X_umap"][4:, :2], mapped.obs["annotation_novelty"][4:], strict=True):
+        at = np.flatnonzero(np.isclose(drawn(axis), place).all(axis=1))
+        assert axis.collections[-1].get_array()[at[0]] == pytest.approx(novelty)
+    del mapped.obs["annotation_novelty"]
+    with pytest.raises(KeyError, match="annotation_novelty"):
+        sf.pl.annotation(mapped, panels="novelty", show=False)
+
+
 def test_the_object_stays_as_it_was(mapped):
     before = mapped.copy()
     sf.pl.annotation(mapped, show=False)[0].figure.canvas.draw()

@@ -39,10 +39,10 @@ def annotation_df(
 
     Returns
     -------
-    A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best` and `score`. ``"proba"``: one
-    row a cell, one column a class, with calibrated probabilities. ``"metrics"``: one row for each feature set, with
-    held-out scores. ``"per_class"``: one row a class, with its held-out scores. ``"groups"``: one row for each group of
-    `groupby`.
+    A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best`, `score` and, where
+    `obs[key + "_novelty"]` is there, `novelty`. ``"proba"``: one row a cell, one column a class, with calibrated
+    probabilities. ``"metrics"``: one row for each feature set, with held-out scores. ``"per_class"``: one row a class,
+    with its held-out scores. ``"groups"``: one row for each group of `groupby`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def annotation_df(
     >>> adata = sf.datasets.fly_brain_simulated()
     >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
     >>> sf.get.annotation_df(adata).columns.tolist()
-    ['label', 'best', 'score']
+    ['label', 'best', 'score', 'novelty']
     """
     if table not in _TABLES:
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, _TABLES))}.")
@@ -67,6 +67,8 @@ def annotation_df(
     stored = cells.uns[key]
     if table == "cells":
         columns = {"label": key, "best": f"{key}_best", "score": f"{key}_score"}
+        if f"{key}_novelty" in cells.obs:
+            columns["novelty"] = f"{key}_novelty"
         return pd.DataFrame({name: obs_column(cells, column, what="key") for name, column in columns.items()})
     if table == "proba":
         return pd.DataFrame(cells.obsm[f"{key}_proba"], index=cells.obs_names, columns=list(stored["classes"]))

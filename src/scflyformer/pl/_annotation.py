@@ -1,4 +1,4 @@
-"""Annotated cells on a map: their labels, how sure these are, and where the annotation abstained."""
+"""Annotated cells on a map: labels, how sure these are, where the annotation abstained, and how strange cells are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-PANELS = ("label", "score", "unknown")
+PANELS = ("label", "score", "unknown", "novelty")
+#: Panels drawn where none is named.
+USUAL = PANELS[:3]
+#: Columns of numbers, and what their colour bar is called.
+NUMBERS = {"score": "probability of the best label", "novelty": "share of held-out labelled cells less strange"}
 NO_LABEL = "no label"
 PALE, PALER = "#CCCCCC", "#E8E8E8"
 #: Inches of a panel's side, and labels that a legend of that height holds in one column.
@@ -38,7 +42,9 @@ def annotation(
     *,
     key: str = "annotation",
     basis: str = "umap",
-    panels: Literal["label", "score", "unknown"] | Sequence[Literal["label", "score", "unknown"]] | None = None,
+    panels: Literal["label", "score", "unknown", "novelty"]
+    | Sequence[Literal["label", "score", "unknown", "novelty"]]
+    | None = None,
     size: float | None = None,
     seed: int = 0,
     mod: str | None = None,
@@ -63,7 +69,8 @@ def annotation(
     basis
         The map: a key of `obsm`, with or without its `X_`. Its first two columns are drawn.
     panels
-        Panels to draw: `"label"`, `"score"`, `"unknown"`. By default all; on an axis of yours, `"label"`.
+        Panels to draw: `"label"`, `"score"`, `"unknown"`, `"novelty"` (`obs[key + "_novelty"]`: how strange a cell is
+        to the labelled ones). By default the first three; on an axis of yours, `"label"`.
     size
         Area of a point in square points (1/72 inch); by default smaller the more cells there are.
     seed
@@ -86,8 +93,8 @@ def annotation(
     KeyError
         When the map or a column is missing; lists near names.
     ValueError
-        When the map has fewer than two columns, the scores are no numbers, `panels` holds none or others than its
-        options, or one axis was given for several panels.
+        When the map has fewer than two columns, scores or novelty are no numbers, `panels` holds none or others than
+        its options, or one axis was given for several panels.
 
     Examples
     --------
@@ -103,8 +110,8 @@ def annotation(
     data = open_data(adata, mod=mod)
     points, title = _map(data, basis)
     labels = _labels(obs_column(data, key, what="key"))
-    scores = _scores(data, f"{key}_score") if "score" in names else np.empty(0)
-    axes = open_panels(ax, len(names), size=(SIDE, SIDE), n_columns=len(PANELS))
+    numbers = {name: _numbers(data, f"{key}_{name}") for name in NUMBERS if name in names}
+    axes = open_panels(ax, len(names), size=(SIDE, SIDE), n_columns=len(USUAL))
     order = np.random.default_rng(seed).permutation(data.n_obs)
     area = float(np.clip(60_000 / data.n_obs, 0.5, 20)) if size is None else size
     dots = {"s": area, "linewidths": 0, "rasterized": data.n_obs > MAX_VECTOR}
@@ -112,9 +119,9 @@ def annotation(
         if name == "label":
             _draw_labels(axis, points, labels, order, dots, colours=_colours(data, key, labels), own=ax is None)
             axis.set_title(key, fontsize="medium")
-        elif name == "score":
-            _draw_scores(axis, points, scores, order, dots)
-            axis.set_title(f"{key}_score", fontsize="medium")
+        elif name in numbers:
+            _draw_numbers(axis, points, numbers[name], order, dots, what=NUMBERS[name])
+            axis.set_title(f"{key}_{name}", fontsize="medium")
         else:
             axis.set_title(_draw_unknown(axis, points, labels, order, dots), fontsize="medium")
         axis.set(xlabel=f"{title}1", ylabel=f"{title}2", xticks=[], yticks=[])
@@ -123,7 +130,7 @@ def annotation(
 
 def _chosen(panels: str | Sequence[str] | None, ax: Axes | None) -> list[str]:
     if panels is None:
-        return list(PANELS) if ax is None else ["label"]
+        return list(USUAL) if ax is None else ["label"]
     names = [panels] if isinstance(panels, str) else list(panels)
     if not names or not set(names) <= set(PANELS):
         raise ValueError(f"panels is {panels!r}; expected one or more of {', '.join(map(repr, PANELS))}.")
@@ -156,7 +163,7 @@ def _labels(column: pd.Series) -> pd.Categorical:
     return labels.set_categories([*(name for name in names if name != NO_LABEL), NO_LABEL]).fillna(NO_LABEL)
 
 
-def _scores(data: AnnData, key: str) -> np.ndarray:
+def _numbers(data: AnnData, key: str) -> np.ndarray:
     column = obs_column(data, key, what="key")
     if not pd.api.types.is_numeric_dtype(column):
         raise ValueError(f"obs[{key!r}] holds {column.dtype}; expected numbers from 0 to 1. Run tl.annotate again.")
@@ -232,13 +239,15 @@ def _number(axis: Axes, points: np.ndarray, labels: pd.Categorical) -> None:
         axis.text(x, y, str(code + 1), ha="center", va="center", fontsize=7, weight="bold", path_effects=outline)
 
 
-def _draw_scores(axis: Axes, points: np.ndarray, scores: np.ndarray, order: np.ndarray, dots: dict) -> None:
-    """Colour cells by score; cells without one are grey and lie below."""
-    none = np.isnan(scores)
+def _draw_numbers(
+    axis: Axes, points: np.ndarray, numbers: np.ndarray, order: np.ndarray, dots: dict, *, what: str
+) -> None:
+    """Colour cells by number; cells without one are grey and lie below."""
+    none = np.isnan(numbers)
     axis.scatter(points[none, 0], points[none, 1], color=PALE, **dots)
     order = order[~none[order]]
-    image = axis.scatter(points[order, 0], points[order, 1], c=scores[order], vmin=0, vmax=1, cmap="viridis", **dots)
-    axis.figure.colorbar(image, ax=axis, shrink=0.8, label="probability of the best label")
+    image = axis.scatter(points[order, 0], points[order, 1], c=numbers[order], vmin=0, vmax=1, cmap="viridis", **dots)
+    axis.figure.colorbar(image, ax=axis, shrink=0.8, label=what)
 
 
 def _draw_unknown(axis: Axes, points: np.ndarray, labels: pd.Categorical, order: np.ndarray, dots: dict) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scflyformer.tokens._rows import TokenRows
     from scflyformer.training._finetune import Finetuned
 
+_JUDGES = 2_000
+"""Cells of a fold, at most, that decide what fine-tuning keeps: they are embedded several times."""
 _REFERENCE_CELLS = 5_000
 """Cells of each training set, at most, that tell where a fine-tuned network puts the classes."""
 
@@ -135,10 +137,14 @@ def finetuned(
     def embed(network: Any, cells: np.ndarray) -> np.ndarray:
         return embed_rows(network, rows.take(cells), device=str(place), dtype=_name(number), **run)
 
+    def some(cells: np.ndarray, n: int) -> np.ndarray:
+        return cells if len(cells) <= n else np.sort(np.random.default_rng(seed).choice(cells, n, replace=False))
+
     def fit(known: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int) -> Fitted:
         def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, ClassDistance, float]:
             features = x[known]
             penalty = choose(LOGISTIC, features, y, train, check, n_classes)
+            check = some(check, _JUDGES)
             head: Any = LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
             codes = np.zeros(len(rows), dtype=np.int64)
             codes[known] = y
@@ -146,9 +152,7 @@ def finetuned(
                 model.network(), head, rows, codes, train=known[train], check=known[check], options=options,
                 start=head(features[check]), device=place, dtype=number, **run,
             )  # fmt: skip
-            few = train
-            if len(few) > _REFERENCE_CELLS:
-                few = np.sort(np.random.default_rng(seed).choice(few, _REFERENCE_CELLS, replace=False))
+            few = some(train, _REFERENCE_CELLS)
             nearest = ClassDistance.fit(embed(found.network, known[few])[:, contrast], y[few])
             return found, nearest, fit_temperature(found.logits, y[check])
 

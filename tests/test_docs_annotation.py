@@ -1,0 +1,33 @@
+"""The code of the page on annotation runs as it stands, from top to bottom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "annotation.md"
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+        line = text[: block.start(1)].count("\n")
+        exec(compile("\n" * line + block[1], str(PAGE), "exec"), names)
+    cells, atlas = names["cells"], names["atlas"]
+    assert (tmp_path / "my-types" / "labels.json").is_file()
+    assert cells.uns["tuned"]["metrics"]["features"].tolist() == ["finetuned"]
+    assert list(cells.uns["annotation"]["metrics"]["features"]) == ["embedding", "expression", "pca", "majority"]
+    right = pd.Series(names["adata"].obs["cell_type"].astype(str))
+    filled = atlas.obs["cell_type_completed"].astype(str)
+    assert (filled == right)[~names["unlabelled"]].all()
+    assert (filled == right)[names["unlabelled"]].mean() > 0.8
+    easy, hard = names["rehearsal"].values()
+    assert easy["AUROC"] > 0.95 > hard["AUROC"] > 0.5
+    assert easy["hidden cells called Unknown"] > 0.5 > 0.05 > easy["other cells called Unknown"]
+    said = capsys.readouterr().out
+    assert "embedding above majority" in said and "hidden cells called Unknown" in said
