@@ -1,4 +1,4 @@
-"""How is the probe best read off? Ways to label, and scores of strangeness, on validation libraries, never on test ones.
+"""How is the probe best read off? Ways to label, and scores of strangeness, on validation libraries, not on test ones.
 
 ``python benchmarks/annotation_choices.py --work DIR`` takes the frozen embedding of a model and the training libraries
 of head, body and davie (w1118); of these, one fold in four is held out. The first column is what `tl.annotate` does.

@@ -22,7 +22,7 @@ CALLS: dict[str, dict[str, Any]] = {
 WRITES = {
     "pp.tokenize": ["obsm:{}", "obs:n_{}", "uns:{}"],
     "tl.embed": ["obsm:{}", "uns:{}"],
-    "tl.annotate": ["obs:{}", "obs:{}_score", "obs:{}_best", "obsm:{}_proba", "uns:{}"],
+    "tl.annotate": ["obs:{}", "obs:{}_score", "obs:{}_novelty", "obs:{}_best", "obsm:{}_proba", "uns:{}"],
     "tl.age_clock": ["obs:{}", "uns:{}"],
     "tl.perturb": ["uns:{}"],
 }
