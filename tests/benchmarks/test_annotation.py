@@ -17,7 +17,7 @@ def said(monkeypatch):
 
     calls = []
 
-    def run(task, split, method, model, file, threads):
+    def run(task, split, method, model, file, work, threads):
         calls.append((split.name, method.name))
         names = np.unique(task.labels[split.reference])
         truth = np.searchsorted(names, task.labels[split.query]) % len(names)
