@@ -17,7 +17,6 @@ from scflyformer.network._network import CellBert
 from scflyformer.stats._logistic import fit_logistic
 from scflyformer.training._finetune import FinetuneOptions, finetune
 
-DEVICE = torch.device("cpu")
 FAST = {"epochs": 12, "learning_rate": 1e-3, "head_learning_rate": 1e-3, "batch_cells": 16, "gene_dropout": 0.1}
 
 
@@ -41,7 +40,7 @@ def _run(task, **options):
     settings = FinetuneOptions(**{**FAST, **options})
     return finetune(
         network, head, rows, y, train=train, check=check, start=head(x[check]), pooling="cell", options=settings,
-        device=DEVICE, dtype=torch.float32,
+        device="cpu", dtype="float32",
     )  # fmt: skip
 
 
@@ -74,8 +73,7 @@ def test_what_makes_held_out_cells_worse_is_not_kept(task) -> None:
     shuffled[train] = np.random.default_rng(1).permutation(y[train])
     found = finetune(
         network, head, rows, shuffled, train=train, check=check, start=head(x[check]), pooling="cell",
-        options=FinetuneOptions(epochs=2, learning_rate=0.05, head_learning_rate=1.0), device=DEVICE,
-        dtype=torch.float32,
+        options=FinetuneOptions(epochs=2, learning_rate=0.05, head_learning_rate=1.0), device="cpu", dtype="float32",
     )  # fmt: skip
     if found.epoch == 0:
         assert found.share == 0

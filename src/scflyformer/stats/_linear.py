@@ -69,3 +69,9 @@ def column_moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.nd
             variance += ((x[start : start + CHUNK] - mean) ** 2).sum(axis=0) / n
     spread = np.sqrt(np.maximum(variance, 0))
     return mean, np.where(spread > 1e-6 * np.maximum(1e-6, np.abs(mean)), spread, 1.0)
+
+
+def standardised(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column, float64, and the dense standardised features, float32."""
+    mean, scale = column_moments(x)
+    return mean, scale, (dense_rows(x, slice(None), np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)

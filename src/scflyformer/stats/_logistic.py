@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer.stats._classification import IMPOSSIBLE
-from scflyformer.stats._linear import LinearHead, column_moments, dense_rows
+from scflyformer.stats._linear import LinearHead, standardised
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 """Inverse penalties C tried, strongest penalty first."""
@@ -52,9 +52,7 @@ def fit_logistic(
     seen = np.unique(y)
     if len(seen) < 2:
         raise ValueError("A classifier needs cells of at least two classes; the training cells have one.")
-    mean, scale = column_moments(x)
-    z = dense_rows(x, slice(None), np.float32)
-    z = (z - mean.astype(np.float32)) / scale.astype(np.float32)
+    mean, scale, z = standardised(x)
     model = LogisticRegression(C=penalty, max_iter=max_iter, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

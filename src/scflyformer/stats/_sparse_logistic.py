@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer.stats._classification import IMPOSSIBLE
-from scflyformer.stats._linear import LinearHead, column_moments, dense_rows
+from scflyformer.stats._linear import LinearHead, standardised
 
 SHARES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Penalties tried, as shares of the least one at which every weight is 0; strongest first."""
@@ -59,8 +59,7 @@ def fit_sparse_logistic(
     seen, code = np.unique(y, return_inverse=True)
     if len(seen) < 2:
         raise ValueError("A classifier needs cells of at least two classes; the training cells have one.")
-    mean, scale = column_moments(x)
-    z = (dense_rows(x, slice(None), np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)
+    mean, scale, z = standardised(x)
     n = len(z)
     hot = np.zeros((n, len(seen)), dtype=np.float32)
     hot[np.arange(n), code] = 1

@@ -120,7 +120,6 @@ def finetuned(
     epochs, seed, device, dtype, batch_tokens
         As for :func:`scflyformer.tl.annotate`.
     """
-    from scflyformer.network._device import pick_device, pick_dtype
     from scflyformer.network._infer import embed_rows
     from scflyformer.stats._classification import fit_temperature, softmax
     from scflyformer.stats._cross import choose
@@ -128,29 +127,28 @@ def finetuned(
     from scflyformer.stats._novelty import ClassDistance, Novelty
     from scflyformer.training._finetune import FinetuneOptions, finetune
 
-    place = pick_device(device)
-    number = pick_dtype(dtype, place)
-    run: dict[str, Any] = {"pooling": _features.pooling_of(model), "batch_tokens": batch_tokens}
+    run: dict[str, Any] = {"pooling": _features.pooling_of(model), "device": device, "dtype": dtype}
+    run["batch_tokens"] = batch_tokens
     contrast = _features.contrast_columns(model)
     options = FinetuneOptions(epochs=epochs, seed=seed)
 
     def embed(network: Any, cells: np.ndarray) -> np.ndarray:
-        return embed_rows(network, rows.take(cells), device=str(place), dtype=_name(number), **run)
+        return embed_rows(network, rows.take(cells), **run)
 
     def some(cells: np.ndarray, n: int) -> np.ndarray:
         return cells if len(cells) <= n else np.sort(np.random.default_rng(seed).choice(cells, n, replace=False))
 
     def fit(known: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int) -> Fitted:
+        features, codes = x[known], np.zeros(len(rows), dtype=np.int64)
+        codes[known] = y
+
         def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, ClassDistance, float]:
-            features = x[known]
             penalty = choose(LOGISTIC, features, y, train, check, n_classes)
             check = some(check, _JUDGES)
             head: Any = LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
-            codes = np.zeros(len(rows), dtype=np.int64)
-            codes[known] = y
             found = finetune(
                 model.network(), head, rows, codes, train=known[train], check=known[check], options=options,
-                start=head(features[check]), device=place, dtype=number, **run,
+                start=head(features[check]), **run,
             )  # fmt: skip
             few = some(train, _REFERENCE_CELLS)
             nearest = ClassDistance.fit(embed(found.network, known[few])[:, contrast], y[few])
@@ -182,7 +180,3 @@ def finetuned(
         return Fitted(classifier, tested, probability, strange, notes)
 
     return Arm("finetuned", held_out, fit)
-
-
-def _name(number: Any) -> str:
-    return str(number).removeprefix("torch.")

@@ -90,17 +90,7 @@ def embedding(
     )
 
 
-def untrained(
-    adata: AnnData,
-    model: Model,
-    *,
-    seed: int,
-    layer: str | None,
-    gene_key: str | None,
-    device: str,
-    dtype: str,
-    batch_tokens: Any,
-) -> np.ndarray:
+def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.ndarray:
     """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
 
     Parameters
@@ -111,12 +101,8 @@ def untrained(
         The model.
     seed
         Seed of the weights; the state of torch's generator is left as it was.
-    layer, gene_key, device, dtype, batch_tokens
-        As for :func:`scflyformer.tl.embed`.
-
-    Returns
-    -------
-    Float32, shape (n_obs, width); zeros for a cell without tokens.
+    road
+        As for :func:`embedding`, which says what is returned.
     """
     import torch
 
@@ -125,8 +111,7 @@ def untrained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
-    return embedding(adata, model.with_network(network), batch_tokens=batch_tokens, **road)
+    return embedding(adata, model.with_network(network), **road)
 
 
 def given_or_computed(

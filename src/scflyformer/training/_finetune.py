@@ -16,11 +16,12 @@ from transformers.trainer_callback import PrinterCallback
 from scflyformer import _log
 from scflyformer.models._model import quiet_transformers
 from scflyformer.network._classifier import CellClassifier
+from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import Pooling, embed_rows
 from scflyformer.stats._classification import IMPOSSIBLE, fit_temperature
 from scflyformer.stats._logistic import held_out_loss
 from scflyformer.training._labelled import LabelledBatches, LabelledCells
-from scflyformer.training._trainer import fit_for_cpu_bfloat16
+from scflyformer.training._trainer import _as_is, fit_for_cpu_bfloat16
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
@@ -95,10 +96,10 @@ def finetune(
     train: np.ndarray,
     check: np.ndarray,
     start: np.ndarray,
-    pooling: Pooling,
     options: FinetuneOptions,
-    device: torch.device,
-    dtype: torch.dtype,
+    pooling: Pooling,
+    device: str = "auto",
+    dtype: str = "auto",
     batch_tokens: Any = "auto",
 ) -> Finetuned:
     """Fine-tune from a readout fitted on the frozen network (Kumar et al. 2022).
@@ -117,12 +118,10 @@ def finetune(
         Positions of the cells to learn from and of those that decide what is kept.
     start
         Logits of ``head`` for the cells ``check``, shape (n_check, n_classes).
-    pooling, batch_tokens
-        As for :func:`scflyformer.network._infer.embed_rows`.
     options
         Settings.
-    device, dtype
-        Where and in which number format.
+    pooling, device, dtype, batch_tokens
+        As for :func:`scflyformer.network._infer.embed_rows`.
 
     Returns
     -------
@@ -131,7 +130,8 @@ def finetune(
     """
     rows = rows.cut(network.max_len)
     held_out, truth = rows.take(check), y[check]
-    run: dict[str, Any] = {"pooling": pooling, "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+    run: dict[str, Any] = {"pooling": pooling, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    place = pick_device(device)
 
     classifier = CellClassifier(copy.deepcopy(network), head)
     frozen = _weights(classifier)
@@ -140,7 +140,7 @@ def finetune(
 
     def offer(epoch: int, share: float) -> float:
         nonlocal best
-        vectors = embed_rows(classifier.network, held_out, batch_tokens=batch_tokens, **run)
+        vectors = embed_rows(classifier.network, held_out, **run)
         logits = classifier.readout()(vectors)
         loss = _calibrated_loss(logits, truth)
         if loss < best[0]:
@@ -151,7 +151,7 @@ def finetune(
         losses.append(offer(epoch, 1.0))
         _log.info(f"annotate: pass {epoch} of {options.epochs}, loss {losses[-1]:.4f} (frozen {losses[0]:.4f})")
 
-    _train(classifier, rows, y, train, options, judge, device=device, dtype=dtype)
+    _train(classifier, rows, y, train, options, judge, device=place, dtype=pick_dtype(dtype, place))
     epoch, tuned = (best[2], best[4]) if best[2] else (options.epochs, _weights(classifier))
     for share in SHARES:
         classifier.load_state_dict({name: torch.lerp(frozen[name], tuned[name], share) for name in frozen})
@@ -255,7 +255,3 @@ class _Passes(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
