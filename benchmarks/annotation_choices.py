@@ -145,10 +145,12 @@ def hidden(cells: Cells, draws: Resamples, seed: int = 0) -> dict[str, np.ndarra
     return {name: np.mean(each, axis=0) for name, each in found.items()}
 
 
-def labelled(cells: Cells, draws: Resamples) -> dict[str, dict[str, np.ndarray]]:
+def scored(
+    found: dict[str, np.ndarray], truth: np.ndarray, draws: Resamples
+) -> dict[str, dict[str, np.ndarray]]:
     """Return accuracy, macro-F1 and log-likelihood of each way to label."""
-    truth, out = cells.y[cells.test], {}
-    for name, probability in ways(cells).items():
+    out = {}
+    for name, probability in found.items():
         best = probability.argmax(axis=1)
         loss = -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-6))
         out[name] = {
@@ -181,7 +183,7 @@ def main() -> None:
         if args.hidden:
             found = {column: {"AUROC, hidden types": value} for column, value in hidden(cells, draws).items()}
         else:
-            found = labelled(cells, draws)
+            found = scored(ways(cells), cells.y[cells.test], draws)
         results += [(name, column, view(metrics)) for column, metrics in found.items()]
     title = "Scores of strangeness" if args.hidden else "Ways to label"
     report(

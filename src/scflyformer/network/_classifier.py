@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class CellClassifier(nn.Module):
     """Class scores of cells: the embedding, standardised as ``head`` has it, and a linear layer that starts from it."""
 
-    def __init__(self, network: CellBert, head: LinearHead) -> None:
+    def __init__(self, network: CellBert, head: LinearHead, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        self.label_smoothing = label_smoothing
         self.network = network
         self.mean: Tensor
         self.scale: Tensor
@@ -52,7 +53,7 @@ class CellClassifier(nn.Module):
         features = (vectors.float() - self.mean) / self.scale
         with torch.autocast(features.device.type, enabled=False):
             logits = functional.linear(features, self.weight, self.bias)
-        return {"loss": functional.cross_entropy(logits, labels)}
+        return {"loss": functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
 
     def readout(self) -> LinearHead:
         """Return the linear layer as it stands."""

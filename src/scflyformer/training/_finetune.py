@@ -48,7 +48,7 @@ class FinetuneOptions:
         Genes of a cell that BERT reads in a step, drawn anew each time; the profile code reads all that are not hidden.
     gene_dropout
         Largest share of a cell's genes that are hidden; each cell's is drawn.
-    weight_decay, seed
+    label_smoothing, weight_decay, seed
         As usual.
     """
 
@@ -58,6 +58,7 @@ class FinetuneOptions:
     batch_cells: int = 64
     n_tokens: int = 128
     gene_dropout: float = 0.2
+    label_smoothing: float = 0.0
     weight_decay: float = 0.01
     seed: int = 0
 
@@ -133,7 +134,7 @@ def finetune(
     run: dict[str, Any] = {"pooling": pooling, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
     place = pick_device(device)
 
-    classifier = CellClassifier(copy.deepcopy(network), head)
+    classifier = CellClassifier(copy.deepcopy(network), head, label_smoothing=options.label_smoothing)
     frozen = _weights(classifier)
     losses = [_calibrated_loss(start, truth)]
     best: tuple[float, np.ndarray, int, float, dict[str, torch.Tensor]] = (losses[0], start, 0, 0.0, frozen)
