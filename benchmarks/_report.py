@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-LESS_IS_BETTER = ("nats", "ECE")
+LESS_IS_BETTER = ("nats", "ECE", "MAE")
 """What the names of metrics begin with of which less is better."""
 
 

@@ -15,7 +15,7 @@ from scflyformer.stats._cross import choose
 from scflyformer.stats._families import LOGISTIC, Family
 from scflyformer.stats._linear import column_moments
 from scflyformer.stats._regression import _Ranked, _weighted_correlation
-from scflyformer.stats._ridge import ALPHAS, _apply, _Primal
+from scflyformer.stats._ridge import ALPHAS, _apply, _Primal, _squares
 from scflyformer.stats._splits import sample_folds
 
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ def probe_age(
     folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)
     solver = _Primal({name: block[train] for name, block in blocks.items()}, y, folds, {"all": list(blocks)}, ALPHAS)
     everything = frozenset(range(int(folds.max()) + 1))
-    errors = sum(solver.errors(everything - {fold}, (fold,))["all"][0] for fold in everything)
+    errors = np.zeros(len(ALPHAS))
+    for fold in everything:
+        (predicted,) = solver.predictions(everything - {fold}, (fold,))["all"]
+        errors += _squares(y[folds == fold], predicted)
     alpha = float(ALPHAS[np.argmin(errors)])
     head = solver.heads(everything, {"all": alpha})["all"]
     return _apply(head, list(blocks.values()), test), alpha

@@ -145,9 +145,7 @@ def hidden(cells: Cells, draws: Resamples, seed: int = 0) -> dict[str, np.ndarra
     return {name: np.mean(each, axis=0) for name, each in found.items()}
 
 
-def scored(
-    found: dict[str, np.ndarray], truth: np.ndarray, draws: Resamples
-) -> dict[str, dict[str, np.ndarray]]:
+def scored(found: dict[str, np.ndarray], truth: np.ndarray, draws: Resamples) -> dict[str, dict[str, np.ndarray]]:
     """Return accuracy, macro-F1 and log-likelihood of each way to label."""
     out = {}
     for name, probability in found.items():

@@ -42,10 +42,10 @@ VERSION = 1
 N_QUERY, N_CHECK = 3_000, 1_000
 VARIANTS: dict[str, dict[str, Any]] = {
     "finetune": {},
-    "seed 1": {"seed": 1},
-    "seed 2": {"seed": 2},
     "no gene dropout": {"gene_dropout": 0.0},
     "256 genes a step": {"n_tokens": 256},
+    "seed 1": {"seed": 1},
+    "seed 2": {"seed": 2},
     "label smoothing 0.05": {"label_smoothing": 0.05},
     "balanced batches": {},
     "thinned counts": {},
@@ -117,7 +117,7 @@ class Study:
         return softmax(self.head(self.cells.x[self.test]) / temperature, axis=1)
 
     def distilled(self, teacher: np.ndarray) -> np.ndarray:
-        """Return what a probe says that learnt the teacher's probabilities of the cells that teach, on the embedding."""
+        """Return what a probe says that learnt the teacher's probabilities of the cells that teach."""
         import torch
 
         mean, scale, x = standardised(self.cells.x[self.train])

@@ -53,10 +53,9 @@ def main() -> None:
     truth, best = query.obs["cell_type"].astype(str), query.obs["annotation_best"].astype(str)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print("reference\tquery\tthreads\tdtype\tminutes\tcpu_minutes\tpeak_mb\taccuracy\tmacro_f1")
+    counts = f"{len(reference)}\t{len(query)}\t{args.threads}\t{args.dtype}"
     scores = f"{accuracy_score(truth, best):.3f}\t{f1_score(truth, best, average='macro'):.3f}"
-    print(
-        f"{len(reference)}\t{len(query)}\t{args.threads}\t{args.dtype}\t{wall / 60:.1f}\t{cpu / 60:.1f}\t{peak:.0f}\t{scores}"
-    )
+    print(f"{counts}\t{wall / 60:.1f}\t{cpu / 60:.1f}\t{peak:.0f}\t{scores}")
 
 
 if __name__ == "__main__":

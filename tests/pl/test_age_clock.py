@@ -32,7 +32,7 @@ def clocked(adata, *, target="log2(age + 1)", split="sample", interval=True):
     adata.uns["age_clock"] = {
         "results": pd.DataFrame(rows),
         "predictions": pd.concat(tables, ignore_index=True),
-        "params": {"age_key": "age", "sample_key": "batch"},
+        "params": {"age_key": "age", "sample_key": "batch", "features": "embedding"},
     }
     return adata
 
@@ -82,6 +82,56 @@ def test_linear_scale_and_cells_held_out(cells):
     assert axis.get_xscale() == "linear" and len(axis.collections) == 1
     assert axis.get_title().splitlines()[1:] == ["R² 0.50", "MAE 3.2", "60 cells held out, but not their samples"]
     assert axis.get_ylim()[0] < -7
+
+
+def boxes(axis) -> list[np.ndarray]:
+    """Corners of the boxes on the panel."""
+    return [one.get_paths()[0].vertices for one in axis.collections if type(one).__name__.startswith("FillBetween")]
+
+
+def with_intervals(cells, **params):
+    clocked(cells)
+    cells.uns["age_clock"]["params"] |= {"features": "embedding", "groupby": "none", "level": 0.9, **params}
+    cells.uns["age_clock"]["results"]["coverage"] = [0.875, *[np.nan] * 9]
+    cells.obs["age_clock_low"] = cells.obs["age"] / 2 + np.arange(60) % 3
+    cells.obs["age_clock_high"] = cells.obs["age"] * 2.0
+    return cells
+
+
+def test_prediction_intervals_of_the_feature_set_in_obs(cells):
+    first, second, _ = sf.pl.age_clock(with_intervals(cells), show=False)
+    assert first.get_title().splitlines()[-1] == "90 % intervals hold 88 % of cells"
+    assert "intervals" not in second.get_title() and not boxes(second)
+    ends = cells.obs.groupby("age")[["age_clock_low", "age_clock_high"]].median()
+    assert [(box[:, 1].min(), box[:, 1].max()) for box in boxes(first)] == list(ends.itertuples(index=False, name=None))
+    for box, age in zip(boxes(first), (5, 30), strict=True):
+        assert box[:, 0].min() < age < box[:, 0].max()
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["sample mean", "interval (median cell)"]
+    first.figure.canvas.draw()
+
+
+def test_intervals_of_another_clock_are_not_drawn(cells):
+    """With groups, those in `obs` are of the clocks of groups."""
+    with_intervals(cells, groupby="cell_type")
+    assert not boxes(sf.pl.age_clock(cells, features="embedding", show=False))
+    axis = sf.pl.age_clock(cells, features="embedding", group="T4/T5", show=False)
+    own = cells.obs[cells.obs["cell_type"] == "T4/T5"].groupby("age")["age_clock_low"].median()
+    assert [box[:, 1].min() for box in boxes(axis)] == own.tolist()
+
+
+def test_the_article_is_drawn_only_when_asked_for(cells):
+    """Its split has tested a part of the cells."""
+    clocked(cells)
+    found = cells.uns["age_clock"]
+    row = found["results"].iloc[[0]].assign(features="article", split="cell 7:3", n_cells=18)
+    found["results"] = pd.concat([row, found["results"]])
+    with pytest.raises(KeyError, match=r"holds none of 'article' for group 'all'"):
+        sf.pl.age_clock(cells, features="article")
+    found["predictions"]["article"] = np.where(np.arange(80) < 18, 7.0, np.nan)
+    assert [axis.get_title().splitlines()[0] for axis in sf.pl.age_clock(cells, show=False)] == ARMS[:3]
+    axis = sf.pl.age_clock(cells, features="article", show=False)
+    assert len(dots(axis)) == 18
+    assert axis.get_title().splitlines()[-1] == "18 cells held out at random, split by cell 7:3"
 
 
 def test_predictions_below_minus_one_do_not_break_the_log_scale(cells):

@@ -10,12 +10,14 @@ from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from scflyformer.stats import _intervals, _regression
-from scflyformer.stats._regression import mae, mae_interval, r2, r2_interval, spearman, spearman_interval
+from scflyformer.stats._intervals import percentile_interval
+from scflyformer.stats._regression import mae, mae_draws, r2, r2_draws, spearman, spearman_draws
+from scflyformer.stats._reports import number_scores
 
 CASES = [
-    pytest.param(r2_score, r2, r2_interval, id="r2"),
-    pytest.param(mean_absolute_error, mae, mae_interval, id="mae"),
-    pytest.param(lambda t, p: spearmanr(t, p).statistic, spearman, spearman_interval, id="spearman"),
+    pytest.param(r2_score, r2, r2_draws, id="r2"),
+    pytest.param(mean_absolute_error, mae, mae_draws, id="mae"),
+    pytest.param(lambda t, p: spearmanr(t, p).statistic, spearman, spearman_draws, id="spearman"),
 ]
 
 
@@ -26,8 +28,8 @@ def numbers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return truth, truth + rng.normal(0, 5, 120).round(), rng.integers(0, 8, 120)
 
 
-@pytest.mark.parametrize(("oracle", "score", "interval"), CASES)
-def test_scores_and_intervals(numbers: tuple, oracle: Callable, score: Callable, interval: Callable) -> None:
+@pytest.mark.parametrize(("oracle", "score", "resampled"), CASES)
+def test_scores_and_intervals(numbers: tuple, oracle: Callable, score: Callable, resampled: Callable) -> None:
     truth, predicted, units = numbers
     assert score(truth, predicted) == pytest.approx(oracle(truth, predicted))
     draws = []
@@ -35,25 +37,40 @@ def test_scores_and_intervals(numbers: tuple, oracle: Callable, score: Callable,
         for row in counts.astype(int):
             cells = np.repeat(np.arange(120), row[units])
             draws.append(oracle(truth[cells], predicted[cells]))
-    found = interval(truth, predicted, units, n_boot=50, seed=3)
-    np.testing.assert_allclose(found, np.quantile(draws, [0.025, 0.975]), rtol=1e-9)
+    np.testing.assert_allclose(resampled(truth, predicted, units, n_boot=50, seed=3), draws, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("oracle", "score", "interval"), CASES)
+@pytest.mark.parametrize(("oracle", "score", "resampled"), CASES)
 def test_the_interval_covers_and_widens_with_samples(
-    numbers: tuple, oracle: Callable, score: Callable, interval: Callable
+    numbers: tuple, oracle: Callable, score: Callable, resampled: Callable
 ) -> None:
     truth, predicted, _ = numbers
-    low, high = interval(truth, predicted)
+    low, high = percentile_interval(resampled(truth, predicted))
     assert low < score(truth, predicted) < high
-    assert np.isnan(interval(truth, predicted, np.zeros(120))).all()
+    assert np.isnan(percentile_interval(resampled(truth, predicted, np.zeros(120)))).all()
+
+
+def test_gains_are_paired(numbers: tuple) -> None:
+    """The resamples of two predictions are the same, so that what they have in common cancels out."""
+    truth, predicted, units = numbers
+    worse = predicted + 3
+    first, second = (
+        number_scores(truth, values, units, target_truth=truth, target_predicted=values, n_boot=60)
+        for values in (predicted, worse)
+    )
+    gain, low, high = first.gain("r2", second)
+    assert gain == pytest.approx(r2_score(truth, predicted) - r2_score(truth, worse))
+    assert low == pytest.approx(np.quantile(first.draws["r2"] - second.draws["r2"], 0.025)) and low < gain < high
+    assert first.gain("spearman", second) == (0, 0, 0)
+    row = first.row()
+    assert row["mae_low"] < row["mae"] < row["mae_high"]
 
 
 def test_no_variation_has_no_score() -> None:
     same = np.ones(5)
     assert np.isnan([r2(same, same), spearman(same, np.arange(5)), spearman(np.arange(5), same)]).all()
-    assert np.isnan(r2_interval(same, same, np.arange(5))).all()
-    assert np.isnan(spearman_interval(same, np.arange(5.0), np.arange(5))).all()
+    assert np.isnan(r2_draws(same, same, np.arange(5))).all()
+    assert np.isnan(spearman_draws(same, np.arange(5.0), np.arange(5))).all()
     assert mae(same, same) == 0
     assert np.isnan(mae(np.empty(0), np.empty(0)))
 

@@ -85,6 +85,35 @@ def test_the_held_out_fold_has_no_part_in_its_prediction(width: int) -> None:
     assert not np.allclose(after.predicted[~held], before.predicted[~held])
 
 
+@pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
+def test_inner_predictions_have_seen_neither_fold(width: int) -> None:
+    """They are those of scikit-learn without both folds, with the penalty chosen for the outer one."""
+    genes, cells, y, folds = _data(width=width)
+    both, share = np.hstack([cells, genes]), np.repeat([4**-0.5, width**-0.5], [4, width])
+    found = nested_ridge({"genes": genes, "cells": cells}, y, folds, {"both": ["cells", "genes"]}, alphas=ALPHAS)
+    inner = found["both"].inner
+    assert inner.shape == (4, len(y))
+    for fold in range(4):
+        assert np.isnan(inner[fold, folds == fold]).all()
+        for own in set(range(4)) - {fold}:
+            train, test = (folds != fold) & (folds != own), folds == own
+            scaler = StandardScaler().fit(both[train])
+            model = Ridge(alpha=found["both"].alphas[fold] * train.sum())
+            model.fit(scaler.transform(both[train]) * share, y[train])
+            expected = model.predict(scaler.transform(both[test]) * share)
+            np.testing.assert_allclose(inner[fold, test], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
+def test_readouts_of_the_folds_make_the_predictions(width: int) -> None:
+    genes, cells, y, folds = _data(width=width)
+    found = nested_ridge({"genes": genes, "cells": cells}, y, folds, {"both": ["cells", "genes"]})["both"]
+    assert len(found.heads) == 4
+    for fold, head in enumerate(found.heads):
+        held = folds == fold
+        np.testing.assert_allclose(head(np.hstack([cells, genes])[held])[:, 0], found.predicted[held], rtol=1e-4)
+
+
 def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     genes, cells, y, folds = _data(n=60, width=58)
     blocks, arms = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}

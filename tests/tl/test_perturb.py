@@ -281,6 +281,15 @@ def test_groups_without_both_states_are_skipped(run: Callable, cells: AnnData) -
     assert found["skipped"].to_numpy().tolist() == [["all", "glia", "no start or no goal cells"]]
 
 
+def test_a_group_that_has_none_of_the_genes_is_skipped(run: Callable, cells: AnnData) -> None:
+    glia = (cells.obs["cell_type"] == "glia").to_numpy()[:, None]
+    cells.X = cells.X.multiply(~(glia & (cells.var_names == "tiny1"))).tocsr()
+    found = run(cells, genes=["tiny1"], groupby="cell_type")
+    assert "glia" not in set(found["results"]["group"])
+    skipped = found["skipped"].set_index("group")["reason"]
+    assert skipped["glia"] == "not expressed in the start cells"
+
+
 def test_one_start_cell_gives_a_shift_without_interval(run: Callable, cells: AnnData) -> None:
     """A single start cell: a shift and NaN where nothing can be said."""
     few = cells[np.r_[np.flatnonzero(cells.obs["age"] == 5), np.flatnonzero(cells.obs["age"] == 30)[:1]]].copy()

@@ -75,12 +75,10 @@ def perturbed_shifts(
     cos(after, centroid) - cos(before, centroid), float64, shape (n_pairs, n_states); NaN where nothing is left of a
     cell or a state has no centroid for it.
     """
-    cells, chosen = pairs
-    out = np.empty((len(cells), states.shape[1]))
+    out = np.empty((len(pairs[0]), states.shape[1]))
     before = state_cosines(vectors, centroids, states)
-    for block in _blocks(rows, sets, cells, chosen, kind):
-        source = cells[block]
-        edited = _edit(rows, sets[chosen[block]], source, kind, network.max_len)
+    for block, edited in edited_blocks(rows, sets, pairs, kind=kind, max_len=network.max_len):
+        source = edited.source
         counted = edited.shared if pooling == "mean" else None
         moved = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
         if pooling == "mean":
@@ -140,10 +138,23 @@ def mean_over_kept(
     return means / np.maximum(n_kept, 1)[:, None]
 
 
-def _blocks(
-    rows: TokenRows, sets: np.ndarray, cells: np.ndarray, chosen: np.ndarray, kind: Kind
-) -> Iterator[np.ndarray]:
-    """Yield positions of pairs, longest cells first, few enough that their copies fit the block."""
+def edited_blocks(
+    rows: TokenRows, sets: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], *, kind: Kind, max_len: int
+) -> Iterator[tuple[np.ndarray, Edited]]:
+    """Make the edited copies of cells, longest cells first, few enough at a time that they fit the block.
+
+    Parameters
+    ----------
+    rows, sets, pairs, kind
+        As for `perturbed_shifts`.
+    max_len
+        Tokens a copy may have.
+
+    Yields
+    ------
+    Positions in ``pairs``, int64, and the copies of these pairs.
+    """
+    cells, chosen = pairs
     lengths = rows.lengths[cells]
     if kind == "overexpress":
         lengths = lengths + (sets != PAD).sum(1)[chosen]
@@ -152,7 +163,7 @@ def _blocks(
     cuts = np.searchsorted(total, np.arange(BLOCK_TOKENS, total[-1] if len(total) else 0, BLOCK_TOKENS))
     for block in np.split(order, np.unique(cuts)):
         if len(block):
-            yield block
+            yield block, _edit(rows, sets[chosen[block]], cells[block], kind, max_len)
 
 
 def _edit(rows: TokenRows, sets: np.ndarray, source: np.ndarray, kind: Kind, max_len: int) -> Edited:

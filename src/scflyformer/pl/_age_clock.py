@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-ARMS = ("embedding", "expression", "embedding+expression")
+ARMS, ARTICLE = ("embedding", "expression", "embedding+expression"), "article"
 #: Share of the distance between neighbouring ages over which cells of one age are spread.
 _JITTER = 0.5
+_LEGEND: dict[str, Any] = {"frameon": False, "loc": "upper left", "fontsize": "small", "handletextpad": 0.2}
 
 
 def age_clock(
@@ -41,7 +42,8 @@ def age_clock(
     Small dots are cells, spread sideways within their age; large dots are the means of samples (libraries, animals),
     which are what a clock that carries over to new samples must get right; on the line a prediction equals the age.
     Above stand the scores of :func:`scflyformer.tl.age_clock` with their 95 % intervals. A clock fitted to log ages is
-    drawn on a log scale.
+    drawn on a log scale. The feature set whose prediction intervals are in `obs` has a pale box at each age, from the
+    median lower to the median upper end of its cells' intervals; the title has the share of cells inside theirs.
 
     Parameters
     ----------
@@ -50,8 +52,9 @@ def age_clock(
     key
         The `key_added` of the call.
     features
-        Feature sets to draw: `"embedding"`, `"expression"`, `"embedding+expression"`, or the controls `"mean"` and
-        `"depth"`. By default all but the controls.
+        Feature sets to draw: `"embedding"`, `"expression"`, `"embedding+expression"`, the controls `"random"`,
+        `"depth"` and `"mean"`, or `"article"`, the published recipe, whose cells were split at random. By default the
+        first three.
     group
         Group whose clock is drawn; `"all"` is the one of all cells.
     mod
@@ -71,7 +74,8 @@ def age_clock(
     Raises
     ------
     KeyError
-        When there is no such clock, group or feature set, or a saved clock was applied to cells without ages.
+        When there is no such clock, group or feature set, it has no predictions, or a saved clock was applied to cells
+        without ages.
     ValueError
         When no feature set is asked for, or one axis was given for several of them.
     """
@@ -81,25 +85,34 @@ def age_clock(
     if group not in groups:
         raise KeyError(missing_key(group, groups, what="group", place=f"uns[{key!r}]['results']"))
     results = results[results["group"].astype(str) == group].set_index("features")
-    names = _features(features, list(results.index), key)
-    params = open_data(adata, mod=mod).uns[key]["params"]
-    predictions = predictions[predictions["group"].astype(str) == group]
+    names = chosen_features(features, list(results.index), key)
+    data = open_data(adata, mod=mod)
+    params = data.uns[key]["params"]
+    predictions = predictions[(predictions["group"].astype(str) == group) & predictions["predicted"].notna()]
+    for name in names:
+        if not (predictions["features"] == name).any():
+            raise KeyError(
+                f"uns[{key!r}]['predictions'] holds none of {name!r} for group {group!r}; draw other features."
+            )
     axes = open_panels(ax, len(names), size=(3.9, 4.0))
     for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         cells = predictions[predictions["features"] == name]
         log = str(results.loc[name, "target"]).startswith("log")
-        _panel(axis, cells, colour=COLOURS[number % len(COLOURS)], log=log)
-        axis.set_title(_title(name, results.loc[name]), fontsize="small")
+        colour = COLOURS[number % len(COLOURS)]
+        _panel(axis, cells, colour=colour, log=log)
+        if name == params["features"]:
+            _boxes(axis, _intervals(data, key, group, params), colour=colour, log=log)
+        axis.set_title(_title(name, results.loc[name], params.get("level")), fontsize="small")
         axis.set_xlabel(f"{params['age_key']}")
         axis.set_ylabel(f"predicted {params['age_key']}" if number == 0 else "")
     _same_limits(axes)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
-def _features(asked: str | Sequence[str] | None, known: list[str], key: str) -> list[str]:
+def chosen_features(asked: str | Sequence[str] | None, known: list[str], key: str) -> list[str]:
     """Return the feature sets to draw."""
     if asked is None:
-        return [name for name in ARMS if name in known] or known
+        return [name for name in ARMS if name in known] or [name for name in known if name != ARTICLE] or known
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise ValueError(f"features is empty; give one or more of {known}.")
@@ -109,7 +122,7 @@ def _features(asked: str | Sequence[str] | None, known: list[str], key: str) -> 
     return names
 
 
-def _title(name: str, row: pd.Series) -> str:
+def _title(name: str, row: pd.Series, level: float | None) -> str:
     """Put the scores in words; intervals where there are any."""
 
     def score(column: str, digits: int) -> str:
@@ -121,10 +134,13 @@ def _title(name: str, row: pd.Series) -> str:
     split = {
         "sample": f"{n_cells}, {int(row['n_samples'])} samples held out",
         "cell": f"{n_cells} held out, but not their samples",
+        "external": f"{n_cells}, saved clock",
     }
-    return (
-        f"{name}\nR² {score('r2', 2)}\nMAE {score('mae', 1)}\n{split.get(str(row['split']), f'{n_cells}, saved clock')}"
-    )
+    inside = row.get("coverage", np.nan)
+    interval = "intervals" if level is None else f"{level * 100:.3g} % intervals"
+    covers = f"\n{interval} hold {inside * 100:.0f} % of cells" if np.isfinite(inside) else ""
+    held_out = split.get(str(row["split"]), f"{n_cells} held out at random, split by {row['split']}")
+    return f"{name}\nR² {score('r2', 2)}\nMAE {score('mae', 1)}\n{held_out}{covers}"
 
 
 def _panel(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
@@ -146,12 +162,40 @@ def _panel(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
         axis.scatter(
             means["age"], height, s=42, color=colour, edgecolors="black", linewidths=0.8, zorder=3, label="sample mean"
         )
-        axis.legend(frameon=False, loc="upper left", fontsize="small", handletextpad=0.2)
+        axis.legend(**_LEGEND)
     if log:
         axis.set_xticks(distinct, [f"{age:g}" for age in distinct])
         axis.set_yticks(distinct, [f"{age:g}" for age in distinct])
         axis.minorticks_off()
     drop_spines(axis)
+
+
+def _intervals(data: AnnData, key: str, group: str, params: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the median ends of the prediction intervals at each age; no rows where `obs` has none of this clock."""
+    obs, ends = data.obs, [f"{key}_low", f"{key}_high"]
+    groupby, age_key = str(params.get("groupby", "none")), params["age_key"]
+    own = np.full(len(obs), (group == "all") == (groupby == "none"))
+    if not own.any() or not {*ends, age_key} <= set(obs) or (groupby != "none" and groupby not in obs):
+        return pd.DataFrame(columns=ends, dtype=float)
+    if groupby != "none":
+        own = (obs[groupby].astype(str) == group).to_numpy()
+    ages = pd.to_numeric(obs.loc[own, age_key].astype(object), errors="coerce").astype(float)
+    return obs.loc[own, ends].groupby(ages.to_numpy()).median().dropna()
+
+
+def _boxes(axis: Axes, ends: pd.DataFrame, *, colour: str, log: bool) -> None:
+    """Draw a pale box behind the cells of each age, with a line at either end."""
+    if not len(ends):
+        return
+    ages = ends.index.to_numpy(dtype=float)
+    place = _to_log(ages) if log else ages
+    half = _JITTER / 2 * (float(np.diff(place).min()) if len(place) > 1 else 1.0)
+    left, right = (_from_log(place + side) if log else place + side for side in (-half, half))
+    for x0, x1, (low, high) in zip(left, right, ends.to_numpy(), strict=True):
+        axis.fill_between([x0, x1], low, high, color=colour, alpha=0.12, linewidth=0, zorder=0.5)
+    for end, label in zip(ends.to_numpy().T, ("interval (median cell)", "_high"), strict=True):
+        axis.hlines(end, left, right, color="black", linewidth=0.8, zorder=2.5, label=label)
+    axis.legend(**_LEGEND)
 
 
 def _to_log(ages: np.ndarray) -> np.ndarray:

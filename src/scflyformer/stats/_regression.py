@@ -1,10 +1,10 @@
-"""How good predicted numbers are, with intervals over samples."""
+"""How good predicted numbers are, and resamples of that over samples."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from scflyformer.stats._intervals import bootstrap_counts, percentile_interval, unit_codes, unit_sums
+from scflyformer.stats._intervals import bootstrap_counts, unit_codes, unit_sums
 
 
 def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -30,19 +30,18 @@ def spearman(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(spearmanr(truth, predicted).statistic)
 
 
-def r2_interval(
+def r2_draws(
     truth: np.ndarray,
     predicted: np.ndarray,
     units: np.ndarray | None = None,
     *,
     n_boot: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Return a bootstrap interval of :func:`r2` over whole units; NaN with fewer than two units."""
+) -> np.ndarray:
+    """Return :func:`r2` of `n_boot` bootstrap resamples of whole units; none with fewer than two units."""
     codes, n_units = unit_codes(units, len(truth))
     if n_units < 2:
-        return float("nan"), float("nan")
+        return np.empty(0)
     centred = np.asarray(truth, dtype=np.float64) - np.mean(truth)
     error = np.asarray(truth, dtype=np.float64) - predicted
     sums = unit_sums(codes, n_units, np.ones(len(centred)), centred, centred**2, error**2)
@@ -51,48 +50,46 @@ def r2_interval(
         n, first, second, squared = (counts @ sums).T
         spread = second - first**2 / np.maximum(n, 1)
         draws.append(1 - np.divide(squared, spread, out=np.full_like(n, np.nan), where=spread > 1e-9 * n))
-    return percentile_interval(np.concatenate(draws), level)
+    return np.concatenate(draws)
 
 
-def mae_interval(
+def mae_draws(
     truth: np.ndarray,
     predicted: np.ndarray,
     units: np.ndarray | None = None,
     *,
     n_boot: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Return a bootstrap interval of :func:`mae` over whole units; NaN with fewer than two units."""
+) -> np.ndarray:
+    """Return :func:`mae` of `n_boot` bootstrap resamples of whole units; none with fewer than two units."""
     codes, n_units = unit_codes(units, len(truth))
     if n_units < 2:
-        return float("nan"), float("nan")
+        return np.empty(0)
     error = np.abs(np.asarray(truth, dtype=np.float64) - predicted)
     sums = unit_sums(codes, n_units, np.ones(len(error)), error)
     totals = np.concatenate([counts @ sums for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed)])
-    return percentile_interval(totals[:, 1] / totals[:, 0], level)
+    return totals[:, 1] / totals[:, 0]
 
 
-def spearman_interval(
+def spearman_draws(
     truth: np.ndarray,
     predicted: np.ndarray,
     units: np.ndarray | None = None,
     *,
     n_boot: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Return a bootstrap interval of :func:`spearman` over whole units; NaN with fewer than two units."""
+) -> np.ndarray:
+    """Return :func:`spearman` of `n_boot` bootstrap resamples of whole units; none with fewer than two units."""
     codes, n_units = unit_codes(units, len(truth))
     if n_units < 2:
-        return float("nan"), float("nan")
+        return np.empty(0)
     ranked = [_Ranked(np.asarray(truth)), _Ranked(np.asarray(predicted))]
     draws = [
         _weighted_correlation(ranked[0].ranks(weights), ranked[1].ranks(weights), weights)
         for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed)
         for weights in counts[:, codes]
     ]
-    return percentile_interval(np.asarray(draws), level)
+    return np.asarray(draws)
 
 
 class _Ranked:

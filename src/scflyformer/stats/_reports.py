@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,36 @@ import numpy as np
 from scflyformer.stats import _classification as classes
 from scflyformer.stats import _regression as numbers
 from scflyformer.stats._intervals import percentile_interval
+
+
+@dataclass(frozen=True, eq=False)
+class NumberScores:
+    """Scores of predicted numbers.
+
+    Attributes
+    ----------
+    values
+        ``r2``, ``mae``, ``spearman``.
+    draws
+        The same of each bootstrap resample, by name, shape (n_boot,) or empty.
+    """
+
+    values: dict[str, float]
+    draws: dict[str, np.ndarray]
+
+    def row(self) -> dict[str, float]:
+        """Return the scores, each with ``_low`` and ``_high`` (95 % interval)."""
+        out: dict[str, float] = {}
+        for name, value in self.values.items():
+            low, high = percentile_interval(self.draws[name])
+            out |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        return out
+
+    def gain(self, name: str, other: NumberScores) -> tuple[float, float, float]:
+        """Return the score less that of predictions of the same cells, and its 95 % interval, resamples paired."""
+        mine, theirs = self.draws[name], other.draws[name]
+        interval = percentile_interval(mine - theirs) if len(mine) == len(theirs) else (float("nan"), float("nan"))
+        return self.values[name] - other.values[name], *interval
 
 
 def number_scores(
@@ -21,7 +52,7 @@ def number_scores(
     ordered: bool = True,
     n_boot: int = 1000,
     seed: int = 0,
-) -> dict[str, float]:
+) -> NumberScores:
     """Score predicted numbers.
 
     Parameters
@@ -36,27 +67,21 @@ def number_scores(
         Whether the predictions differ within a fold; a constant per fold has no rank correlation.
     n_boot, seed
         Resamples and seed of the intervals.
-
-    Returns
-    -------
-    ``r2``, ``mae``, ``spearman``, each with ``_low`` and ``_high`` (95 % interval).
     """
     boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    none = (float("nan"), float("nan"))
-    r2 = numbers.r2_interval(target_truth, target_predicted, units, **boot)
-    mae = numbers.mae_interval(truth, predicted, units, **boot)
-    rho = numbers.spearman_interval(truth, predicted, units, **boot) if ordered else none
-    return {
-        "r2": numbers.r2(target_truth, target_predicted),
-        "r2_low": r2[0],
-        "r2_high": r2[1],
-        "mae": numbers.mae(truth, predicted),
-        "mae_low": mae[0],
-        "mae_high": mae[1],
-        "spearman": numbers.spearman(truth, predicted) if ordered else float("nan"),
-        "spearman_low": rho[0],
-        "spearman_high": rho[1],
-    }
+    rank = numbers.spearman_draws(truth, predicted, units, **boot) if ordered else np.empty(0)
+    return NumberScores(
+        {
+            "r2": numbers.r2(target_truth, target_predicted),
+            "mae": numbers.mae(truth, predicted),
+            "spearman": numbers.spearman(truth, predicted) if ordered else float("nan"),
+        },
+        {
+            "r2": numbers.r2_draws(target_truth, target_predicted, units, **boot),
+            "mae": numbers.mae_draws(truth, predicted, units, **boot),
+            "spearman": rank,
+        },
+    )
 
 
 def calibrated(logits: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, float]:

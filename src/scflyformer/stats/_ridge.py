@@ -33,6 +33,11 @@ class RidgeResult:
         Out-of-fold prediction of each cell, float64, shape (n_cells,).
     alphas
         Penalty chosen inside each outer training set, shape (n_folds,).
+    inner
+        For each outer fold, predictions of its training cells by fits that have seen neither that fold nor the cell's
+        own, with the penalty chosen; NaN for the outer fold's cells. Shape (n_folds, n_cells).
+    heads
+        The readout of each outer training set.
     head
         The readout fitted on all cells with the penalty that did best over the outer folds; `None` unless asked for.
     alpha
@@ -41,6 +46,8 @@ class RidgeResult:
 
     predicted: np.ndarray
     alphas: np.ndarray
+    inner: np.ndarray
+    heads: list[LinearHead]
     head: LinearHead | None = None
     alpha: float = float("nan")
 
@@ -98,32 +105,50 @@ def nested_ridge(
             continue
         used = {name: blocks[name] for name in dict.fromkeys(name for names in mine.values() for name in names)}
         fitted = solver(used, y, folds, mine, alphas)
-        errors = {arm: np.zeros((n_folds, len(alphas))) for arm in mine}
+        places = [np.flatnonzero(folds == fold) for fold in range(n_folds)]
+        tried: dict[
+            tuple[int, int], dict[str, np.ndarray]
+        ] = {}  # (outer, inner fold) → predictions of the inner's cells
         for pair in combinations(range(n_folds), 2):
-            for arm, (first, second) in fitted.errors(everything - set(pair), pair).items():
-                errors[arm][pair[0]] += second
-                errors[arm][pair[1]] += first
-        picks = {arm: error.argmin(axis=1) for arm, error in errors.items()}
+            found = fitted.predictions(everything - set(pair), pair)
+            for own, other in (pair, pair[::-1]):
+                tried[own, other] = {arm: found[arm][pair.index(other)] for arm in mine}
+        picks = {arm: np.empty(n_folds, dtype=np.int64) for arm in mine}
+        inner = {arm: np.full((n_folds, len(y)), np.nan) for arm in mine}
+        for fold in range(n_folds):
+            others = sorted(everything - {fold})
+            for arm in mine:
+                total = sum(_squares(y[places[other]], tried[fold, other][arm]) for other in others)
+                pick = picks[arm][fold] = np.argmin(total)
+                for other in others:
+                    inner[arm][fold, places[other]] = tried[fold, other][arm][:, pick]
         predicted = {arm: np.empty(len(y)) for arm in mine}
-        for fold in everything:
-            held = np.flatnonzero(folds == fold)
+        outer: dict[str, list[LinearHead]] = {arm: [] for arm in mine}
+        for fold in range(n_folds):
             wanted = {arm: float(alphas[picks[arm][fold]]) for arm in mine}
             for arm, head in fitted.heads(everything - {fold}, wanted).items():
-                predicted[arm][held] = _apply(head, [blocks[name] for name in mine[arm]], held)
+                outer[arm].append(head)
+                predicted[arm][places[fold]] = _apply(head, [blocks[name] for name in mine[arm]], places[fold])
         best: dict[str, float] = {}
         if asked := [arm for arm in mine if arm in final]:
-            total = {arm: np.zeros(len(alphas)) for arm in asked}
+            error = {arm: np.zeros(len(alphas)) for arm in asked}
             for fold in everything:
-                for arm, (error,) in fitted.errors(everything - {fold}, (fold,)).items():
-                    if arm in total:
-                        total[arm] += error
-            best = {arm: float(alphas[total[arm].argmin()]) for arm in asked}
+                found = fitted.predictions(everything - {fold}, (fold,))
+                for arm in asked:
+                    error[arm] += _squares(y[places[fold]], found[arm][0])
+            best = {arm: float(alphas[error[arm].argmin()]) for arm in asked}
         heads = fitted.heads(everything, best)
         for arm in mine:
             results[arm] = RidgeResult(
-                predicted[arm], np.asarray(alphas)[picks[arm]], heads.get(arm), best.get(arm, float("nan"))
-            )
+                predicted[arm], np.asarray(alphas)[picks[arm]], inner[arm], outer[arm], heads.get(arm),
+                best.get(arm, float("nan")),
+            )  # fmt: skip
     return {arm: results[arm] for arm in arms}
+
+
+def _squares(y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the summed squared error of each column."""
+    return ((predicted - y[:, None]) ** 2).sum(axis=0)
 
 
 def _apply(head: LinearHead, parts: list[np.ndarray | sparse.csr_matrix], rows: np.ndarray) -> np.ndarray:
@@ -189,7 +214,6 @@ class _Primal(_Solver):
         n_folds, width = int(self.folds.max()) + 1, len(self.shift)
         self.n = np.bincount(self.folds, minlength=n_folds).astype(np.float64)
         self.y_sum = np.bincount(self.folds, weights=self.y, minlength=n_folds)
-        self.y_squares = np.bincount(self.folds, weights=self.y**2, minlength=n_folds)
         self.x_sum = np.zeros((n_folds, width))
         self.xy = np.zeros((n_folds, width))
         self.xx = np.zeros((n_folds, width, width))
@@ -225,30 +249,27 @@ class _Primal(_Solver):
         penalised[np.diag_indices_from(penalised)] += alpha
         return _positive_solve(penalised, with_y)
 
-    def errors(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
-        """Return, per arm, the summed squared error of each alpha on each held fold."""
+    def predictions(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Return, per arm, the predictions of each held fold's cells by each alpha, shape (n_cells, n_alphas)."""
         mean, spread, y_mean, covariance, with_y = self._standardised(train)
         unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
-        out = {}
+        slopes = {}
         for arm in self.arms:
             index = self.index(arm)
-            square = np.ix_(index, index)
-            inner = covariance[square]
-            slopes = np.stack([self._solve(inner, with_y[index], alpha) for alpha in self.alphas], axis=1)
-            slopes *= unit[index, None]
-            base = mean[index] @ slopes
-            out[arm] = [self._squared_error(fold, index, square, slopes, base, y_mean) for fold in held]
+            inner = covariance[np.ix_(index, index)]
+            solved = np.stack([self._solve(inner, with_y[index], alpha) for alpha in self.alphas], axis=1)
+            slopes[arm] = np.zeros((len(mean), len(self.alphas)))
+            slopes[arm][index] = solved * unit[index, None]
+        every = np.concatenate(list(slopes.values()), axis=1)
+        out: dict[str, list[np.ndarray]] = {arm: [] for arm in self.arms}
+        for fold in held:
+            rows = np.flatnonzero(self.folds == fold)
+            starts = range(0, len(rows), CHUNK)
+            parts = [(self.dense(rows[start : start + CHUNK]) - mean) @ every + y_mean for start in starts]
+            whole = np.concatenate(parts)
+            for arm, part in zip(self.arms, np.split(whole, len(self.arms), axis=1), strict=True):
+                out[arm].append(part)
         return out
-
-    def _squared_error(
-        self, fold: int, index: np.ndarray, square: tuple, slopes: np.ndarray, base: np.ndarray, y_mean: float
-    ) -> np.ndarray:
-        """Σ (y − y_mean − (x − mean)·slope)² over a fold, from its sums, for each column of `slopes`."""
-        n, x_sum = self.n[fold], self.x_sum[fold, index] @ slopes
-        offset = y_mean - base
-        own = self.y_squares[fold] - 2 * offset * self.y_sum[fold] + n * offset**2
-        cross = self.xy[fold, index] @ slopes - offset * x_sum
-        return own - 2 * cross + ((self.xx[fold][square] @ slopes) * slopes).sum(axis=0)
 
     def heads(self, train: frozenset[int], alphas: Mapping[str, float]) -> dict[str, LinearHead]:
         """Return the readout of each arm named in `alphas`, fitted on the training folds."""
@@ -283,16 +304,15 @@ class _Dual(_Solver):
         penalised[np.diag_indices_from(penalised)] += alpha * len(y)
         return _positive_solve(penalised, y)
 
-    def errors(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
-        """Return, per arm, the summed squared error of each alpha on each held fold."""
+    def predictions(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Return, per arm, the predictions of each held fold's cells by each alpha, shape (n_cells, n_alphas)."""
         rows, _, _, z, y_mean = self._standardised(train)
         kernels = {name: z[:, part] @ z[rows, part].T for name, part in self.columns.items()}
         out = {}
         for arm, names in self.arms.items():
             kernel = sum(kernels[name] for name in names)
-            dual = [self._solve(kernel[rows], self.y[rows] - y_mean, alpha) for alpha in self.alphas]
-            error = (kernel @ np.stack(dual, axis=1) + y_mean - self.y[:, None]) ** 2
-            out[arm] = [error[self.folds == fold].sum(axis=0) for fold in held]
+            dual = np.stack([self._solve(kernel[rows], self.y[rows] - y_mean, alpha) for alpha in self.alphas], axis=1)
+            out[arm] = [kernel[self.folds == fold] @ dual + y_mean for fold in held]
         return out
 
     def heads(self, train: frozenset[int], alphas: Mapping[str, float]) -> dict[str, LinearHead]:

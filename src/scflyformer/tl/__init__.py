@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from ._age_acceleration import age_acceleration as age_acceleration
     from ._age_clock import age_clock as age_clock
     from ._annotate import annotate as annotate
+    from ._clock_genes import clock_genes as clock_genes
     from ._embed import embed as embed
     from ._perturb import perturb as perturb
     from ._pretrain import pretrain as pretrain
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     names={
+        "age_acceleration": "_age_acceleration",
         "age_clock": "_age_clock",
         "annotate": "_annotate",
+        "clock_genes": "_clock_genes",
         "embed": "_embed",
         "perturb": "_perturb",
         "pretrain": "_pretrain",

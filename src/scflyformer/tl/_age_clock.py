@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -11,14 +12,9 @@ from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
 from scflyformer.tl._ages import Target, confounding, read_ages, target_name
-from scflyformer.tl._clock_run import (
-    ALL,
-    ARMS,
-    MIN_SAMPLES,
-    Cells,
-    clock_tables,
-    run_clocks,
-)
+from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
+from scflyformer.tl._clock_tables import clock_tables
+from scflyformer.tl._clock_units import Aggregate, Cells
 from scflyformer.tl._features import EMBEDDING_KEY
 
 if TYPE_CHECKING:
@@ -28,6 +24,10 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
 
 Features = Literal["embedding", "expression", "embedding+expression"]
+BESIDE = ("embedding", "expression", "embedding+expression", "random", "depth", MEAN, ARTICLE)
+"""What ``baselines`` takes."""
+CONTROLS = ("depth", MEAN)
+"""Feature sets that every call has."""
 
 
 def age_clock(
@@ -40,8 +40,11 @@ def age_clock(
     clock: str | os.PathLike[str] | None = None,
     key_added: str = "age_clock",
     features: Features = "embedding",
-    baselines: Literal["auto", "none"] = "auto",
+    baselines: Literal["auto", "all", "none"] | Sequence[str] = "auto",
     target: Target = "log",
+    aggregate: Aggregate = "none",
+    pseudocell_size: int = 15,
+    level: float = 0.9,
     n_splits: int = 5,
     min_cells: int = 50,
     save: str | os.PathLike[str] | None = None,
@@ -57,11 +60,12 @@ def age_clock(
 ) -> AnnData | MuData | None:
     """Predict the age of cells by ridge regression, from samples that were held out.
 
-    Every feature set (the embedding, log-normalised expression, both, and two controls) goes through the same folds
-    with the same penalties to choose from: whole samples are held out, samples of one age in different folds, and the
+    Every feature set (the embedding, log-normalised expression, both, and controls) goes through the same folds with
+    the same penalties to choose from: whole samples are held out, samples of one age in different folds, and the
     penalty is chosen inside the training samples by holding out further samples. Features are standardised inside the
     training folds. The controls say what is reached without a look at genes: the mean age of the training samples, and
-    the number of counts and genes of a cell.
+    the number of counts and genes of a cell. Prediction intervals come from samples that the fit has not seen
+    (conformal, every sample weighing the same), and how many cells of held-out samples they hold is measured.
 
     A random split of cells of the same libraries is flattered by what differs between libraries, so it is made only
     where no ``sample_key`` is given, and is then called ``"cell"`` in the results.
@@ -86,9 +90,21 @@ def age_clock(
     features
         Feature set whose predictions are written to `obs`, and that ``save`` keeps.
     baselines
-        ``"auto"``: all feature sets. ``"none"``: ``features`` and the controls.
+        Feature sets that stand beside ``features`` in the results, as names: ``"embedding"``, ``"expression"``,
+        ``"embedding+expression"``; ``"random"``, the embedding by the same network with untrained weights, which shows
+        what pretraining adds and is computed for it; ``"article"``, the published recipe: `ElasticNet(l1_ratio=0.1)`
+        with alpha left at 1 on the embedding as it is, cells split 7:3 at random, whatever their sample. The controls
+        ``"depth"`` and ``"mean"`` are always there. ``"auto"``: all but ``"random"``. ``"all"``, ``"none"``.
     target
         Scale that is fitted: ``"log"`` for log2(age + 1), ``"linear"`` for the age itself.
+    aggregate
+        What is dated: ``"none"``, cells; ``"pseudocell"``, means of about ``pseudocell_size`` cells of one sample and
+        age (and group), drawn inside the folds; ``"pseudobulk"``, means of all of these. A cell then gets the age of
+        its pseudocell. Expression is averaged before the logarithm.
+    pseudocell_size
+        Cells a pseudocell.
+    level
+        Share of cells of a new sample that a prediction interval is to hold, above 0 and below 1.
     n_splits
         Folds, at least 3; fewer where there are fewer samples.
     min_cells
@@ -120,12 +136,27 @@ def age_clock(
         Predicted age, in the unit of ``age_key``, from a clock that has not seen the cell's sample; with ``groupby``
         from the clock of the cell's group. NaN without an age or where the group was skipped. With ``clock``, its
         prediction. Predictions are not clipped to the ages learnt.
+    `obs[key_added + "_low"]`, `obs[key_added + "_high"]` : float64
+        Prediction interval, in the unit of ``age_key``.
+    `obs[key_added + "_outside"]` : bool
+        Whether the prediction lies outside the ages that its clock has learnt from: extrapolated, and not to be
+        trusted.
     `uns[key_added]` : dict
         ``"results"``: a data frame, one row for each group (``"all"``: all cells) × feature set: `group`, `features`,
         `r2` (on the scale fitted), `mae` (in the unit of ``age_key``), `spearman`, each with `_low` and `_high` (95 %
-        bootstrap over samples, or over cells without ``sample_key``), `n_cells`, `n_samples` (0 where not named),
-        `split` (``"sample"``, ``"cell"``, or ``"external"`` with ``clock``), `target`. ``"predictions"``: a data frame
-        of `cell`, `group`, `sample`, `age` and a column for each feature set, in the unit of ``age_key``.
+        bootstrap over samples, or over cells without ``sample_key``), `r2_gain`, `spearman_gain` (``features`` less
+        this row, with the interval of paired resamples), `coverage` (share of held-out cells inside their interval,
+        the mean over samples), `coverage_lowest` (the sample with the least), `width` (median, in the unit of
+        ``age_key``), `n_cells`, `n_units` (pseudocells; else the cells), `n_samples` (0 where not named), `split`
+        (``"sample"``, ``"cell"``, ``"cell 7:3"`` for the article's, or ``"external"`` with ``clock``), `target`.
+        ``"verdict"``: for each feature set, whether ``features`` is above it, in words. ``"predictions"``: a data frame
+        of `cell`, `group`, `sample`, `age` and a column for each feature set, in the unit of ``age_key``; NaN where
+        the article's split does not test. ``"per_age"``: `group`, `features`, `age`, `n_cells`, `n_samples`, `bias`
+        (predicted less true age, the mean over samples) and `mae`. ``"genes"``, of the expression clock: `group`,
+        `gene`, `weight` (change of the target with one standard deviation of log expression, mean over the fits that
+        each leave a fold out), `weight_sd`, `same_sign` (share of the fits with its sign), `top_share` (share of the
+        fits that have it among their 50 largest); the 200 largest of a group. ``"scale_trap"``: R² of the article's
+        recipe with the features multiplied by 0.1, 1 and 10: its penalty is fixed, so the unit of the features decides.
         ``"skipped"``: `group` and `reason`, where groups were too small. ``"confounding"``: how far age and sample
         cannot be told apart, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of the
         training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
@@ -151,7 +182,8 @@ def age_clock(
     """
     from scflyformer.models._heads import check_target
 
-    _check_arguments(features, baselines, target, n_splits, clock, save)
+    beside = _beside(features, baselines)
+    _check_arguments(features, target, aggregate, n_splits, pseudocell_size, level, clock, save)
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
@@ -163,36 +195,40 @@ def age_clock(
         "use_rep": use_rep,
         "clock": clock,
     }
-    params |= {"features": features, "baselines": baselines, "target": target, "n_splits": n_splits, "save": save}
-    params |= {"min_cells": min_cells, "layer": layer, "gene_key": gene_key, "seed": seed}
+    params |= {"features": features, "baselines": baselines if isinstance(baselines, str) else list(baselines)}
+    params |= {"target": target, "n_splits": n_splits, "min_cells": min_cells, "level": level, "save": save}
+    params |= {"aggregate": aggregate, "pseudocell_size": pseudocell_size, "seed": seed}
+    params |= {"layer": layer, "gene_key": gene_key}
     groups = _read_groups(data, groupby)
     samples = _features.sample_names(data, sample_key)
     if clock is not None:
         from scflyformer.tl._clock_folder import apply_clock
 
-        predicted, uns, saved = apply_clock(
+        columns, uns, saved = apply_clock(
             data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, road=road, seed=seed
         )
         uns["params"] = _adata.run_params(saved, **params)
-        _adata.write(data, obs={key_added: predicted}, uns={key_added: uns})
+        _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None
 
     ages = read_ages(data, age_key, target=target)
     known = np.isfinite(ages)
     _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
-    arms = list(ARMS) if baselines == "auto" else [features, "depth"]
-    loaded, blocks, genes = _blocks(data, arms, use_rep, model, save, road)
+    arms = tuple(name for name in ARMS if name in (features, *beside, *CONTROLS))
+    loaded, blocks, genes = _blocks(data, arms, use_rep, model, save, road, article=ARTICLE in beside, seed=seed)
     for name, block in blocks.items():
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
     rows = np.flatnonzero(known)
     cells = Cells(data.obs_names.to_numpy(), ages, samples, blocks).take(rows)
     _check_ages(cells.ages, cells.samples, age_key, sample_key)
-    run: dict[str, Any] = {"target": target, "n_splits": n_splits, "seed": seed}
-    run["final"] = features if save is not None else None
-    clocks, tables, skipped = run_clocks(cells, None if groups is None else groups[rows], arms, min_cells, **run)
-    uns = clock_tables(clocks, tables, skipped, target_name(target, age_key))
+    options = ClockOptions(
+        arms, article=ARTICLE in beside, target=target, n_splits=n_splits, seed=seed, aggregate=aggregate,
+        final=None if save is None else features, pseudocell_size=pseudocell_size, level=level,
+    )  # fmt: skip
+    clocks, skipped = run_clocks(cells, None if groups is None else groups[rows], options, min_cells=min_cells)
+    uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
     made = {} if loaded is not None else _features.made_by(data, use_rep)
     uns["params"] = _adata.run_params(loaded, **params)
@@ -200,24 +236,58 @@ def age_clock(
     if save is not None and loaded is not None:
         from scflyformer.tl._clock_folder import save_clock
 
-        about = {"features": features, "target": target, "age_key": age_key, "groupby": groupby, "genes": genes}
+        about: dict[str, Any] = {"features": features, "target": target, "age_key": age_key, "groupby": groupby}
+        about |= {"genes": genes, "aggregate": aggregate, "pseudocell_size": pseudocell_size, "level": level}
         save_clock(save, loaded, clocks, uns["results"], about)
-    predicted = np.full(data.n_obs, np.nan)
+    columns = {name: np.full(data.n_obs, np.nan) for name in ("", "_low", "_high")}
+    columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
     for one in clocks if groups is None else clocks[1:]:
-        predicted[rows[one.cells]] = one.predicted[features]
-    _adata.write(data, obs={key_added: predicted}, uns={key_added: uns})
+        arm, at = one.arms[features], rows[one.cells]
+        for name, values in {"": arm.predicted, "_low": arm.low, "_high": arm.high}.items():
+            columns[name][at] = values[one.bundles]
+        columns["_outside"][at] = one.outside[features][one.bundles]
+    _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
     _report(uns, key_added, features, n_cells=len(cells.ages), n_left_out=data.n_obs - len(cells.ages), skipped=skipped)
     return out if copy else None
 
 
-def _check_arguments(features: str, baselines: str, target: str, n_splits: int, clock: Any, save: Any) -> None:
-    options = {"features": (features, get_args(Features)), "baselines": (baselines, ("auto", "none"))}
-    options["target"] = (target, get_args(Target))
+def _named(columns: dict[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
+    return {f"{key}{end}": values for end, values in columns.items()}
+
+
+def _beside(features: str, baselines: str | Sequence[str]) -> list[str]:
+    """Return the feature sets that stand beside ``features``.
+
+    Raises
+    ------
+    ValueError
+        When there is no such feature set.
+    """
+    if isinstance(baselines, str) and baselines in ("auto", "all", "none"):
+        named = {"auto": [name for name in BESIDE if name != "random"], "all": list(BESIDE), "none": []}
+        return named[baselines]
+    names = [baselines] if isinstance(baselines, str) or not isinstance(baselines, Sequence) else list(baselines)
+    if [name for name in names if name not in BESIDE]:
+        raise ValueError(
+            f"baselines is {baselines!r}; expected 'auto', 'all', 'none', or some of {', '.join(map(repr, BESIDE))}."
+        )
+    return names
+
+
+def _check_arguments(
+    features: str, target: str, aggregate: str, n_splits: int, size: int, level: float, clock: Any, save: Any
+) -> None:
+    options = {"features": (features, get_args(Features)), "target": (target, get_args(Target))}
+    options["aggregate"] = (aggregate, get_args(Aggregate))
     for name, (value, known) in options.items():
         if value not in known:
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
     if n_splits < 3:
         raise ValueError(f"n_splits is {n_splits}; expected 3 or more: one fold tests, and one chooses the penalty.")
+    if size < 1:
+        raise ValueError(f"pseudocell_size is {size}; expected 1 or more cells.")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a share above 0 and below 1, such as 0.9.")
     if clock is not None and save is not None:
         raise ValueError("Both clock and save were given; a saved clock is used as it is. Give one of them.")
 
@@ -250,10 +320,18 @@ def _read_groups(data: AnnData, groupby: str | None) -> np.ndarray | None:
 
 
 def _blocks(
-    data: AnnData, arms: list[str], use_rep: str, model: Any, save: Any, road: dict[str, Any]
+    data: AnnData,
+    arms: Sequence[str],
+    use_rep: str,
+    model: Any,
+    save: Any,
+    road: dict[str, Any],
+    *,
+    article: bool,
+    seed: int,
 ) -> tuple[Model | None, dict[str, Any], np.ndarray]:
     """Return the model (`None` for an embedding that no model here made), the feature matrices and the gene names."""
-    wanted = {block for arm in arms for block in ARMS[arm]}
+    wanted = {block for arm in arms for block in ARMS[arm]} | ({"embedding"} if article else set())
     blocks: dict[str, Any] = {}
     genes = np.empty(0, dtype=object)
     loaded, values = _features.given_or_computed(data, use_rep, model, needed="embedding" in wanted, **road)
@@ -264,6 +342,13 @@ def _blocks(
         )
     if values is not None:
         blocks["embedding"] = values
+    if "random" in wanted:
+        if loaded is None:
+            raise ValueError(
+                f"baselines names 'random', the untrained network of the model that made obsm[{use_rep!r}], but "
+                f"uns[{use_rep!r}] names none that can be opened. Pass it by model=, or leave 'random' out."
+            )
+        blocks["random"] = _features.untrained(data, loaded, seed=seed, **road)
     if "expression" in wanted:
         blocks["expression"], genes = _features.expression(data, layer=road["layer"], gene_key=road["gene_key"])
     blocks["depth"] = _features.depth(data, layer=road["layer"])
@@ -286,4 +371,5 @@ def _report(
         _log.info(f"age_clock: {outside} cells are predicted outside the ages learnt; they are not clipped.")
     rows = results[results["group"] == ALL].to_dict(orient="records")
     shown = "; ".join(f"{row['features']} {row['r2']:.3f}" for row in rows)
-    _log.info(f"age_clock: {n_cells} cells, held out by {rows[0]['split']}, in .obs[{key!r}]\nR² — {shown}")
+    said = "\n".join([f"R² — {shown}", *uns["verdict"]])
+    _log.info(f"age_clock: {n_cells} cells, held out by {rows[0]['split']}, in .obs[{key!r}]\n{said}")

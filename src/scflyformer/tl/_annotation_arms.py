@@ -105,7 +105,8 @@ def finetuned(
     """Return the network fine-tuned from the probe that is fitted on its frozen embedding.
 
     In each training set one fold decides on the penalty of the probe, on the weights that are kept, and on the
-    temperature. The classifier for new cells learns from all folds but the first, which decides.
+    temperature. The classifier for new cells then learns from all labelled cells, as far as these runs bore out (their
+    medians); where that is not at all it is the probe.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def finetuned(
     from scflyformer.stats._cross import choose
     from scflyformer.stats._families import LOGISTIC
     from scflyformer.stats._novelty import ClassDistance, Novelty
-    from scflyformer.training._finetune import FinetuneOptions, finetune
+    from scflyformer.training._finetune import FinetuneOptions, finetune, refit
 
     run: dict[str, Any] = {"pooling": _features.pooling_of(model), "device": device, "dtype": dtype}
     run["batch_tokens"] = batch_tokens
@@ -142,17 +143,21 @@ def finetuned(
         features, codes = x[known], np.zeros(len(rows), dtype=np.int64)
         codes[known] = y
 
-        def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, ClassDistance, float]:
+        def probe_on(train: np.ndarray, penalty: float) -> Any:
+            return LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
+
+        def distances(network: Any, train: np.ndarray) -> ClassDistance:
+            few = some(train, _REFERENCE_CELLS)
+            return ClassDistance.fit(embed(network, known[few])[:, contrast], y[few])
+
+        def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, float, float]:
             penalty = choose(LOGISTIC, features, y, train, check, n_classes)
-            check = some(check, _JUDGES)
-            head: Any = LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
+            head, check = probe_on(train, penalty), some(check, _JUDGES)
             found = finetune(
                 model.network(), head, rows, codes, train=known[train], check=known[check], options=options,
                 start=head(features[check]), **run,
             )  # fmt: skip
-            few = some(train, _REFERENCE_CELLS)
-            nearest = ClassDistance.fit(embed(found.network, known[few])[:, contrast], y[few])
-            return found, nearest, fit_temperature(found.logits, y[check])
+            return found, penalty, fit_temperature(found.logits, y[check])
 
         n_folds = int(folds.max()) + 1
         if n_folds < 3:
@@ -162,21 +167,32 @@ def finetuned(
             )
         probability = np.full((len(y), n_classes), np.nan)
         logits, distance = probability.copy(), np.full(len(y), np.nan)
+        runs: list[tuple[Finetuned, float]] = []
         for fold in range(n_folds) if held_out is None else held_out:
             _log.info(f"annotate: fine-tuning with fold {fold + 1} of {n_folds} held out")
             held, check = folds == fold, folds == (fold + 1) % n_folds
-            found, nearest, temperature = tune(np.flatnonzero(~held & ~check), np.flatnonzero(check))
+            train = np.flatnonzero(~held & ~check)
+            found, penalty, temperature = tune(train, np.flatnonzero(check))
+            runs.append((found, penalty))
             vectors = embed(found.network, known[held])
-            logits[held], distance[held] = found.head(vectors), nearest(vectors[:, contrast])
+            logits[held], distance[held] = found.head(vectors), distances(found.network, train)(vectors[:, contrast])
             probability[held] = softmax(logits[held], temperature)
-        tested = ~np.isnan(distance)
-        _log.info("annotate: fine-tuning the classifier for new cells")
-        found, nearest, temperature = tune(np.flatnonzero(folds != 0), np.flatnonzero(folds == 0))
-        novelty = Novelty.fit(nearest, logits[tested], distance[tested])
+        tested, everything = ~np.isnan(distance), np.arange(len(y))
+        share = float(np.median([found.share for found, _ in runs]))
+        epoch = round(np.median([found.epoch for found, _ in runs if found.share] or [0]))
+        network, head = model.network(), probe_on(everything, float(np.median([penalty for _, penalty in runs])))
+        if share:
+            _log.info(f"annotate: fine-tuning on all labelled cells ({epoch} of {epochs} passes, share {share:g})")
+            network, head = refit(
+                network, head, rows, codes, train=known, epoch=epoch, share=share, options=options, device=device,
+                dtype=dtype,
+            )  # fmt: skip
+        novelty = Novelty.fit(distances(network, everything), logits[tested], distance[tested])
         strange = np.full(len(y), np.nan)
         strange[tested] = novelty.place(logits[tested], distance[tested])
-        notes = {"epoch": found.epoch, "share": found.share, "losses": found.losses}
-        classifier = Classifier(model.with_network(found.network), found.head, temperature, novelty)
+        notes = {"epoch": epoch, "share": share, "losses": runs[0][0].losses}
+        temperature = fit_temperature(logits[tested], y[tested])
+        classifier = Classifier(model.with_network(network) if share else model, head, temperature, novelty)
         return Fitted(classifier, tested, probability, strange, notes)
 
     return Arm("finetuned", held_out, fit)

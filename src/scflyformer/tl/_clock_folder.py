@@ -13,7 +13,9 @@ from scipy import sparse
 from scflyformer import _log
 from scflyformer.tl import _features
 from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
-from scflyformer.tl._clock_run import ALL, ARMS, RESULT_COLUMNS, GroupClock, text_index
+from scflyformer.tl._clock_run import ALL, ARMS, Arm, GroupClock
+from scflyformer.tl._clock_tables import prediction_table, predictions, result_rows, text_index
+from scflyformer.tl._clock_units import Cells, block_means, deal
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from scflyformer.stats._linear import LinearHead
 
 _PREFIX, _FILE = "clock.", "clock.json"
-_KEYS = ("features", "target", "groups", "age_range", "genes", "model_sha256")
+_KEYS = (
+    "features", "target", "groups", "age_range", "half_width", "aggregate", "pseudocell_size", "genes", "model_sha256",
+)  # fmt: skip
 _TENSORS = ("mean", "scale", "weight", "bias")
 MIN_SHARED = 0.5
 """Least share of an expression clock's genes that new cells must have."""
@@ -52,6 +56,7 @@ def save_clock(
         "pooling": _features.pooling_of(model),
         "groups": [clock.group for clock in clocks],
         "age_range": [list(clock.ages) for clock in clocks],
+        "half_width": [clock.half_width for clock in clocks],
         "results": results.to_dict(orient="records"),
     }
     row = own[0]
@@ -65,6 +70,15 @@ def save_clock(
     save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=text)
 
 
+def read_clock(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
+    """Return the model, the content of ``clock.json`` and the tensors of a clock's folder, checked to fit."""
+    from scflyformer.models._heads import load_head
+
+    model, content, tensors = load_head(path, file=_FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
+    _check(model, content, tensors)
+    return model, content, tensors
+
+
 def apply_clock(
     data: AnnData,
     clock: str | os.PathLike[str],
@@ -75,7 +89,7 @@ def apply_clock(
     use_rep: str,
     road: dict[str, Any],
     seed: int,
-) -> tuple[np.ndarray, dict[str, Any], Model]:
+) -> tuple[dict[str, np.ndarray], dict[str, Any], Model]:
     """Predict ages by a saved clock.
 
     Parameters
@@ -99,19 +113,17 @@ def apply_clock(
 
     Returns
     -------
-    Predicted ages, NaN for cells without counts in the clock's genes; what goes to `uns`; the model.
+    By ending of the column in `obs`: predicted ages and their intervals, NaN for cells without counts in the clock's
+    genes, and whether they lie outside the ages learnt; what goes to `uns`; the model.
     """
-    from scflyformer.models._heads import load_head
-
-    model, content, tensors = load_head(clock, file=_FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
-    _check(model, content, tensors)
+    model, content, tensors = read_clock(clock)
     blocks: list[Any] = []
     heads = [_Rows(tensors, number) for number in range(len(content["groups"]))]
     for block in ARMS[content["features"]]:
         if block == "embedding":
             blocks.append(_features.embedding(data, model, use_rep=use_rep, sha256=content["model_sha256"], **road))
         else:
-            values, keep = _aligned(data, content["genes"], road)
+            values, keep = aligned(data, content["genes"], road)
             blocks.append(values)
             ahead = sum(part.shape[1] for part in blocks[:-1])
             for head in heads:
@@ -123,26 +135,50 @@ def apply_clock(
         absent = sorted({str(name) for name in groups} - set(place) - {"None"})
         if absent:
             _log.info(f"age_clock: no clock of their own, hence that of all cells: {', '.join(absent[:10])}")
-    whole = (
-        np.hstack([part.toarray() if sparse.issparse(part) else part for part in blocks])
-        if len(blocks) > 1
-        else blocks[0]
-    )
-    predicted = np.full(data.n_obs, np.nan)
-    n_outside = 0
-    for at in np.unique(number):
-        rows = np.flatnonzero(number == at)
-        predicted[rows] = from_target(heads[at].head()(whole[rows])[:, 0], content["target"])
-        low, high = content["age_range"][at]
-        n_outside += int(((predicted[rows] < low) | (predicted[rows] > high)).sum())
+    bare = np.zeros(data.n_obs, dtype=bool)
     for part in blocks:
-        predicted[np.asarray(abs(part).sum(axis=1)).ravel() == 0] = np.nan
+        bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
+    names = data.obs_names.to_numpy()
+    keys = [number, np.full(data.n_obs, "") if samples is None else samples]
+    if age_key in data.obs and content["aggregate"] != "none":
+        keys.append(data.obs[age_key].astype(str).to_numpy())
+    bundles = np.arange(data.n_obs)
+    if content["aggregate"] != "none":
+        bundles = np.full(data.n_obs, -1)
+        dealt = deal(
+            names[~bare], [key[~bare] for key in keys], content["aggregate"], size=content["pseudocell_size"], seed=seed
+        )
+        bundles[~bare] = dealt
+    columns = {end: np.full(data.n_obs, np.nan) for end in ("", "_low", "_high")}
+    columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
+    for at in np.unique(number[~bare]):
+        rows = np.flatnonzero((number == at) & ~bare)
+        own = np.unique(bundles[rows], return_inverse=True)[1]
+        parts = [block_means(name, part[rows], own) if content["aggregate"] != "none" else part[rows]
+                 for name, part in zip(ARMS[content["features"]], blocks, strict=True)]  # fmt: skip
+        on_target = heads[at].head()(_joined(parts))[:, 0]
+        reach = content["half_width"][at]
+        for end, values in {"": on_target, "_low": on_target - reach, "_high": on_target + reach}.items():
+            columns[end][rows] = from_target(values, content["target"])[own]
+        low, high = content["age_range"][at]
+        columns["_outside"][rows] = (columns[""][rows] < low) | (columns[""][rows] > high)
+    n_outside = int(columns["_outside"].sum())
     if n_outside:
-        _log.warning(f"age_clock: {n_outside} cells are predicted outside the ages the clock has learnt; not clipped.")
+        _log.warning(
+            f"age_clock: {n_outside} of {int((~bare).sum())} cells are predicted outside the ages that the clock "
+            "has learnt; they are not clipped, and marked in obs."
+        )
     uns: dict[str, Any] = {"n_outside": {content["features"]: n_outside}}
     if age_key in data.obs:
-        uns |= _scored(data, predicted, content, groups, samples, age_key, seed)
-    return predicted, uns, model
+        uns |= _scored(data, columns, content, groups, samples, age_key, seed)
+    return columns, uns, model
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Return feature matrices side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.hstack([part.toarray() if sparse.issparse(part) else np.asarray(part) for part in parts])
 
 
 class _Rows:
@@ -161,7 +197,7 @@ class _Rows:
         return LinearHead(self.parts[0], self.parts[1], self.parts[2][None], self.bias)
 
 
-def _aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
+def aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return expression in those of the clock's genes that the cells have, and which they are."""
     from scflyformer import _adata
 
@@ -192,7 +228,8 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
         width = sum(sizes.get(block, -1) for block in ARMS[content["features"]])
     shapes = {"mean": (n, width), "scale": (n, width), "weight": (n, width), "bias": (n,)}
     wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
-    if not known or wrong or len(content["age_range"]) != n or content["groups"][:1] != [ALL]:
+    counts = {len(content[name]) for name in ("age_range", "half_width")}
+    if not known or wrong or counts != {n} or content["groups"][:1] != [ALL]:
         raise ModelFolderError(
             f"{model.path}: {_FILE} ({n} groups, features {content['features']!r}, target {content['target']!r}) and "
             f"the clock's tensors ({', '.join(wrong) or 'all'}) do not fit. Copy the folder again, whole."
@@ -201,7 +238,7 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
 
 def _scored(
     data: AnnData,
-    predicted: np.ndarray,
+    columns: dict[str, np.ndarray],
     content: dict[str, Any],
     groups: np.ndarray | None,
     samples: np.ndarray | None,
@@ -211,34 +248,24 @@ def _scored(
     """Return results and predictions of cells whose age is known."""
     from scflyformer.stats._reports import number_scores
 
-    target, arm = content["target"], content["features"]
+    target, features = content["target"], content["features"]
     ages = read_ages(data, age_key, target=target)
-    known = np.isfinite(ages) & np.isfinite(predicted)
-    names = data.obs_names.to_numpy()
-    units = names if samples is None else samples
+    known = np.isfinite(ages) & np.isfinite(columns[""])
+    every = Cells(data.obs_names.to_numpy(), ages, samples, {})
     rows, tables = [], []
     for group in [ALL, *sorted(set([] if groups is None else groups[known]) - {None})]:
         some = np.flatnonzero(known if group == ALL else known & (groups == group))
         if len(some) < 2:
             continue
-        y, p = ages[some], predicted[some]
+        cells, found = every.take(some), {end: values[some] for end, values in columns.items()}
         scores = number_scores(
-            y, p, units[some], target_truth=to_target(y, target), target_predicted=to_target(p, target), seed=seed
-        )
-        n_samples = 0 if samples is None else len(np.unique(samples[some].astype(str)))
-        row = {"group": group, "features": arm, **scores, "n_cells": len(some), "n_samples": n_samples}
-        rows.append(row | {"split": "external", "target": target_name(target, age_key)})
-        sample = np.full(len(some), "") if samples is None else samples[some].astype(str)
-        part = {
-            "cell": names[some].astype(str).astype(object),
-            "group": group,
-            "sample": sample.astype(object),
-            "age": y,
-        }
-        tables.append(pd.DataFrame({**part, arm: p}))
+            cells.ages, found[""], cells.units, target_truth=to_target(cells.ages, target),
+            target_predicted=to_target(found[""], target), seed=seed,
+        )  # fmt: skip
+        arms = {features: Arm(found[""], found["_low"], found["_high"], scores, split="external")}
+        clock = GroupClock(group, some, np.arange(len(some)), cells, arms, {features: found["_outside"]})
+        rows.append(result_rows(clock, features, target_name(target, age_key)))
+        tables.append(prediction_table(clock))
     if not rows:
         return {}
-    predictions = pd.concat(tables, ignore_index=True)
-    for name in ("group", "sample"):
-        predictions[name] = pd.Categorical(predictions[name])
-    return {"results": text_index(pd.DataFrame(rows)[RESULT_COLUMNS]), "predictions": text_index(predictions)}
+    return {"results": text_index(pd.concat(rows)), "predictions": text_index(predictions(tables))}

@@ -1,78 +1,97 @@
-"""The clocks of all cells and of each group, as arrays and tables."""
+"""The clocks of all cells and of each group, cross-validated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scflyformer import _log
 from scflyformer.tl._ages import Target, from_target, to_target
+from scflyformer.tl._clock_units import EXPRESSION, Aggregate, Cells, deal
 from scflyformer.tl._features import folds
 
 if TYPE_CHECKING:
-    from scipy import sparse
-
     from scflyformer.stats._linear import LinearHead
+    from scflyformer.stats._reports import NumberScores
 
 ALL = "all"
 ARMS: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding",),
-    "expression": ("expression",),
-    "embedding+expression": ("embedding", "expression"),
+    "expression": (EXPRESSION,),
+    "embedding+expression": ("embedding", EXPRESSION),
+    "random": ("random",),
     "depth": ("depth",),
 }
 """The blocks of each feature set; ``"mean"`` looks at no features."""
-MEAN = "mean"
+MEAN, ARTICLE = "mean", "article"
 MIN_SAMPLES = 3
 """One to test, one to choose the penalty, one to learn from."""
-_SCORES = [f"{score}{end}" for score in ("r2", "mae", "spearman") for end in ("", "_low", "_high")]
-RESULT_COLUMNS = ["group", "features", *_SCORES, "n_cells", "n_samples", "split", "target"]
 
 
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Cells with ages.
+@dataclass(frozen=True)
+class ClockOptions:
+    """How clocks are fitted.
 
     Attributes
     ----------
-    names
-        Cell names, shape (n_cells,).
-    ages
-        Ages, without NaN, shape (n_cells,).
-    samples
-        Sample of each cell, or `None`.
-    blocks
-        Feature matrices, n_cells × features.
+    arms
+        Feature sets fitted: names of `ARMS`.
+    article
+        Whether the published recipe is run beside them.
+    target
+        Scale that is fitted.
+    n_splits
+        Folds, at least 3.
+    seed
+        Seed of folds, bundles and intervals.
+    final
+        Feature set of which a clock on all cells is wanted.
+    aggregate, pseudocell_size
+        What a clock reads.
+    level
+        Share of cells that an interval is to hold.
+    n_boot
+        Resamples behind the intervals of scores.
     """
 
-    names: np.ndarray
-    ages: np.ndarray
-    samples: np.ndarray | None
-    blocks: Mapping[str, np.ndarray | sparse.csr_matrix]
+    arms: tuple[str, ...]
+    article: bool = False
+    target: Target = "log"
+    n_splits: int = 5
+    seed: int = 0
+    final: str | None = None
+    aggregate: Aggregate = "none"
+    pseudocell_size: int = 15
+    level: float = 0.9
+    n_boot: int = 1000
 
-    def take(self, rows: np.ndarray) -> Cells:
-        """Return some of the cells."""
-        samples = None if self.samples is None else self.samples[rows]
-        return Cells(self.names[rows], self.ages[rows], samples, {k: block[rows] for k, block in self.blocks.items()})
 
-    @property
-    def n_samples(self) -> int:
-        """Samples among the cells; 0 where none are named."""
-        return 0 if self.samples is None else len(np.unique(self.samples.astype(str)))
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Out-of-fold predictions of one feature set, in the unit of the ages.
 
-    @property
-    def units(self) -> np.ndarray:
-        """What intervals draw: samples, or cells where none are named."""
-        return self.names if self.samples is None else self.samples
+    Attributes
+    ----------
+    predicted, low, high
+        Prediction and prediction interval of each unit; NaN where it was not tested.
+    scores
+        Its scores, with their resamples.
+    heads
+        The fits of the outer training sets.
+    split
+        What was held out.
+    """
 
-    @property
-    def split(self) -> str:
-        """What is held out."""
-        return "cell" if self.samples is None else "sample"
+    predicted: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    scores: NumberScores
+    heads: Sequence[LinearHead] = ()
+    split: str = "sample"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,32 +104,41 @@ class GroupClock:
         Its name, or ``"all"``.
     cells
         Positions of its cells.
-    predicted
-        Age of each cell by feature set, in the unit of the ages.
-    rows
-        Results, one dictionary for each feature set.
-    n_outside
-        Cells predicted outside the ages of their training cells, by feature set.
-    head
-        Clock fitted on all cells of the group, where asked for.
-    ages
-        Least and highest age of the group.
+    bundles
+        Unit (pseudocell) of each of these; the cell itself without aggregation.
+    units
+        The units.
+    arms
+        What each feature set gave.
+    outside
+        By feature set, units predicted outside the ages of their training cells.
+    scales
+        Scale → R² of the published recipe with features multiplied by it.
+    head, half_width
+        Clock fitted on all cells, where asked for, and how far its intervals reach on the scale fitted.
     """
 
     group: str
     cells: np.ndarray
-    predicted: dict[str, np.ndarray]
-    rows: list[dict[str, Any]]
-    n_outside: dict[str, int]
-    ages: tuple[float, float]
-    head: LinearHead | None = field(default=None)
+    bundles: np.ndarray
+    units: Cells
+    arms: dict[str, Arm]
+    outside: dict[str, np.ndarray]
+    scales: dict[float, float] = field(default_factory=dict)
+    head: LinearHead | None = None
+    half_width: float = float("nan")
+
+    @property
+    def ages(self) -> tuple[float, float]:
+        """Least and highest age."""
+        return float(self.units.ages.min()), float(self.units.ages.max())
 
 
 def too_small(cells: Cells, *, min_cells: int) -> str:
     """Return why no clock can be fitted on these cells, or an empty text."""
     ages = np.unique(cells.ages)
-    if len(cells.ages) < min_cells:
-        return f"{len(cells.ages)} cells, fewer than {min_cells}"
+    if len(cells.ages) < (least := max(min_cells, MIN_SAMPLES)):
+        return f"{len(cells.ages)} cells, fewer than {least}"
     if len(ages) < 2:
         return f"one age ({ages[0]:g})" if len(ages) else "no ages"
     if cells.samples is not None and cells.n_samples < MIN_SAMPLES:
@@ -119,8 +147,8 @@ def too_small(cells: Cells, *, min_cells: int) -> str:
 
 
 def run_clocks(
-    cells: Cells, groups: np.ndarray | None, arms: Sequence[str], min_cells: int, **run: Any
-) -> tuple[list[GroupClock], list[pd.DataFrame], list[dict[str, str]]]:
+    cells: Cells, groups: np.ndarray | None, options: ClockOptions, *, min_cells: int
+) -> tuple[list[GroupClock], list[dict[str, str]]]:
     """Cross-validate a clock on all cells and one on each group that is large enough.
 
     Parameters
@@ -129,20 +157,16 @@ def run_clocks(
         The cells.
     groups
         Group of each cell, `None` for a cell without one; `None` for no groups.
-    arms
-        Names of `ARMS`.
+    options
+        How.
     min_cells
         Least cells of a group.
-    run
-        As for :func:`run_clock`.
 
     Returns
     -------
-    The clocks, that of all cells first; their predictions as tables; the groups skipped, with the reason.
+    The clocks, that of all cells first; the groups skipped, with the reason.
     """
-    everything = np.arange(len(cells.ages))
-    clocks = [run_clock(cells, everything, ALL, arms, **run)]
-    tables, skipped = [_prediction_table(cells, clocks[0])], []
+    clocks, skipped = [run_clock(cells, np.arange(len(cells.ages)), ALL, options)], []
     names = [] if groups is None else sorted({str(name) for name in groups if name is not None})
     for name in _log.progress(names, desc="clocks", unit="group", shown=bool(names)):
         inside = np.flatnonzero(groups == name)
@@ -150,22 +174,11 @@ def run_clocks(
         if reason := too_small(some, min_cells=min_cells):
             skipped.append({"group": name, "reason": reason})
             continue
-        clocks.append(run_clock(some, inside, name, arms, **run))
-        tables.append(_prediction_table(some, clocks[-1]))
-    return clocks, tables, skipped
+        clocks.append(run_clock(some, inside, name, options))
+    return clocks, skipped
 
 
-def run_clock(
-    cells: Cells,
-    positions: np.ndarray,
-    group: str,
-    arms: Sequence[str],
-    *,
-    target: Target,
-    n_splits: int,
-    seed: int,
-    final: str | None = None,
-) -> GroupClock:
+def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
     """Cross-validate all feature sets on the cells of a group.
 
     Parameters
@@ -176,84 +189,99 @@ def run_clock(
         Where they stand among all cells.
     group
         Name for the results.
-    arms
-        Names of `ARMS`.
-    target
-        Scale that is fitted.
-    n_splits
-        Folds, at least 3.
-    seed
-        Seed of folds and intervals.
-    final
-        Feature set of which a clock on all cells is wanted.
+    options
+        How.
     """
-    from scflyformer.stats._reports import number_scores
+    from scflyformer.stats._conformal import half_width
     from scflyformer.stats._ridge import nested_ridge
 
-    y = to_target(cells.ages, target)
-    fold = folds(cells.names, cells.samples, values=cells.ages, n_splits=n_splits, seed=seed)
+    target, final = options.target, options.final
+    by_cell = folds(cells.names, cells.samples, values=cells.ages, n_splits=options.n_splits, seed=options.seed)
+    alike = [by_cell, cells.ages, *([] if cells.samples is None else [cells.samples])]
+    bundles = deal(cells.names, alike, options.aggregate, size=options.pseudocell_size, seed=options.seed)
+    units, fold = cells, by_cell
+    if options.aggregate != "none":
+        units, fold = cells.bundled(bundles), by_cell[np.unique(bundles, return_index=True)[1]]
+    y, n_folds = to_target(units.ages, target), int(fold.max()) + 1
     fitted = nested_ridge(
-        cells.blocks, y, fold, {arm: ARMS[arm] for arm in arms}, final=[] if final is None else [final]
+        units.blocks, y, fold, {arm: ARMS[arm] for arm in options.arms}, final=[] if final is None else [final]
     )
-    on_target = {arm: result.predicted for arm, result in fitted.items()}
-    on_target[MEAN] = _training_means(y, fold, cells.samples)
-    predicted = {arm: from_target(values, target) for arm, values in on_target.items()}
-    low, high = (
-        np.array([pick(cells.ages[fold != f]) for f in range(fold.max() + 1)])[fold] for pick in (np.min, np.max)
-    )
-    rows = []
-    for arm, values in predicted.items():
-        scores = number_scores(
-            cells.ages,
-            values,
-            cells.units,
-            target_truth=y,
-            target_predicted=on_target[arm],
-            ordered=arm != MEAN,
-            seed=seed,
-        )
-        rows.append({"group": group, "features": arm, **scores, "n_cells": len(y), "n_samples": cells.n_samples})
-        rows[-1] |= {"split": cells.split}
-    n_outside = {arm: int(((values < low) | (values > high)).sum()) for arm, values in predicted.items()}
-    ages = (float(cells.ages.min()), float(cells.ages.max()))
-    return GroupClock(group, positions, predicted, rows, n_outside, ages, None if final is None else fitted[final].head)
+    low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
+
+    def judged(on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True) -> Arm:
+        reach = np.empty(n_folds)
+        for f in range(n_folds):
+            train = fold != f
+            reach[f] = half_width(y[train] - inner[f, train], units.units[train], options.level)
+        return _arm(units, y, on_target, reach[fold], options, heads=heads, ordered=ordered)
+
+    arms = {arm: judged(each.predicted, each.inner, each.heads) for arm, each in fitted.items()}
+    arms[MEAN] = judged(*_training_means(y, fold, units.samples), (), ordered=False)
+    outside = {name: (arm.predicted < low) | (arm.predicted > high) for name, arm in arms.items()}
+    scales: dict[float, float] = {}
+    if options.article and "embedding" in cells.blocks:
+        arms[ARTICLE], scales = _article(cells, options, trap=group == ALL)
+    head, reach = None, float("nan")
+    if final is not None:
+        head = fitted[final].head
+        reach = half_width(y - fitted[final].predicted, units.units, options.level)
+    return GroupClock(group, positions, bundles, units, arms, outside, scales, head, reach)
 
 
-def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
-    """Return, for each cell, the mean target of the training samples (or training cells)."""
-    out = np.empty(len(y))
-    for held in range(fold.max() + 1):
-        train = fold != held
+def _arm(
+    units: Cells,
+    y: np.ndarray,
+    on_target: np.ndarray,
+    reach: np.ndarray | float,
+    options: ClockOptions,
+    *,
+    heads: Sequence[LinearHead] = (),
+    ordered: bool = True,
+    split: str = "",
+) -> Arm:
+    """Score predictions on the target's scale."""
+    from scflyformer.stats._reports import number_scores
+
+    predicted, low, high = (from_target(v, options.target) for v in (on_target, on_target - reach, on_target + reach))
+    scores = number_scores(
+        units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered,
+        n_boot=options.n_boot, seed=options.seed,
+    )  # fmt: skip
+    return Arm(predicted, low, high, scores, heads, split or units.split)
+
+
+def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each cell, the mean target of the training samples (or cells), and the same of inner fits."""
+
+    def mean(train: np.ndarray) -> float:
         if samples is None:
-            out[~train] = y[train].mean()
-        else:
-            out[~train] = pd.Series(y[train]).groupby(samples[train].astype(str)).mean().mean()
-    return out
+            return float(y[train].mean())
+        return float(pd.Series(y[train]).groupby(samples[train].astype(str)).mean().mean())
+
+    n_folds = int(fold.max()) + 1
+    inner = np.full((n_folds, len(y)), np.nan)
+    out = np.empty(len(y))
+    for held in range(n_folds):
+        out[fold == held] = mean(fold != held)
+        for other in set(range(n_folds)) - {held}:
+            inner[held, fold == other] = mean((fold != held) & (fold != other))
+    return out, inner
 
 
-def _prediction_table(cells: Cells, clock: GroupClock) -> pd.DataFrame:
-    """Return one row a cell: `cell`, `group`, `sample`, `age` and a column for each feature set."""
-    sample = np.full(len(cells.names), "") if cells.samples is None else cells.samples.astype(str)
-    known = {"cell": cells.names.astype(str).astype(object), "group": clock.group, "sample": sample.astype(object)}
-    return pd.DataFrame({**known, "age": cells.ages, **clock.predicted})
+def _article(cells: Cells, options: ClockOptions, *, trap: bool) -> tuple[Arm, dict[float, float]]:
+    """Run the published recipe, which knows no samples and no bundles, on the cells; for ``trap`` at each scale."""
+    from scflyformer.stats._published import SCALES, published_clock
+    from scflyformer.stats._regression import r2
 
-
-def clock_tables(
-    clocks: Sequence[GroupClock], predictions: Sequence[pd.DataFrame], skipped: Sequence[dict[str, str]], target: str
-) -> dict[str, Any]:
-    """Return the tables for `uns`: results, predictions, skipped groups, and predictions outside the ages learnt."""
-    results = pd.DataFrame([row | {"target": target} for clock in clocks for row in clock.rows])
-    table = pd.concat(predictions, ignore_index=True)
-    for name in ("group", "sample"):
-        table[name] = pd.Categorical(table[name])
-    return {
-        "results": text_index(results[RESULT_COLUMNS]),
-        "predictions": text_index(table),
-        "skipped": text_index(pd.DataFrame(skipped, columns=["group", "reason"], dtype=object)),
-        "n_outside": {arm: int(sum(clock.n_outside[arm] for clock in clocks)) for arm in clocks[0].n_outside},
-    }
-
-
-def text_index(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a text index, as h5ad keeps it."""
-    return table.set_axis(np.arange(len(table)).astype(str).astype(object), axis="index")
+    order = np.argsort(cells.names.astype(str), kind="stable")
+    x, y = np.asarray(cells.blocks["embedding"])[order], to_target(cells.ages, options.target)[order]
+    runs = {scale: published_clock(x, y, scale=scale, seed=options.seed) for scale in (SCALES if trap else (1.0,))}
+    plain = runs[1.0]
+    tested = order[plain.tested]
+    some = cells.take(tested)
+    found = _arm(some, y[plain.tested], plain.predicted, float("nan"), options, split="cell 7:3")
+    untested = np.full(len(y), np.nan)
+    whole = untested.copy()
+    whole[tested] = found.predicted
+    scales = {scale: r2(y[run.tested], run.predicted) for scale, run in runs.items()}
+    return Arm(whole, untested, untested, found.scores, split=found.split), scales if trap else {}

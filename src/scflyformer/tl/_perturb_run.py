@@ -246,6 +246,8 @@ def group_centroids(group: Group, vectors: np.ndarray, samples: np.ndarray) -> t
 
 def _by_set(table: SetTable, cells: np.ndarray, which: np.ndarray, values: np.ndarray) -> dict[int, Shifts]:
     """Cut what is ordered by set into one piece per set."""
+    if not len(which):  # a group without a cell that has any of the genes
+        return {}
     numbers, starts = np.unique(which, return_index=True)
     pieces = zip(np.split(cells, starts[1:]), np.split(values, starts[1:]), strict=True)
     return {int(number): Shifts(table.sets[number], *piece) for number, piece in zip(numbers, pieces, strict=True)}

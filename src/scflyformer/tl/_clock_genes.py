@@ -1,0 +1,259 @@
+"""Which genes a saved clock's ages hang on: predicted age with each gene taken away or raised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scflyformer import _adata, _log
+from scflyformer.tl import _features
+from scflyformer.tl._clock_genes_plan import Pool, left_out, plan_scan, scan_results
+from scflyformer.tl._clock_genes_run import age_changes, open_clock
+from scflyformer.tl._clock_run import ALL
+from scflyformer.tl._perturb_plan import choose_cells, read_gene_sets
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scflyformer.tl._perturb_plan import GeneSet
+
+Kind = Literal["delete", "overexpress"]
+MIN_CELLS = 10
+"""Drawn cells that must express a gene for ``genes="all"`` to scan it."""
+
+
+def clock_genes(
+    adata: AnnData | MuData,
+    *,
+    clock: str | os.PathLike[str],
+    genes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = "all",
+    kind: Kind = "delete",
+    groupby: str | None = None,
+    sample_key: str | None = None,
+    max_cells: int | None = 100,
+    n_null: int = 100,
+    key_added: str = "clock_genes",
+    layer: str | None = None,
+    gene_key: str | None = None,
+    synonyms: str | os.PathLike[str] | None = None,
+    mod: str | None = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    batch_tokens: int | Literal["auto"] = "auto",
+    copy: bool = False,
+) -> AnnData | MuData | None:
+    """Edit genes in cells and measure by how much a saved clock's predicted age changes.
+
+    Where the clock reads the embedding, the cell's tokens are edited as :func:`scflyformer.tl.perturb` edits them and
+    the copy is embedded anew. Where it reads expression, the gene's log-normalised value alone is changed: other genes
+    are not normalised again. A clock of both has both parts changed.
+
+    The change says what the clock looks at, no more: a change in a predicted age is no proof that the gene drives
+    ageing. Genes that merely go along with age, with cell composition or with how libraries were made move a clock as
+    well, and of two genes that say the same the clock may read either. A change is a hypothesis to test in flies. A
+    clock of pseudocells or bulks dates each cell by itself here.
+
+    Taking any highly expressed gene away moves a prediction somewhere, so each gene stands beside null genes that stand
+    alike in the same cells (detection rate and mean rank).
+
+    Each edited copy of a cell goes through the network once, at the speed of :func:`scflyformer.tl.embed`; deleting all
+    genes makes as many copies as the drawn cells have genes. A clock of expression alone needs no network.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes: counts, or log1p of normalised counts; see :func:`scflyformer.pp.tokenize`. Best cells that the
+        clock was not fitted on.
+    clock
+        Folder that :func:`scflyformer.tl.age_clock` wrote with ``save``.
+    genes
+        ``"all"``: every gene that the clock reads (the model's vocabulary, the genes of its expression part) and that
+        at least 10 drawn cells of the group express. Else a gene, a list of genes, each by itself, or a dict of name to
+        the genes edited together. FBgn, symbol, CG id or synonym, or a name under which the clock knows the gene.
+    kind
+        ``"delete"``: the gene's token goes and later ones move up, its value becomes 0; done in the cells that express
+        it (within the model's length, or among the values read). ``"overexpress"``: the gene is put in front, with the
+        value of the cell's first gene, and its log-normalised value becomes the highest that the clock reads in the
+        cell; done in all drawn cells, whether or not they express it.
+    groupby
+        Column of `obs`, such as the cell type: each group is edited by itself and dated by its own clock, where the
+        folder has one, else by that of all cells.
+    sample_key
+        Column of `obs` with the sample (library, animal). Changes are then averaged within samples first, and samples,
+        not cells, count as independent.
+    max_cells
+        Most cells of a group to edit, drawn as evenly over samples as they allow; `None` for all.
+    n_null
+        Null genes for each gene. With ``genes="all"`` they are other scanned genes and cost nothing; otherwise they are
+        drawn among the genes not asked for and edited too (for a set: null sets of the same size). All that there
+        are, where fewer.
+    key_added
+        Key of `uns` to write.
+    layer
+        Layer with the expression; `X` by default.
+    gene_key
+        Column of `var` with gene names; `var_names` by default. An expression clock needs the names it was fitted with.
+    synonyms
+        FlyBase synonym file for names that the model does not list; see :func:`scflyformer.pp.tokenize`.
+    mod
+        Modality of a MuData.
+    seed
+        Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
+    device
+        Where the network runs.
+    dtype
+        Number format. ``"auto"`` is float32 on every device here, because changes are small differences.
+    batch_tokens
+        Tokens a batch.
+    copy
+        Return a changed copy instead of writing to ``adata``.
+
+    Returns
+    -------
+    `None`, or the copy where ``copy`` is true. Written is `uns[key_added]`, a dict with
+
+    `"results"` : DataFrame, a row per gene (set) and group
+        `gene` as asked (the symbol with ``genes="all"``), `gene_id` (of a set joined by ``+``), `group` (``"all"``
+        without ``groupby``), `kind`; `n_cells` edited and `n_samples` they come from (1 without ``sample_key``);
+        `change`, new minus old predicted age in the unit of the clock's ages, the mean over sample means; `ci_low`,
+        `ci_high`, its 95 % t interval over samples, or over cells where there is one sample (NaN for one cell);
+        `share_older`, the share of cells whose predicted age goes up, 0 to 1; `null_mean`, the mean change of the null
+        genes; `effect` = (change − `null_mean`) / their standard deviation; `p_value` = (1 + number of null genes at
+        least as far from the null median) / (1 + number of null genes), two-sided; `fdr`, Benjamini-Hochberg over all
+        rows. As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low `fdr`; rank it by
+        `effect`. Then `ci_over` (``"samples"`` or ``"cells"``) and `n_null`.
+    `"absent"` : array of names
+        Genes asked for that the clock does not read in these cells, or that no drawn cell expresses.
+    `"skipped"` : DataFrame
+        `gene`, `group`, `reason`: combinations asked for that have no row, why.
+    `"params"` : dict
+        Arguments, what the clock predicts and from what, its hash, the model's name and hash, package version.
+
+    Raises
+    ------
+    KeyError
+        When a column is missing; lists near names.
+    ValueError
+        When no gene asked for is read or expressed, the expression clock's genes are missing, or an option is out of
+        range.
+    ModelFolderError
+        When the folder holds no clock.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated()
+    >>> sf.tl.age_clock(adata, sample_key="batch", save="brain-clock")  # doctest: +SKIP
+    >>> sf.tl.clock_genes(adata, clock="brain-clock", genes=["Hsp68"], sample_key="batch")  # doctest: +SKIP
+    >>> adata.uns["clock_genes"]["results"]  # doctest: +SKIP
+    """
+    _check_options(kind, n_null, max_cells)
+    out, data = _adata.start(adata, mod=mod, copy=copy)
+    samples = _features.sample_names(data, sample_key)
+    units = np.full(data.n_obs, ALL, dtype=object) if samples is None else samples
+    labels = _labels(data, groupby)
+    table = _adata.synonym_table(synonyms)
+    opened = open_clock(data, clock, layer=layer, gene_key=gene_key, table=table)
+    every = isinstance(genes, str) and genes == "all"
+    sets, unread = (None, []) if every else read_gene_sets(genes, opened.known, table)
+
+    row = {name: at for at, name in enumerate(opened.content["groups"]) if groupby is not None and name != ALL}
+    names, usable = data.obs_names.to_numpy(dtype=object), opened.usable()
+    pools, bare = [], []
+    for label in sorted(set(labels) - {None}):
+        cells = np.flatnonzero(usable & (labels == label))
+        if len(cells):
+            chosen = choose_cells(cells, names, units, max_cells=max_cells, seed=seed)
+            pools.append(Pool(label, chosen, row.get(label, 0)))
+        else:
+            bare.append(label)
+    if not pools:
+        raise ValueError(
+            f"None of the {data.n_obs} cells has {'' if groupby is None else 'a group and '}counts in the genes that "
+            "the clock reads, so there is nothing to edit. Pass cells with counts, with genes named as in the clock."
+        )
+    if strange := [pool.name for pool in pools if groupby is not None and pool.name not in row]:
+        _log.info(f"clock_genes: no clock of their own, hence that of all cells: {', '.join(strange[:10])}")
+    if samples is None:
+        _log.warning("clock_genes: without sample_key cells count as independent, and intervals come out too narrow.")
+
+    drawn = opened.take(np.concatenate([pool.cells for pool in pools]))
+    rows = np.repeat([pool.row for pool in pools], [len(pool.cells) for pool in pools])
+    scan = plan_scan(drawn, pools, sets, kind=kind, min_cells=MIN_CELLS, n_null=n_null, seed=seed)
+    if not len(scan.pairs[0]):
+        raise ValueError(_nothing(scan.sets, len(rows), every=every))
+    run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
+    run["dtype"] = "float32" if dtype == "auto" else dtype
+    changes = age_changes(drawn, rows, scan.table.matrix(), scan.pairs, kind=kind, progress=_log.progress, **run)
+    results = scan_results(scan, changes, units, opened.known.vocabulary, kind=kind)
+    absent, skipped = left_out(scan, unread, bare, asked=not every)
+    content = opened.content
+    params = _adata.run_params(
+        opened.model,
+        clock=clock,
+        clock_sha256=opened.model.sha256,
+        features=content["features"],
+        target=content["target"],
+        age_key=content.get("age_key"),
+        genes=genes if isinstance(genes, str | Mapping) else list(genes),
+        kind=kind,
+        groupby=groupby,
+        sample_key=sample_key,
+        max_cells=max_cells,
+        n_null=n_null,
+        layer=layer,
+        gene_key=gene_key,
+        synonyms=synonyms,
+        seed=seed,
+        device=device,
+        dtype=run["dtype"],
+        ci_level=0.95,
+        fdr_family="all rows of results",
+    )
+    params |= {"model": content.get("model", opened.model.name), "model_sha256": content["model_sha256"]}
+    found = {"results": results, "absent": np.array(absent, dtype=object), "skipped": skipped, "params": params}
+    _adata.write(data, uns={key_added: found})
+    if absent:
+        _log.warning(f"clock_genes: {len(absent)} of the genes are absent and left out: {', '.join(absent[:10])}")
+    _log.info(
+        f"clock_genes: {len(results)} results from {len(rows)} cells and {len(changes)} edited copies, in "
+        f".uns[{key_added!r}]['results']"
+    )
+    return out if copy else None
+
+
+def _check_options(kind: str, n_null: int, max_cells: int | None) -> None:
+    if kind not in ("delete", "overexpress"):
+        raise ValueError(f"kind is {kind!r}; expected 'delete' or 'overexpress'.")
+    if n_null < 0:
+        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 100 resolve p-values to 0.01.")
+    if max_cells is not None and max_cells < 1:
+        raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
+
+
+def _labels(data: AnnData, groupby: str | None) -> np.ndarray:
+    """Return the group of each cell as text, ``"all"`` without ``groupby``; `None` for a cell without one."""
+    if groupby is None:
+        return np.full(data.n_obs, ALL, dtype=object)
+    column = _adata.obs_column(data, groupby, what="groupby")
+    labels = column.astype(object).map(str).to_numpy(dtype=object)
+    labels[column.isna().to_numpy()] = None
+    return labels
+
+
+def _nothing(sets: list[GeneSet], n_cells: int, *, every: bool) -> str:
+    if every:
+        return (
+            f"No gene that the clock reads is expressed in {MIN_CELLS} cells or more of a group; {n_cells} cells were "
+            "drawn. Give more cells, or ask for genes by name."
+        )
+    shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
+    return (
+        f"None of the {n_cells} drawn cells expresses {shown}, so there is nothing to delete. Ask for other genes, for "
+        "more cells by max_cells=, or for kind='overexpress'."
+    )
