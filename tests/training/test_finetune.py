@@ -15,7 +15,7 @@ from scflyformer.network._classifier import CellClassifier
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
 from scflyformer.stats._logistic import fit_logistic
-from scflyformer.training._finetune import FinetuneOptions, finetune
+from scflyformer.training._finetune import FinetuneOptions, finetune, refit
 
 FAST = {"epochs": 12, "learning_rate": 1e-3, "head_learning_rate": 1e-3, "batch_cells": 16, "gene_dropout": 0.1}
 
@@ -64,6 +64,21 @@ def test_the_same_for_a_seed(task) -> None:
     first, again, other = (_run(task, epochs=1, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.logits, again.logits)
     assert first.losses == again.losses != other.losses
+
+
+def test_refit_goes_as_far_as_the_judged_run(task) -> None:
+    """On the same cells it ends with the same weights, though no held-out cells judge it."""
+    network, rows, y, (train, _, _) = task
+    found = _run(task)
+    _, head = _start(network, rows, y, train)
+    again, readout = refit(
+        network, head, rows, y, train=train, epoch=found.epoch, share=found.share, options=FinetuneOptions(**FAST),
+        device="cpu", dtype="float32",
+    )  # fmt: skip
+    assert 1 <= found.epoch <= FAST["epochs"]
+    for name, tensor in found.network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(readout.weight, found.head.weight, atol=1e-6)
 
 
 def test_what_makes_held_out_cells_worse_is_not_kept(task) -> None:

@@ -83,8 +83,9 @@ def annotate(
         Name of the keys written.
     method
         ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: from there the network itself is
-        trained on the labels, for minutes to hours; what is kept (an epoch, and how far the weights move from the
-        frozen ones) is decided on a fold held out for that. With ``reference`` one fold is tested, else all.
+        trained on the labels, for minutes to hours; how long, and how far the weights move from the frozen ones, is
+        decided on a fold held out for that, and the classifier for new cells then learns from all labelled cells.
+        With ``reference`` one fold is tested, else all.
     baselines
         What the classifier is held against in the same folds. ``"auto"``: all. ``"none"``: none. Or some names:
         ``"expression"``, logistic regression with an L1 penalty on log-normalised expression (at most 4,000 most
