@@ -35,6 +35,8 @@ from scflyformer.tokens._rows import TokenRows
 from scflyformer.training._finetune import FinetuneOptions, finetune
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 VERSION = 1
@@ -51,6 +53,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "thinned counts": {},
 }
 """Options of each run; the last two change which cells are drawn instead."""
+SEEDS = ("finetune", "seed 1", "seed 2")
+"""The runs that are averaged."""
 
 
 class Study:
@@ -138,10 +142,10 @@ class Study:
         return softmax(new @ weight.detach().numpy().T + bias.detach().numpy(), axis=1)
 
 
-def compared(study: Study, work: Path, *, dtype: str) -> dict[str, np.ndarray]:
-    """Return probabilities of the cells asked for by each way, fine-tuned networks kept in ``work``."""
+def compared(study: Study, work: Path, names: Sequence[str], *, dtype: str) -> dict[str, np.ndarray]:
+    """Return probabilities of the cells asked for by each way; what fine-tuned networks say is kept in ``work``."""
     runs = {}
-    for name in VARIANTS:
+    for name in names:
         file = work / f"{name.replace(' ', '-')}-v{VERSION}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +155,9 @@ def compared(study: Study, work: Path, *, dtype: str) -> dict[str, np.ndarray]:
         with np.load(file) as stored:
             runs[name] = dict(stored)
     ways = {"probe, same cells": study.frozen_probe()} | {name: found["test"] for name, found in runs.items()}
-    ensemble = [runs[name] for name in ("finetune", "seed 1", "seed 2")]
-    ways["mean of 3 seeds"] = np.mean([found["test"] for found in ensemble], axis=0)
-    teacher = np.mean([found["train"] for found in ensemble], axis=0)
-    ways["probe distilled from them"] = study.distilled(teacher)
+    if set(SEEDS) <= set(runs):
+        ways["mean of 3 seeds"] = np.mean([runs[name]["test"] for name in SEEDS], axis=0)
+        ways["probe distilled from them"] = study.distilled(np.mean([runs[name]["train"] for name in SEEDS], axis=0))
     first = ways.pop("finetune")
     return {"finetune": first, **ways}
 
@@ -166,7 +169,9 @@ def main() -> None:
     parser.add_argument("--model", default="fly", help="name or folder (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="number type of the network (default: %(default)s)")
     parser.add_argument("--sets", nargs="+", default=["head", "body", "davie"])
-    parser.add_argument("--cells", type=int, default=5_000, help="reference cells a set (default: %(default)s)")
+    others = [name for name in VARIANTS if name != "finetune"]
+    parser.add_argument("--variants", nargs="*", choices=others, default=others, help="(default: all)")
+    parser.add_argument("--cells", type=int, default=4_000, help="reference cells a set (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("annotation-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
     parser.add_argument("--n-boot", type=int, default=1000)
@@ -177,7 +182,8 @@ def main() -> None:
         study = Study(bench, name, model, args.cells)
         libraries = study.cells.libraries[study.test]
         draws = Resamples(libraries, n_boot=args.n_boot)
-        ways = compared(study, args.work / "finetune-choices" / f"{name}-{args.cells}-{model.key}", dtype=args.dtype)
+        kept = args.work / "finetune-choices" / f"{name}-{args.cells}-{model.key}"
+        ways = compared(study, kept, ["finetune", *args.variants], dtype=args.dtype)
         note = f"{len(study.test):,} cells of {', '.join(np.unique(libraries))}"
         view = partial(described, draws=draws, libraries=libraries, n_train=len(study.train), note=note)
         results += [(name, way, view(found)) for way, found in scored(ways, study.y[study.test], draws).items()]
