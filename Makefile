@@ -28,9 +28,11 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "scflyformer needs Python 3.11 or newer; none was found. \
 	Install one, or name it: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Installing scflyformer into $(VENV) with $$($(PYTHON) --version); the first time takes some minutes."
+	@echo "Installing scflyformer into $(VENV) with $$($(PYTHON) --version): about 2 GB, some minutes the first time."
 	@"$(PYTHON)" -m venv $(VENV)
+	@echo "1 of 2: torch"
 	@$(PIP) torch
+	@echo "2 of 2: scflyformer and what it needs"
 	@$(PIP) --editable .
 	@touch $@
 

@@ -57,7 +57,7 @@ def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
     """Return the message for a key that is not there: near names first, else all names."""
     known = [str(name) for name in known]
     folded = {name.casefold(): name for name in reversed(known)}
-    near = [folded[word] for word in get_close_matches(str(key).casefold(), folded, n=3, cutoff=0.5)]
+    near = [folded[word] for word in get_close_matches(str(key).casefold(), folded, n=3, cutoff=0.6)]
     if near:
         advice = f"did you mean {' or '.join(map(repr, near))}?"
     else:

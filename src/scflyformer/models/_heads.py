@@ -115,7 +115,10 @@ def load_head(
     """
     from ._load import load
 
-    model = load(name_or_path)
+    try:
+        model = load(name_or_path)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{error} A {what} is the folder that an earlier call wrote with save=.") from error
     where = model.path / file
     if not where.is_file():
         raise ModelFolderError(

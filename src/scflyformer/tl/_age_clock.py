@@ -302,8 +302,8 @@ def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, samp
     if samples is not None and (n_samples := len(np.unique(samples.astype(str)))) < MIN_SAMPLES:
         raise ValueError(
             f"obs[{sample_key!r}] names {n_samples} sample(s) with ages; holding out whole samples needs at least "
-            f"{MIN_SAMPLES}: one to test, one to choose the penalty, one to learn from. Leave sample_key out to split "
-            f"by cell, which flatters the scores."
+            f"{MIN_SAMPLES}: one to test, one to choose the penalty, one to learn from. Add samples, or date the cells "
+            f"by a saved clock (clock=). Without sample_key the split is by cell, which flatters the scores."
         )
 
 
