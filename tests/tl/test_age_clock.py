@@ -707,6 +707,8 @@ def test_a_saved_clock_keeps_its_interval(tiny_model: Path, tmp_path: Path) -> N
     beyond = (new.obs["age_clock"] < 0) | (new.obs["age_clock"] > 50)
     np.testing.assert_array_equal(new.obs["age_clock_outside"], beyond)
     assert new.uns["age_clock"]["n_outside"] == {"expression": int(beyond.sum())}
+    params = new.uns["age_clock"]["params"]  # of the clock, not the defaults of this call
+    assert params["features"] == "expression" and params["level"] == 0.8
     content["half_width"] = content["half_width"][:1]
     (folder / "clock.json").write_text(json.dumps(content))
     with pytest.raises(ModelFolderError, match="do not fit"):

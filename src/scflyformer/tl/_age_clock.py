@@ -207,7 +207,7 @@ def age_clock(
         columns, uns, saved = apply_clock(
             data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, road=road, seed=seed
         )
-        uns["params"] = _adata.run_params(saved, **params)
+        uns["params"] = _adata.run_params(saved, **(params | uns["params"]))
         _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None

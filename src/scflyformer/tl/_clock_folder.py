@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _PREFIX, _FILE = "clock.", "clock.json"
 _KEYS = (
-    "features", "target", "groups", "age_range", "half_width", "aggregate", "pseudocell_size", "genes", "model_sha256",
+    "features", "target", "groups", "age_range", "half_width", "aggregate", "pseudocell_size", "level", "genes",
+    "model_sha256",
 )  # fmt: skip
 _TENSORS = ("mean", "scale", "weight", "bias")
 MIN_SHARED = 0.5
@@ -114,7 +115,8 @@ def apply_clock(
     Returns
     -------
     By ending of the column in `obs`: predicted ages and their intervals, NaN for cells without counts in the clock's
-    genes, and whether they lie outside the ages learnt; what goes to `uns`; the model.
+    genes, and whether they lie outside the ages learnt; what goes to `uns`, the clock's settings as its
+    ``params``; the model.
     """
     model, content, tensors = read_clock(clock)
     blocks: list[Any] = []
@@ -169,6 +171,7 @@ def apply_clock(
             "has learnt; they are not clipped, and marked in obs."
         )
     uns: dict[str, Any] = {"n_outside": {content["features"]: n_outside}}
+    uns["params"] = {name: content[name] for name in ("features", "target", "aggregate", "pseudocell_size", "level")}
     if age_key in data.obs:
         uns |= _scored(data, columns, content, groups, samples, age_key, seed)
     return columns, uns, model
