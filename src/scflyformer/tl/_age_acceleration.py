@@ -12,7 +12,7 @@ from scflyformer import _adata, _log
 from scflyformer._matrix import missing_key
 from scflyformer.tl._ages import Target, from_target, read_ages, to_target
 from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._clock_tables import text_index
+from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -11,6 +11,7 @@ import pandas as pd
 from scflyformer import _log
 from scflyformer.tl import _features
 from scflyformer.tl._labels import UNKNOWN, Labels
+from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -225,9 +226,9 @@ def results(
         name: np.asarray(value) if isinstance(value, list) else value for name, value in trained["notes"].items()
     }
     metrics: pd.DataFrame = trained["metrics"]
-    uns["metrics"], uns["per_class"] = _stored(metrics), _stored(trained["per_class"])
+    uns["metrics"], uns["per_class"] = text_index(metrics), text_index(trained["per_class"])
     if len(metrics) > 1:
-        uns["baselines"] = _stored(metrics.iloc[1:])
+        uns["baselines"] = text_index(metrics.iloc[1:])
         if said := verdicts(metrics):
             uns["verdict"] = np.array(said, dtype=object)
     if groups is not None:
@@ -244,11 +245,6 @@ def results(
     }
 
 
-def _stored(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a text index, as h5ad keeps it."""
-    return table.set_axis(np.arange(len(table)).astype(str).astype(object), axis="index")
-
-
 def _group_table(groups: pd.Series, best: np.ndarray, score: np.ndarray) -> pd.DataFrame:
     """Return the most frequent best label of each group, and how many of its cells agree."""
     rows = []
@@ -261,4 +257,4 @@ def _group_table(groups: pd.Series, best: np.ndarray, score: np.ndarray) -> pd.D
         agree = inside & (best == label)
         row = {"group": group, "label": label, "agreement": agree.sum() / inside.sum()}
         rows.append(row | {"score": float(score[agree].mean()), "n_cells": int(inside.sum())})
-    return _stored(pd.DataFrame(rows, columns=["group", "label", "agreement", "score", "n_cells"]))
+    return text_index(pd.DataFrame(rows, columns=["group", "label", "agreement", "score", "n_cells"]))

@@ -14,8 +14,9 @@ from scflyformer import _log
 from scflyformer.tl import _features
 from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
 from scflyformer.tl._clock_run import ALL, ARMS, Arm, GroupClock
-from scflyformer.tl._clock_tables import prediction_table, predictions, result_rows, text_index
+from scflyformer.tl._clock_tables import prediction_table, predictions, result_rows
 from scflyformer.tl._clock_units import Cells, block_means, deal
+from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
     from anndata import AnnData

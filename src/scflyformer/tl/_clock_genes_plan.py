@@ -12,10 +12,10 @@ import pandas as pd
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import null_effect, null_p_value
-from scflyformer.tl._clock_tables import text_index
 from scflyformer.tl._perturb_plan import GeneSet
 from scflyformer.tl._perturb_run import SetTable, Shifts, _by_set, draw_nulls, pair_up
 from scflyformer.tl._perturb_tables import summarise
+from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary

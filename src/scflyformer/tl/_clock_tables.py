@@ -10,6 +10,7 @@ import pandas as pd
 
 from scflyformer.stats._conformal import coverage
 from scflyformer.tl._clock_run import ALL, ARTICLE
+from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
     from scflyformer.tl._clock_run import Arm, GroupClock
@@ -159,8 +160,3 @@ def verdicts(results: pd.DataFrame, features: str) -> list[str]:
             line += f"; {verdict(*rank[1:])} it in Spearman ({rank[0]:+.3f}, 95 % {rank[1]:+.3f} to {rank[2]:+.3f})"
         said.append(line)
     return said
-
-
-def text_index(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a text index, as h5ad keeps it."""
-    return table.set_axis(np.arange(len(table)).astype(str).astype(object), axis="index")
