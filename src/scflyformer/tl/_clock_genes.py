@@ -13,7 +13,7 @@ from scflyformer.tl import _features
 from scflyformer.tl._clock_genes_plan import Pool, left_out, plan_scan, scan_results
 from scflyformer.tl._clock_genes_run import age_changes, open_clock
 from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._perturb_plan import choose_cells, read_gene_sets
+from scflyformer.tl._perturb_plan import check_edits, choose_cells, read_gene_sets
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,7 +152,7 @@ def clock_genes(
     >>> sf.tl.clock_genes(adata, clock="brain-clock", genes=["Hsp68"], sample_key="batch")  # doctest: +SKIP
     >>> adata.uns["clock_genes"]["results"]  # doctest: +SKIP
     """
-    _check_options(kind, n_null, max_cells)
+    check_edits(kind, n_null, max_cells)
     out, data = _adata.start(adata, mod=mod, copy=copy)
     samples = _features.sample_names(data, sample_key)
     units = np.full(data.n_obs, ALL, dtype=object) if samples is None else samples
@@ -225,15 +225,6 @@ def clock_genes(
         f".uns[{key_added!r}]['results']"
     )
     return out if copy else None
-
-
-def _check_options(kind: str, n_null: int, max_cells: int | None) -> None:
-    if kind not in ("delete", "overexpress"):
-        raise ValueError(f"kind is {kind!r}; expected 'delete' or 'overexpress'.")
-    if n_null < 0:
-        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 100 resolve p-values to 0.01.")
-    if max_cells is not None and max_cells < 1:
-        raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
 
 
 def _labels(data: AnnData, groupby: str | None) -> np.ndarray:

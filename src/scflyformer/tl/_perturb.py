@@ -12,7 +12,7 @@ import pandas as pd
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
-from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets
+from scflyformer.tl._perturb_plan import check_edits, plan_groups, read_gene_sets
 from scflyformer.tl._perturb_run import run_groups
 from scflyformer.tl._perturb_tables import make_tables, shift_columns
 from scflyformer.tl._states import present, read_state, read_states, require_disjoint
@@ -160,7 +160,9 @@ def perturb(
     from scflyformer import models
     from scflyformer.network._infer import embed_rows
 
-    _check_options(kind, pooling, n_null, max_cells)
+    if pooling not in ("auto", "cell", "mean"):
+        raise ValueError(f"pooling is {pooling!r}; expected 'auto', 'cell' or 'mean'.")
+    check_edits(kind, n_null, max_cells)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     column = _adata.obs_column(cells, state_key, what="state_key")
     first = read_state(column, start, key=state_key, what="start")
@@ -261,17 +263,6 @@ def perturb(
         f"in .uns[{key_added!r}]['results']"
     )
     return out if copy else None
-
-
-def _check_options(kind: str, pooling: str, n_null: int, max_cells: int | None) -> None:
-    if kind not in ("delete", "overexpress"):
-        raise ValueError(f"kind is {kind!r}; expected 'delete' or 'overexpress'.")
-    if pooling not in ("auto", "cell", "mean"):
-        raise ValueError(f"pooling is {pooling!r}; expected 'auto', 'cell' or 'mean'.")
-    if n_null < 0:
-        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 100 resolve p-values to 0.01.")
-    if max_cells is not None and max_cells < 1:
-        raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all start cells.")
 
 
 def _samples(cells: AnnData, key: str | None) -> np.ndarray:
