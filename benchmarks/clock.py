@@ -34,7 +34,7 @@ import scflyformer as sf
 from scflyformer.stats._conformal import coverage
 from scflyformer.stats._ridge import _apply, nested_ridge
 from scflyformer.tl import _features
-from scflyformer.tl._ages import to_target
+from scflyformer.tl._ages import from_target, to_target
 from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, ClockOptions, run_clock
 from scflyformer.tl._clock_units import Cells
 
@@ -50,6 +50,7 @@ MIN_CELLS, MIN_SIDE = 200, 50
 STRAINS = (("w1118", "DGRP-551"), ("DGRP-551", "w1118"))
 YOUNG = 30
 """Days up to which both strains have libraries."""
+DAVIE = Path("fly", "davie_brain_aging.h5ad")
 N_REPEATS = 5
 COLUMNS = (MAIN, "embedding", "expression", "random", "depth", MEAN, ARTICLE)
 
@@ -68,6 +69,10 @@ class Flies:
         names, sizes = np.unique(self.groups, return_counts=True)
         return [str(name) for name, size in zip(names, sizes, strict=True) if size >= MIN_CELLS and name]
 
+    def arms(self) -> tuple[str, ...]:
+        """Return the feature sets whose blocks are there."""
+        return tuple(name for name in COLUMNS if name in ARMS and set(ARMS[name]) <= set(self.cells.blocks))
+
     def inside(self, group: str) -> np.ndarray:
         """Return the positions of a type's cells, or of all."""
         return np.arange(len(self.groups)) if group == ALL else np.flatnonzero(self.groups == group)
@@ -75,8 +80,7 @@ class Flies:
 
 def read(args: argparse.Namespace) -> Flies:
     """Return the cells of a file with every block of features, the embeddings computed once."""
-    path = args.file or args.data / "fly" / "davie_brain_aging.h5ad"
-    data = Data(path, lambda obs: np.flatnonzero(obs[args.age_key].notna()))
+    data = Data(args.file or args.data / DAVIE, lambda obs: np.flatnonzero(obs[args.age_key].notna()))
     models = [Frozen(args.work, args.model, dtype=args.dtype)]
     if not args.without_random:
         models.append(random_weights(args.work, models[0].model, dtype=args.dtype))
@@ -95,7 +99,7 @@ def read(args: argparse.Namespace) -> Flies:
 
 
 def view(
-    flies: Flies, cells: Cells, libraries: np.ndarray, predicted: np.ndarray, *, n_train: int, note: str, n_boot: int,
+    cells: Cells, libraries: np.ndarray, predicted: np.ndarray, *, n_train: int, note: str, n_boot: int,
     target: Any = "log",
 ) -> dict[str, Any]:  # fmt: skip
     """Return scores of predicted ages as a report takes them."""
@@ -129,7 +133,6 @@ def held_out(
                 continue
             note = "cells of all libraries on both sides" if by_cell or name == ARTICLE else "libraries held out"
             one = view(
-                flies,
                 units,
                 where,
                 arm.predicted,
@@ -165,7 +168,7 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
         return {}
     y = to_target(own.ages, "log")
     folds = _features.folds(own.names, own.samples, values=own.ages, n_splits=5, seed=0)
-    arms = {name: ARMS[name] for name in COLUMNS if name in ARMS and set(ARMS[name]) <= set(own.blocks)}
+    arms = {name: ARMS[name] for name in flies.arms()}
     fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms))
     out: dict[str, dict[str, Any]] = {}
     young = new.ages <= YOUNG
@@ -173,19 +176,19 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
     for words, mask in rows.items():
         some = new.take(np.flatnonzero(mask))
         assert some.samples is not None
-        say = partial(view, flies, some, some.samples, n_train=len(y), note=f"{train} → {test}", n_boot=n_boot)
+        say = partial(view, some, some.samples, n_train=len(y), note=f"{train} → {test}", n_boot=n_boot)
         for name, result in fitted.items():
             assert result.head is not None
             parts = [some.blocks[block] for block in arms[name]]
-            predicted = np.exp2(_apply(result.head, parts, np.arange(len(some.ages)))) - 1
+            predicted = from_target(_apply(result.head, parts, np.arange(len(some.ages))), "log")
             out.setdefault(words, {})[name] = say(np.maximum(predicted, -0.999))
-        out[words][MEAN] = say(np.full(len(some.ages), np.exp2(y.mean()) - 1))
+        out[words][MEAN] = say(np.full(len(some.ages), from_target(y.mean(), "log")))
     return out
 
 
 def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield (name, what computes {row: {column: view}})."""
-    arms = tuple(name for name in COLUMNS if name in ARMS and set(ARMS[name]) <= set(flies.cells.blocks))
+    arms = flies.arms()
     plain = ClockOptions(arms, article=True, n_boot=2)
     for group in [ALL, *flies.types()]:
         row = f"libraries, {group}"
@@ -259,7 +262,7 @@ def summary(results: list[tuple[str, str, dict[str, Any]]]) -> str:
 
 def timed(args: argparse.Namespace) -> None:
     """Print how long a full report by type takes, the embedding being there, and what the unit does to the recipe."""
-    path = args.file or args.data / "fly" / "davie_brain_aging.h5ad"
+    path = args.file or args.data / DAVIE
     adata = ad.read_h5ad(path)
     data = Data(path, lambda obs: np.arange(len(obs)))
     adata.obsm["X_own"] = Frozen(args.work, args.model, dtype=args.dtype).blocks(
@@ -306,11 +309,11 @@ def main() -> None:
         timed(args)
         return
     flies = read(args)
+    key = sha256(f"{flies.key}{args.n_boot}{VERSION}{args.without_random}{N_REPEATS}".encode()).hexdigest()[:10]
     results: list[tuple[str, str, dict[str, Any]]] = []
     for name, make in (null if args.null else tasks)(flies, args.n_boot):
         if name not in args.tasks and not any(word in name for word in args.tasks):
             continue
-        key = sha256(f"{flies.key}{args.n_boot}{VERSION}{args.without_random}{N_REPEATS}".encode()).hexdigest()[:10]
         found = kept(result_file(args.work, f"clock {name}", MAIN, key), lambda make=make: {"rows": make()}, name)
         results += [(row, column, each) for row, views in found["rows"].items() for column, each in views.items()]
     title = "Ages dealt anew to the libraries" if args.null else "Age in libraries, strains and cells"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before numpy or torch load: workers share the cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,3 +164,18 @@ def data_dir() -> Path:
     if not (folder / "fly").is_dir():
         pytest.skip(f"no real data in {folder}; set SCFLYFORMER_DATA to a folder that holds fly/*.h5ad")
     return folder
+
+
+@pytest.fixture
+def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict]:
+    """Run the Python blocks of a page of the docs from top to bottom, in an empty folder, and return their names."""
+
+    def run(page: Path) -> dict:
+        monkeypatch.chdir(tmp_path)
+        text, names = page.read_text(encoding="utf-8"), {}
+        for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+            line = text[: block.start(1)].count("\n")
+            exec(compile("\n" * line + block[1], str(page), "exec"), names)
+        return names
+
+    return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,8 @@ import scflyformer as sf
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "age_clock.md"
 
 
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
-    names: dict = {}
-    for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
-        line = text[: block.start(1)].count("\n")
-        exec(compile("\n" * line + block[1], str(PAGE), "exec"), names)
+def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys: pytest.CaptureFixture[str]) -> None:
+    names, text = run_page(PAGE), PAGE.read_text(encoding="utf-8")
     adata, cells, trial = names["adata"], names["cells"], names["trial"]
     _features_are_those_of_the_table(adata, text)
     results = sf.get.clock_df(adata).set_index("features")

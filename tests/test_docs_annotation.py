@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +11,8 @@ import pytest
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "annotation.md"
 
 
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
-    names: dict = {}
-    for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
-        line = text[: block.start(1)].count("\n")
-        exec(compile("\n" * line + block[1], str(PAGE), "exec"), names)
+def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_page(PAGE)
     cells, atlas = names["cells"], names["atlas"]
     assert (tmp_path / "my-types" / "labels.json").is_file()
     assert cells.uns["tuned"]["metrics"]["features"].tolist() == ["finetuned"]

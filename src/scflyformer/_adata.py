@@ -326,3 +326,11 @@ def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
     if key not in adata.obs:
         raise KeyError(missing_key(key, list(adata.obs), what=what, place="obs"))
     return adata.obs[key]
+
+
+def obs_text(adata: AnnData, key: str, *, what: str) -> np.ndarray:
+    """Return a column of `obs` as text, object, `None` where it is missing; arguments as for :func:`obs_column`."""
+    column = obs_column(adata, key, what=what)
+    text = column.astype(object).map(str).to_numpy(dtype=object)
+    text[column.isna().to_numpy()] = None
+    return text

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_predictions(flies):
 
     predicted = flies.cells.ages + 1.0
     predicted[:10] = np.nan
-    scores = view(flies, flies.cells, flies.cells.samples, predicted, n_train=1, note="", n_boot=5)["metrics"]
+    scores = view(flies.cells, flies.cells.samples, predicted, n_train=1, note="", n_boot=5)["metrics"]
     y, p = np.log2(flies.cells.ages[10:] + 1), np.log2(predicted[10:] + 1)
     assert scores["R²"][0] == pytest.approx(r2_score(y, p), abs=1e-5)
     assert scores["MAE"][0] == pytest.approx(1)

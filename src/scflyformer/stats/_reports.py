@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,6 +199,12 @@ def verdict(low: float, high: float) -> str:
     if low > 0:
         return "above"
     return "below" if high < 0 else "cannot be told from"
+
+
+def gain_words(row: Mapping[Any, Any], score: str) -> tuple[str, str]:
+    """Return the :func:`verdict` on a row's gain in a score (``_gain``, ``_gain_low``, ``_gain_high``) and the gain."""
+    gain, low, high = (float(row[f"{score}_gain{end}"]) for end in ("", "_low", "_high"))
+    return verdict(low, high), f"{gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}"
 
 
 def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:

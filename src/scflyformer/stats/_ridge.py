@@ -106,9 +106,8 @@ def nested_ridge(
         used = {name: blocks[name] for name in dict.fromkeys(name for names in mine.values() for name in names)}
         fitted = solver(used, y, folds, mine, alphas)
         places = [np.flatnonzero(folds == fold) for fold in range(n_folds)]
-        tried: dict[
-            tuple[int, int], dict[str, np.ndarray]
-        ] = {}  # (outer, inner fold) → predictions of the inner's cells
+        # (outer, inner fold) → predictions of the inner fold's cells
+        tried: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         for pair in combinations(range(n_folds), 2):
             found = fitted.predictions(everything - set(pair), pair)
             for own, other in (pair, pair[::-1]):

@@ -214,8 +214,7 @@ def _levels(data: AnnData, compare: str, sample_key: str, wanted: set[str]) -> t
     samples = _adata.obs_column(data, sample_key, what="sample_key")
     known = samples.notna().to_numpy()
     names = samples[known].astype(str).to_numpy()
-    text = column[known].astype(object).map(str).to_numpy(dtype=object)
-    text[column[known].isna().to_numpy()] = None
+    text = _adata.obs_text(data, compare, what="compare")[known]
     pairs = pd.DataFrame({"sample": names, "level": text}).drop_duplicates()
     pairs = pairs[pairs["sample"].isin(wanted)]
     several = pairs["sample"][pairs["sample"].duplicated()].unique().tolist()

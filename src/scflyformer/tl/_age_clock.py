@@ -311,9 +311,7 @@ def _read_groups(data: AnnData, groupby: str | None) -> np.ndarray | None:
     """Return the group of each cell as text, `None` for a cell without one; `None` without ``groupby``."""
     if groupby is None:
         return None
-    column = _adata.obs_column(data, groupby, what="groupby")
-    groups = column.astype(object).map(str).to_numpy(dtype=object)
-    groups[column.isna().to_numpy()] = None
+    groups = _adata.obs_text(data, groupby, what="groupby")
     if ALL in groups:
         raise ValueError(f"obs[{groupby!r}] has a group called {ALL!r}, which names the row for all cells; rename it.")
     return groups

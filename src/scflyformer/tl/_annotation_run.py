@@ -188,19 +188,14 @@ def _fitter(
 
 def verdicts(metrics: pd.DataFrame) -> list[str]:
     """Return a sentence for each baseline of a table of metrics: whether the first row is above it, and by how much."""
-    from scflyformer.stats._reports import verdict
+    from scflyformer.stats._reports import gain_words
 
     if "macro_f1_gain" not in metrics:
         return []
     main, *others = metrics.to_dict(orient="records")
-
-    def words(row: dict[Any, Any], measure: str) -> tuple[str, str]:
-        gain, low, high = (float(row[f"{measure}_gain{end}"]) for end in ("", "_low", "_high"))
-        return verdict(low, high), f"{gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}"
-
     out = []
     for row in others:
-        (f1, by), (accuracy, so_far) = words(row, "macro_f1"), words(row, "accuracy")
+        (f1, by), (accuracy, so_far) = gain_words(row, "macro_f1"), gain_words(row, "accuracy")
         name = f"{main['features']} {f1} {row['features']}"
         out.append(f"{name} in macro-F1 ({by}); {accuracy} it in accuracy ({so_far})")
     return out

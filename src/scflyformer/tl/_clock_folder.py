@@ -143,15 +143,12 @@ def apply_clock(
         bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
     names = data.obs_names.to_numpy()
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
-    if age_key in data.obs and content["aggregate"] != "none":
+    if age_key in data.obs:
         keys.append(data.obs[age_key].astype(str).to_numpy())
-    bundles = np.arange(data.n_obs)
-    if content["aggregate"] != "none":
-        bundles = np.full(data.n_obs, -1)
-        dealt = deal(
-            names[~bare], [key[~bare] for key in keys], content["aggregate"], size=content["pseudocell_size"], seed=seed
-        )
-        bundles[~bare] = dealt
+    bundles = np.full(data.n_obs, -1)
+    bundles[~bare] = deal(
+        names[~bare], [key[~bare] for key in keys], content["aggregate"], size=content["pseudocell_size"], seed=seed
+    )
     columns = {end: np.full(data.n_obs, np.nan) for end in ("", "_low", "_high")}
     columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
     for at in np.unique(number[~bare]):

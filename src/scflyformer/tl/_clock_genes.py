@@ -155,8 +155,9 @@ def clock_genes(
     check_edits(kind, n_null, max_cells)
     out, data = _adata.start(adata, mod=mod, copy=copy)
     samples = _features.sample_names(data, sample_key)
-    units = np.full(data.n_obs, ALL, dtype=object) if samples is None else samples
-    labels = _labels(data, groupby)
+    everyone = np.full(data.n_obs, ALL, dtype=object)
+    labels = everyone if groupby is None else _adata.obs_text(data, groupby, what="groupby")
+    units = everyone if samples is None else samples
     table = _adata.synonym_table(synonyms)
     opened = open_clock(data, clock, layer=layer, gene_key=gene_key, table=table)
     every = isinstance(genes, str) and genes == "all"
@@ -225,16 +226,6 @@ def clock_genes(
         f".uns[{key_added!r}]['results']"
     )
     return out if copy else None
-
-
-def _labels(data: AnnData, groupby: str | None) -> np.ndarray:
-    """Return the group of each cell as text, ``"all"`` without ``groupby``; `None` for a cell without one."""
-    if groupby is None:
-        return np.full(data.n_obs, ALL, dtype=object)
-    column = _adata.obs_column(data, groupby, what="groupby")
-    labels = column.astype(object).map(str).to_numpy(dtype=object)
-    labels[column.isna().to_numpy()] = None
-    return labels
 
 
 def _nothing(sets: list[GeneSet], n_cells: int, *, every: bool) -> str:

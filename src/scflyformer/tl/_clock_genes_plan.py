@@ -13,8 +13,8 @@ from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import null_effect, null_p_value
 from scflyformer.tl._perturb_plan import GeneSet
-from scflyformer.tl._perturb_run import SetTable, Shifts, _by_set, draw_nulls, pair_up
-from scflyformer.tl._perturb_tables import summarise
+from scflyformer.tl._perturb_run import SetTable, Shifts, by_set, draw_nulls, pair_up
+from scflyformer.tl._perturb_tables import join_names, summarise
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -177,14 +177,14 @@ def scan_results(
     for at, (pool, asked, *own) in enumerate(zip(scan.pools, scan.wanted, *split, strict=True)):
         if not asked:  # the group expresses none of the genes
             continue
-        rows = {number: _row(one, samples) for number, one in _by_set(scan.table, *own).items()}
+        rows = {number: _row(one, samples) for number, one in by_set(scan.table, *own).items()}
         for place, (tested, *null) in asked.items():
             row, one = rows[tested], scan.sets[place]
             beside = np.array([rows[number]["change"] for number in null if number in rows], dtype=np.float64)
             mean, effect = null_effect(row["change"], beside)
             found[place, at] = {
                 "gene": one.name,
-                "gene_id": "+".join(str(vocabulary.gene_ids[gene - N_SPECIAL]) for gene in one.tokens),
+                "gene_id": join_names(vocabulary.gene_ids, one.tokens),
                 "group": pool.name,
                 "kind": kind,
                 **row,

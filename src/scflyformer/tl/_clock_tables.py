@@ -76,10 +76,10 @@ def result_rows(clock: GroupClock, features: str, target: str) -> pd.DataFrame:
 
 
 def scored(units: Cells, arm: Arm) -> dict[str, Any]:
-    """Return scores, coverage and width of the intervals, and counts of one feature set."""
+    """Return scores, coverage and width of the intervals, and counts of units and samples of one feature set."""
     tested = np.isfinite(arm.predicted) if len(arm.predicted) == len(units.ages) else np.zeros(len(units.ages), bool)
     row: dict[str, Any] = {**arm.scores.row(), "split": arm.split, "n_samples": units.n_samples}
-    row |= {"n_cells": int(tested.sum()), "n_units": int(np.isfinite(arm.predicted).sum())}
+    row["n_units"] = int(np.isfinite(arm.predicted).sum())
     row |= dict.fromkeys(("coverage", "coverage_lowest", "width"), float("nan"))
     if np.isfinite(arm.low).any():
         inside = (arm.low <= units.ages) & (units.ages <= arm.high)
@@ -148,15 +148,15 @@ def _genes(clock: GroupClock, genes: np.ndarray) -> pd.DataFrame:
 
 def verdicts(results: pd.DataFrame, features: str) -> list[str]:
     """Return a sentence for each other feature set of all cells: is ``features`` above it, and by how much."""
-    from scflyformer.stats._reports import verdict
+    from scflyformer.stats._reports import gain_words
 
     said = []
     rows = results[(results["group"].astype(str) == ALL) & results["r2_gain"].notna()]
     for row in rows.to_dict(orient="records"):
-        gain, low, high = (row[f"r2_gain{end}"] for end in ("", "_low", "_high"))
-        line = f"{features} {verdict(low, high)} {row['features']} in R² ({gain:+.3f}, 95 % {low:+.3f} to {high:+.3f})"
-        rank = [row[f"spearman_gain{end}"] for end in ("", "_low", "_high")]
-        if np.isfinite(rank).all():
-            line += f"; {verdict(*rank[1:])} it in Spearman ({rank[0]:+.3f}, 95 % {rank[1]:+.3f} to {rank[2]:+.3f})"
+        fit, by = gain_words(row, "r2")
+        line = f"{features} {fit} {row['features']} in R² ({by})"
+        if np.isfinite([row[name] for name in _GAINS if name.startswith("spearman")]).all():
+            order, so_far = gain_words(row, "spearman")
+            line += f"; {order} it in Spearman ({so_far})"
         said.append(line)
     return said

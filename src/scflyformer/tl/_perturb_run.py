@@ -161,7 +161,7 @@ def run_groups(
     for number, (wanted, own_cells, own_which, own_values) in enumerate(
         zip(asked, *(np.split(array, ends) for array in (pool_cells[cells], which, values)), strict=True)
     ):
-        shifts = _by_set(table, own_cells, own_which, own_values)
+        shifts = by_set(table, own_cells, own_which, own_values)
         for place, (tested, *null) in wanted.items():
             found[place, number] = Outcome(
                 sets[place], groups[number], shifts[tested], [shifts[one] for one in null if one in shifts]
@@ -244,7 +244,7 @@ def group_centroids(group: Group, vectors: np.ndarray, samples: np.ndarray) -> t
     return np.concatenate(parts), which
 
 
-def _by_set(table: SetTable, cells: np.ndarray, which: np.ndarray, values: np.ndarray) -> dict[int, Shifts]:
+def by_set(table: SetTable, cells: np.ndarray, which: np.ndarray, values: np.ndarray) -> dict[int, Shifts]:
     """Cut what is ordered by set into one piece per set."""
     if not len(which):  # a group without a cell that has any of the genes
         return {}

@@ -82,7 +82,7 @@ def make_tables(
         about = {"gene": outcome.one.name, "group": outcome.group.name}
         summary = summarise(outcome.shifts, samples)
         null_rows = [
-            {**about, "null_gene": _join(symbols, other.tokens), **_pick(summarise(other, samples))}
+            {**about, "null_gene": join_names(symbols, other.tokens), **_pick(summarise(other, samples))}
             for other in outcome.null
         ]
         null_shifts = np.array([row["shift"] for row in null_rows], dtype=np.float64)
@@ -97,7 +97,7 @@ def make_tables(
                 "p_value": null_p_value(summary["shift"], null_shifts),
                 "n_null": int(np.isfinite(null_shifts).sum()),
                 "n_start": len(outcome.group.pool),
-                "gene_id": _join(gene_ids, outcome.shifts.tokens),
+                "gene_id": join_names(gene_ids, outcome.shifts.tokens),
                 **dict(zip(columns[1:], _other_shifts(outcome.shifts, samples), strict=True)),
             }
         )
@@ -158,5 +158,6 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _join(names: np.ndarray, tokens: tuple[int, ...]) -> str:
+def join_names(names: np.ndarray, tokens: tuple[int, ...]) -> str:
+    """Return the names of a set's genes, joined by ``+``."""
     return "+".join(str(names[token - N_SPECIAL]) for token in tokens)

@@ -158,7 +158,7 @@ def finetune(
     _train(classifier, rows, y, train, options, judge, device=place, dtype=pick_dtype(dtype, place))
     epoch, tuned = (best[2], best[4]) if best[2] else (options.epochs, _weights(classifier))
     for share in SHARES:
-        classifier.load_state_dict({name: torch.lerp(frozen[name], tuned[name], share) for name in frozen})
+        _move(classifier, frozen, tuned, share)
         offer(epoch, share)
     classifier.load_state_dict(best[4])
     losses.append(best[0])
@@ -201,7 +201,7 @@ def refit(
         classifier, rows, y, train, options, lambda _: None, stop=epoch, device=place, dtype=pick_dtype(dtype, place)
     )
     tuned = _weights(classifier)
-    classifier.load_state_dict({name: torch.lerp(frozen[name], tuned[name], share) for name in frozen})
+    _move(classifier, frozen, tuned, share)
     return classifier.network.eval(), classifier.readout()
 
 
@@ -213,6 +213,13 @@ def _calibrated_loss(logits: np.ndarray, truth: np.ndarray) -> float:
 
 def _weights(classifier: CellClassifier) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
+
+
+def _move(
+    classifier: CellClassifier, frozen: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float
+) -> None:
+    """Set the weights that lie ``share`` of the way from the frozen to the tuned ones."""
+    classifier.load_state_dict({name: torch.lerp(frozen[name], tuned[name], share) for name in frozen})
 
 
 def _train(
