@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -211,6 +212,25 @@ def test_finetune_within_the_cells(many_cells: ad.AnnData, tiny_model: Path) -> 
     assert found["metrics"]["n_cells"].iloc[0] == 233 and found["metrics"]["n_samples"].iloc[0] == 4
     np.testing.assert_allclose(many_cells.obsm["annotation_proba"].sum(axis=1), 1, rtol=1e-5)
     assert many_cells.obs["annotation_novelty"].notna().all()
+
+
+def test_finetune_that_does_not_help_is_the_probe(
+    many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where training makes held-out cells worse, labels, probabilities and strangeness are those of the probe."""
+
+    def spoil(classifier: Any, *_: Any, **__: Any) -> None:
+        classifier.weight.data.mul_(-1)
+
+    monkeypatch.setattr("scflyformer.training._finetune._train", spoil)
+    monkeypatch.setattr("scflyformer.training._finetune.SHARES", (1.0,))
+    plain = cells.copy()
+    found = _run(cells, tiny_model, reference=many_cells, method="finetune", epochs=1, baselines="none")
+    frozen = _run(plain, tiny_model, reference=many_cells, baselines="none")
+    assert found["fit"]["share"] == 0 and found["fit"]["epoch"] == 0
+    assert found["metrics"]["n_samples"].iloc[0] == 1 and frozen["metrics"]["n_samples"].iloc[0] == 4
+    np.testing.assert_array_equal(cells.obsm["annotation_proba"], plain.obsm["annotation_proba"])
+    np.testing.assert_array_equal(cells.obs["annotation_novelty"], plain.obs["annotation_novelty"])
 
 
 def test_finetune_needs_three_folds(many_cells: ad.AnnData, tiny_model: Path) -> None:

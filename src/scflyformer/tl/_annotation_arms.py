@@ -45,6 +45,13 @@ class Fitted:
     novelty: np.ndarray
     notes: dict[str, Any]
 
+    def only(self, tested: np.ndarray, notes: dict[str, Any]) -> Fitted:
+        """Return this fit, scored on fewer of its held-out cells and with further notes."""
+        tested = self.tested & tested
+        probability, novelty = self.probability.copy(), self.novelty.copy()
+        probability[~tested] = novelty[~tested] = np.nan
+        return Fitted(self.classifier, tested, probability, novelty, self.notes | notes)
+
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -106,7 +113,7 @@ def finetuned(
 
     In each training set one fold decides on the penalty of the probe, on the weights that are kept, and on the
     temperature. The classifier for new cells then learns from all labelled cells, as far as these runs bore out (their
-    medians); where that is not at all it is the probe.
+    medians); where that is not at all, it is the probe and scored as such.
 
     Parameters
     ----------
@@ -146,9 +153,11 @@ def finetuned(
         def probe_on(train: np.ndarray, penalty: float) -> Any:
             return LOGISTIC.fit(features[train], y[train], n_classes=n_classes, parameter=penalty)
 
-        def distances(network: Any, train: np.ndarray) -> ClassDistance:
-            few = some(train, _REFERENCE_CELLS)
-            return ClassDistance.fit(embed(network, known[few])[:, contrast], y[few])
+        def vectors_of(found: Finetuned, cells: np.ndarray) -> np.ndarray:
+            return embed(found.network, known[cells]) if found.share else features[cells]
+
+        def distances(vectors: np.ndarray, cells: np.ndarray) -> ClassDistance:
+            return ClassDistance.fit(vectors[:, contrast], y[cells])
 
         def tune(train: np.ndarray, check: np.ndarray) -> tuple[Finetuned, float, float]:
             penalty = choose(LOGISTIC, features, y, train, check, n_classes)
@@ -167,32 +176,36 @@ def finetuned(
             )
         probability = np.full((len(y), n_classes), np.nan)
         logits, distance = probability.copy(), np.full(len(y), np.nan)
+        everything = np.arange(len(y))
         runs: list[tuple[Finetuned, float]] = []
         for fold in range(n_folds) if held_out is None else held_out:
             _log.info(f"annotate: fine-tuning with fold {fold + 1} of {n_folds} held out")
-            held, check = folds == fold, folds == (fold + 1) % n_folds
-            train = np.flatnonzero(~held & ~check)
-            found, penalty, temperature = tune(train, np.flatnonzero(check))
+            held, check = np.flatnonzero(folds == fold), np.flatnonzero(folds == (fold + 1) % n_folds)
+            train = np.setdiff1d(everything, np.concatenate([held, check]))
+            found, penalty, temperature = tune(train, check)
             runs.append((found, penalty))
-            vectors = embed(found.network, known[held])
-            logits[held], distance[held] = found.head(vectors), distances(found.network, train)(vectors[:, contrast])
+            vectors, few = vectors_of(found, held), some(train, _REFERENCE_CELLS)
+            logits[held] = found.head(vectors)
+            distance[held] = distances(vectors_of(found, few), few)(vectors[:, contrast])
             probability[held] = softmax(logits[held], temperature)
-        tested, everything = ~np.isnan(distance), np.arange(len(y))
+        tested = ~np.isnan(distance)
         share = float(np.median([found.share for found, _ in runs]))
-        epoch = round(np.median([found.epoch for found, _ in runs if found.share] or [0]))
-        network, head = model.network(), probe_on(everything, float(np.median([penalty for _, penalty in runs])))
-        if share:
-            _log.info(f"annotate: fine-tuning on all labelled cells ({epoch} of {epochs} passes, share {share:g})")
-            network, head = refit(
-                network, head, rows, codes, train=known, epoch=epoch, share=share, options=options, device=device,
-                dtype=dtype,
-            )  # fmt: skip
-        novelty = Novelty.fit(distances(network, everything), logits[tested], distance[tested])
+        epoch = round(np.median([found.epoch for found, _ in runs if found.share] or [0])) if share else 0
+        notes = {"epoch": epoch, "share": share, "losses": runs[0][0].losses}
+        if not share:
+            _log.info("annotate: held-out cells do not gain from fine-tuning, so the frozen network is kept")
+            return probe(model, x).fit(known, y, folds, n_classes).only(tested, notes)
+        _log.info(f"annotate: fine-tuning on all labelled cells ({epoch} of {epochs} passes, share {share:g})")
+        network, head = refit(
+            model.network(), probe_on(everything, float(np.median([penalty for _, penalty in runs]))), rows, codes,
+            train=known, epoch=epoch, share=share, options=options, device=device, dtype=dtype,
+        )  # fmt: skip
+        few = some(everything, _REFERENCE_CELLS)
+        novelty = Novelty.fit(distances(embed(network, known[few]), few), logits[tested], distance[tested])
         strange = np.full(len(y), np.nan)
         strange[tested] = novelty.place(logits[tested], distance[tested])
-        notes = {"epoch": epoch, "share": share, "losses": runs[0][0].losses}
         temperature = fit_temperature(logits[tested], y[tested])
-        classifier = Classifier(model.with_network(network) if share else model, head, temperature, novelty)
+        classifier = Classifier(model.with_network(network), head, temperature, novelty)
         return Fitted(classifier, tested, probability, strange, notes)
 
     return Arm("finetuned", held_out, fit)
