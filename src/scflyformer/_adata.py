@@ -258,7 +258,12 @@ def _is_text(column: Any) -> bool:
 
 
 def expression(
-    adata: AnnData, *, layer: str | None = None, gene_key: str | None = None, model: Model | None = None
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    model: Model | None = None,
+    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return log1p of counts per 10,000, whatever the scale of the data.
 
@@ -272,6 +277,8 @@ def expression(
         Column of `var` with gene names; `var_names` where `None`.
     model
         Where given, only the genes of its vocabulary, columns of one gene added up, and cells scaled over them alone.
+    synonyms
+        With ``model``: a FlyBase synonym file, or ``"flybase"`` to fetch it.
 
     Returns
     -------
@@ -287,7 +294,7 @@ def expression(
         names = gene_names(adata, gene_key)
         genes = GeneMap(np.arange(adata.n_vars, dtype=np.int32), adata.n_vars)
     else:
-        found = match_genes(adata, model.vocabulary, gene_key=gene_key)
+        found = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms)
         measured = np.unique(found.index[found.index >= 0])
         names = model.vocabulary.gene_ids[measured]
         place = np.where(found.index >= 0, np.searchsorted(measured, found.index), -1)

@@ -43,6 +43,59 @@ def test_choice_of_genes_and_groups(perturbed: AnnData) -> None:
     assert set(cells["group"]) == {"T4/T5"} and np.isfinite(cells["shift"]).all()
 
 
+@pytest.fixture
+def written(cells: AnnData) -> AnnData:
+    """Cells with tables that hold pairs and downstream genes, written by hand."""
+    names = ["a", "b", "c", "a", "a+b", "b+c"]
+    pairs = pd.DataFrame({"gene": ["a+b", "b+c"], "gene_a": ["a", "b"], "gene_b": ["b", "c"], "group": ["x", "x"]})
+    cells.uns["perturb"] = {
+        "results": pd.DataFrame({"gene": names, "group": ["x", "x", "x", "y/z", "x", "x"], "shift": range(6)}),
+        "cells": pd.DataFrame({"gene": ["a"], "group": ["x"], "cell": ["c0"], "shift": [0.0]}),
+        "null": pd.DataFrame({"gene": ["a"], "group": ["x"], "null_gene": ["n"], "shift": [0.0]}),
+        "interactions": pairs.assign(interaction=[0.1, 0.2]),
+        "downstream": pd.DataFrame({"gene": ["a", "b"], "group": ["x", "x"], "target": ["t", "a"]}),
+        "separability": pd.DataFrame({"group": ["x", "y/z"], "auroc": [0.9, 0.5], "interpretable": [True, False]}),
+        "skipped": pd.DataFrame({"gene": ["d"], "group": ["all"], "reason": ["not in the model's vocabulary"]}),
+    }
+    return cells
+
+
+def test_pairs_are_found_by_either_gene(written: AnnData) -> None:
+    """A pair by its name and by each of its genes; targets are no genes asked for."""
+    for genes, found in (("a", ["a+b"]), (["b"], ["a+b", "b+c"]), ("b+c", ["b+c"]), (["c", "a+b"], ["a+b", "b+c"])):
+        assert sf.get.perturb_df(written, table="interactions", genes=genes)["gene"].tolist() == found
+    assert sf.get.perturb_df(written, table="downstream", genes="a")["target"].tolist() == ["t"]
+    assert len(sf.get.perturb_df(written, table="downstream", genes="c")) == 0
+
+
+def test_tables_without_genes_are_chosen_by_group(written: AnnData) -> None:
+    """Genes do not choose among groups; names that only the skipped have are known there."""
+    found = sf.get.perturb_df(written, table="separability", genes="a", groups="y/z")
+    assert found.to_dict("records") == [{"group": "y/z", "auroc": 0.5, "interpretable": False}]
+    assert (
+        sf.get.perturb_df(written, table="skipped", genes="d", groups="all")["reason"].str.contains("vocabulary").all()
+    )
+    with pytest.raises(KeyError, match="no 'd'"):
+        sf.get.perturb_df(written, genes="d")
+
+
+@pytest.mark.parametrize(
+    ("table", "remedy"),
+    [
+        ("screen", "method='screen'"),
+        ("agreement", "method='screen'"),
+        ("interactions", "pairs='all'"),
+        ("downstream", "downstream=20"),
+        ("separability", r"Run tl\.perturb again"),
+    ],
+)
+def test_a_table_that_was_not_made(written: AnnData, table: str, remedy: str) -> None:
+    """The message says what makes it."""
+    written.uns["perturb"].pop(table, None)
+    with pytest.raises(KeyError, match=f"holds no table '{table}'.*{remedy}"):
+        sf.get.perturb_df(written, table=table)
+
+
 def test_bad_requests_list_what_there_is(perturbed: AnnData, cells: AnnData) -> None:
     """Keys, genes and groups that are not there."""
     with pytest.raises(KeyError, match="did you mean 'perturb'"):
@@ -51,7 +104,7 @@ def test_bad_requests_list_what_there_is(perturbed: AnnData, cells: AnnData) -> 
         sf.get.perturb_df(perturbed, genes="tiny300")
     with pytest.raises(KeyError, match=r"no 'muscle'.*T4/T5"):
         sf.get.perturb_df(perturbed, groups="muscle")
-    with pytest.raises(ValueError, match="expected 'results', 'cells' or 'null'"):
+    with pytest.raises(ValueError, match="expected one of 'results', 'cells', 'null', 'separability'"):
         sf.get.perturb_df(perturbed, table="scores")
     cells.uns.clear()
     with pytest.raises(KeyError, match=r"there are none\. Run tl\.perturb first"):

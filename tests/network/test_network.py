@@ -1,4 +1,7 @@
-"""Passing proves: padding changes nothing, a hidden value has no say, and without a cell token it is a plain BERT."""
+"""Passing proves: padding changes nothing, a hidden value has no say, and without a cell token it is a plain BERT.
+
+The embedding, whose last layer is computed for the cell token alone, is the one that the whole encoder gives.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +100,80 @@ def test_what_pretraining_reads(make_network, tokens, values):
         )
     assert out["profile_logits"].shape == (2, 30)
     assert out["token_logits"].shape == (3, 30 + N_SPECIAL)
+
+
+def from_whole_encoder(network, tokens, values, mask=None, *, panel=None, shown=None):
+    """The embedding, by way of every layer's output for every token."""
+    code = None if network.profile_encoder is None else network.profile_encoder(tokens, values, panel)
+    if shown is not None:
+        tokens, values = tokens.gather(1, shown), values.gather(1, shown)
+    embedded, mask = network._embedded(tokens, values, mask, code)
+    cells = network.cell_vectors(network.bert(inputs_embeds=embedded, attention_mask=mask).last_hidden_state)
+    return cells if code is None else torch.cat([cells.float(), code], dim=1)
+
+
+def padded(tokens, values):
+    """The cells cut to seven and four tokens, filled up to nine, and their mask."""
+    mask = torch.zeros(2, 9, dtype=torch.int64)
+    mask[0, :7] = mask[1, :4] = 1
+    tokens = torch.nn.functional.pad(tokens, (0, 2)).where(mask == 1, PAD)
+    return tokens, torch.nn.functional.pad(values, (0, 2)).where(mask == 1, HIDDEN_VALUE), mask
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("n_layers", [1, 2, 4])
+@pytest.mark.parametrize("code_size", [0, 5])
+def test_the_embedding_is_that_of_the_whole_encoder(make_network, tokens, values, attention, n_layers, code_size):
+    network = make_network(n_layers=n_layers, code_size=code_size, n_directions=code_size)
+    network.set_attn_implementation(attention)
+    panel = torch.arange(30) % 7 != 0
+    shown = torch.tensor([[0, 2, 3], [1, 4, 6]])
+    with torch.inference_mode():
+        for cells, asked in (
+            ((tokens, values), {}),
+            ((tokens, values), {"panel": panel}),
+            ((tokens, values), {"shown": shown}),
+            (padded(tokens, values), {"panel": panel}),
+        ):
+            found, expected = network.embed(*cells, **asked), from_whole_encoder(network, *cells, **asked)
+            assert found.shape == (2, network.embedding_size("cell")) and expected.std() > 0.1
+            torch.testing.assert_close(found, expected, **CLOSE)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                torch.testing.assert_close(network.embed(*cells, **asked).float(), expected, atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_embedding_trains_as_the_whole_encoder_does(make_network, tokens, values, attention):
+    gradients = []
+    for embed in (type(make_network()).embed, from_whole_encoder):
+        network = make_network(n_layers=3, code_size=5).train()
+        network.set_attn_implementation(attention)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        embed(network, *padded(tokens, values))[:, ::3].square().sum().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    found, expected = gradients
+    assert found.keys() == expected.keys() and {name.split(".")[0] for name in found} > {"bert", "cell_norm"}
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-4, rtol=1e-3, msg=lambda m, name=name: name + m)
+
+
+@pytest.mark.parametrize("part", ["embeddings", "attention.self", "attention.output", "output"])
+def test_dropout_acts_in_training_alone(make_network, tokens, values, part):
+    network = make_network()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    home = network.bert if part == "embeddings" else network.bert.encoder.layer[-1]
+    home.get_submodule(part).dropout.p = 0.5
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        still = network.embed(tokens, values)
+        assert torch.equal(still, network.embed(tokens, values))
+        network.train()
+        first, second = network.embed(tokens, values), network.embed(tokens, values)
+        assert not torch.allclose(first, second, atol=1e-2) and not torch.allclose(first, still, atol=1e-2)
 
 
 def test_every_weight_learns(make_network, tokens, values):

@@ -26,16 +26,17 @@ def means(axis: Axes) -> np.ndarray:
     return np.array([dot.get_offsets()[0][1] for dot in axis.collections if isinstance(dot, PathCollection)])
 
 
-def want(cells: AnnData, gene: str, key: str) -> pd.Series:
-    """Mean log1p CP10k by state, by scanpy."""
+def want_cells(cells: AnnData, gene: str) -> pd.Series:
+    """Log1p CP10k of each cell, by scanpy."""
     other = cells.copy()
     sc.pp.normalize_total(other, target_sum=1e4)
     sc.pp.log1p(other)
-    return (
-        pd.Series(other[:, gene].X.toarray().ravel(), index=other.obs_names)
-        .groupby(cells.obs[key], observed=True)
-        .mean()
-    )
+    return pd.Series(other[:, gene].X.toarray().ravel(), index=other.obs_names)
+
+
+def want(cells: AnnData, gene: str, key: str) -> pd.Series:
+    """Mean log1p CP10k by state, by scanpy."""
+    return want_cells(cells, gene).groupby(cells.obs[key], observed=True).mean()
 
 
 def test_means_equal_scanpys(cells: AnnData) -> None:
@@ -106,3 +107,71 @@ def test_bad_requests(cells: AnnData, tiny_model: Path) -> None:
         sf.pl.expression(cells, "tiny1", groupby="age", order=[5, 7])
     with pytest.raises(ValueError, match="One axis was given for 2 panels"):
         sf.pl.expression(cells, ["tiny1", "tiny2"], groupby="age", ax=plt.subplots()[1])
+
+
+def dots(axis: Axes) -> np.ndarray:
+    """Points of samples, in the order drawn."""
+    found = [np.asarray(dot.get_offsets()) for dot in axis.collections if isinstance(dot, PathCollection)]
+    return np.concatenate(found)
+
+
+def test_a_trend_runs_through_the_means_of_samples(cells: AnnData) -> None:
+    """A dot a sample at its age, the line through their means, the band from what scipy finds."""
+    cells.obs["age"] = cells.obs["age"].astype(float) + cells.obs["batch"].map(
+        {"s0": -4, "s1": 0, "s2": 0, "s3": 0}
+    ).astype(float)
+    own = want_cells(cells, "tiny30")
+    reference = own.groupby([cells.obs["age"], cells.obs["batch"].astype(str)]).mean()
+    axis = sf.pl.expression(cells, "tiny30", kind="trend", groupby="age", sample_key="batch", show=False)
+    assert dots(axis)[:, 0].tolist() == [1, 5, 30, 30]
+    assert dots(axis)[:, 1] == pytest.approx(reference.to_numpy(), rel=1e-4)
+    line = axis.lines[0]
+    assert line.get_xdata().tolist() == [1, 5, 30]
+    assert line.get_ydata() == pytest.approx(reference.groupby(level=0).mean().to_numpy(), rel=1e-4)
+    assert axis.get_xlabel() == "age" and axis.get_ylabel() == "mean expression (log1p CP10k)"
+    cut = sf.pl.expression(cells, "tiny30", kind="trend", groupby="age", order=[5, 30], sample_key="batch", show=False)
+    assert cut.lines[0].get_xdata().tolist() == [5, 30]
+
+
+def test_a_line_for_each_value(cells: AnnData) -> None:
+    """Lines in the order of the categories, numbers as text, cells without a value left out; the legend names them."""
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.set_categories(["neuron", "unseen", "T4/T5"])  # glia is missing
+    axes = sf.pl.expression(cells, ["tiny1", "tiny2"], kind="trend", groupby="age", split_by="cell_type", show=False)
+    legend = axes[1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["neuron", "T4/T5"] and axes[0].get_legend() is None
+    assert legend.get_title().get_text() == "cell_type"
+    values = want_cells(cells, "tiny2")
+    for line, name in zip(axes[1].lines, ["neuron", "T4/T5"], strict=True):
+        reference = values[cells.obs["cell_type"] == name].groupby(cells.obs["age"]).mean()
+        assert line.get_ydata() == pytest.approx(reference.to_numpy(), rel=1e-4)
+    axes[0].figure.canvas.draw()
+    page, box = axes[0].figure.bbox, legend.get_window_extent()
+    assert axes[1].get_window_extent().x1 <= box.x0 and box.x1 <= page.x1
+
+
+def test_ages_as_text_and_missing_states(cells: AnnData) -> None:
+    """Categories of numbers are numbers; a cell without age or sample is in no mean."""
+    reference = sf.pl.expression(cells[5:], "tiny1", kind="trend", groupby="age", sample_key="batch", show=False)
+    cells.obs["days"] = pd.Categorical(cells.obs["age"].astype(str))
+    cells.obs.loc[cells.obs_names[:3], "days"] = np.nan
+    cells.obs.loc[cells.obs_names[3:5], "batch"] = np.nan
+    axis = sf.pl.expression(cells, "tiny1", kind="trend", groupby="days", sample_key="batch", show=False)
+    assert axis.lines[0].get_xdata().tolist() == [5, 30]
+    np.testing.assert_allclose(dots(axis), dots(reference), rtol=1e-6)
+
+
+def test_bad_requests_for_a_trend(cells: AnnData) -> None:
+    """What is not numbers, columns that are missing, options of the other kind."""
+    with pytest.raises(ValueError, match=r"kind='trend' needs numbers, but obs\['cell_type'\] holds 'glia'"):
+        sf.pl.expression(cells, "tiny1", kind="trend", groupby="cell_type")
+    with pytest.raises(KeyError, match="sample_key: no 'batches'.*did you mean 'batch'"):
+        sf.pl.expression(cells, "tiny1", kind="trend", groupby="age", sample_key="batches")
+    with pytest.raises(KeyError, match="split_by: no 'genotype'"):
+        sf.pl.expression(cells, "tiny1", kind="trend", groupby="age", split_by="genotype")
+    cells.obs["genotype"] = np.nan
+    with pytest.raises(ValueError, match=r"No cell of the states has values of obs\['batch'\], obs\['genotype'\]"):
+        sf.pl.expression(cells, "tiny1", kind="trend", groupby="age", sample_key="batch", split_by="genotype")
+    with pytest.raises(ValueError, match="belong to a trend"):
+        sf.pl.expression(cells, "tiny1", groupby="age", sample_key="batch")
+    with pytest.raises(ValueError, match="expected 'violin' or 'trend'"):
+        sf.pl.expression(cells, "tiny1", kind="line", groupby="age")

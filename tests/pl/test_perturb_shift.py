@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 
 import scflyformer as sf
 
@@ -31,6 +34,11 @@ def points(axis: Axes) -> np.ndarray:
     """All scattered points of an axis."""
     dots = [dot for dot in axis.collections if isinstance(dot, PathCollection)]
     return np.concatenate([np.asarray(dot.get_offsets()) for dot in dots])
+
+
+def is_whisker(drawn: object) -> bool:
+    """Whether an artist is an upright line: an interval."""
+    return isinstance(drawn, LineCollection) and np.ptp(drawn.get_segments()[0][:, 0]) == 0
 
 
 @pytest.mark.parametrize("by", ["cell", "sample"])
@@ -70,10 +78,135 @@ def test_a_panel_per_group_and_runs_without_nulls(cells: AnnData, tiny_model: Pa
         sf.pl.perturb_shift(few, ax=plt.subplots()[1])
 
 
+@pytest.mark.parametrize(
+    ("value", "column", "words"),
+    [
+        ("shift", "shift", "shift towards 5"),
+        ("age", "age_change", "change in predicted age (days)"),
+        ("probability", "probability_change", "change in probability of the cell's own\nclass"),
+    ],
+)
+def test_changes_in_age_and_probability(perturb_run: Callable, value: str, column: str, words: str) -> None:
+    """Diamonds, dots, violins, bands and what is sure are those of the value that was asked for."""
+    adata = perturb_run()
+    results = adata.uns["perturb"]["results"]
+    results["fdr"], results["age_fdr"], results["probability_fdr"] = (
+        [0.01, 0.5, 0.5],
+        [0.5, 0.01, 0.5],
+        [0.5, 0.5, 0.01],
+    )
+    prefix = "" if value == "shift" else f"{value}_"
+    axis = sf.pl.perturb_shift(adata, value=value, show=False)
+    diamonds = [dot for dot in axis.collections if isinstance(dot, PathCollection) and len(dot.get_offsets()) == 1]
+    assert [dot.get_offsets()[0, 1] for dot in diamonds] == pytest.approx(results[column].to_numpy())
+    assert [dot.get_facecolor()[0, 0] == 0 for dot in diamonds] == (results[f"{prefix}fdr"] <= 0.05).tolist()
+    whiskers = [lines.get_segments()[0][:, 1] for lines in axis.collections if is_whisker(lines)]
+    np.testing.assert_allclose(whiskers, results[[f"{prefix}ci_low", f"{prefix}ci_high"]])
+    cells, null = adata.uns["perturb"]["cells"], adata.uns["perturb"]["null"]
+    means = cells[cells["gene"] == "Hsp68"].groupby("sample")[column].mean()
+    near = points(axis)[np.abs(points(axis)[:, 0] - 2) < 0.3]
+    assert sorted(near[:-1, 1]) == pytest.approx(sorted(means))
+    band = null.loc[null["gene"] == "fz2", column].quantile([0.025, 0.975])
+    heights = [path.vertices[:, 1] for box in axis.collections for path in box.get_paths()]
+    assert any(np.isclose([h.min(), h.max()], band, rtol=1e-9).all() for h in heights if len(h))
+    assert axis.get_ylabel() == words
+
+
+def test_units_and_class_from_the_run(perturb_run: Callable) -> None:
+    """The run names the unit of age and the class."""
+    adata = perturb_run(age_unit="months", probability_of="glia/young")
+    assert sf.pl.perturb_shift(adata, value="age", show=False).get_ylabel() == "change in predicted age (months)"
+    axis = sf.pl.perturb_shift(adata, value="probability", show=False)
+    assert axis.get_ylabel() == "change in probability of glia/young"
+
+
+def test_changes_that_lack_columns(perturb_run: Callable) -> None:
+    """Intervals, nulls, cells and p-values of a change may be missing; the change itself may not."""
+    adata = perturb_run()
+    run = adata.uns["perturb"]
+    run["results"] = run["results"].drop(columns=["age_ci_low", "age_ci_high", "age_fdr", "age_null_mean"])
+    run["results"].loc[1, "age_change"] = np.nan
+    for name in ("cells", "null"):
+        run[name] = run[name].drop(columns="age_change")
+    axis = sf.pl.perturb_shift(adata, value="age", show=False)
+    assert points(axis)[:, 0].tolist() == [0, 2] and len(axis.get_xticklabels()) == 3
+    run["results"] = run["results"].drop(columns="age_change")
+    with pytest.raises(KeyError, match=r"no 'age_change'\. Run tl\.perturb with clock="):
+        sf.pl.perturb_shift(adata, value="age")
+
+
+def test_the_genes_furthest_from_their_null_are_chosen(perturb_run: Callable) -> None:
+    """By effect for shifts, by distance from the null mean for a change in age."""
+    adata = perturb_run(strong=0)
+    results = adata.uns["perturb"]["results"]
+    results["effect"] = [0.1, -3.0, 2.0]
+    results["age_change"], results["age_null_mean"] = [0.5, 0.1, 0.9], [-1.0, 0.0, 0.8]
+
+    def drawn(**options: object) -> list[str]:
+        axis = sf.pl.perturb_shift(adata, n_genes=1, show=False, **options)
+        return [label.get_text().split("\n")[0] for label in axis.get_xticklabels()]
+
+    assert drawn() == ["Msp300"] and drawn(value="age") == ["fz2"]
+
+
+@pytest.mark.parametrize(
+    ("params", "title"),
+    [
+        ({"kind": "knockdown", "dose": 0.5}, "knocked down by half in age 30"),
+        ({"kind": "knockdown", "dose": 0.25}, "knocked down by 25 % in age 30"),
+        ({"kind": "activate", "dose": 1.0}, "activated by 100 % in age 30"),
+        ({"kind": "mask", "dose": 0.5}, "masked in age 30"),
+        ({"kind": "overexpress"}, "overexpressed in age 30"),
+    ],
+)
+def test_titles_say_what_was_done(perturb_run: Callable, params: dict, title: str) -> None:
+    """Every kind; the dose only where it counts."""
+    assert sf.pl.perturb_shift(perturb_run(**params), show=False).get_title() == title
+
+
+def test_groups_that_cannot_be_read(perturb_run: Callable) -> None:
+    """A group whose states are alike says so, with its AUROC where there is one; older runs say nothing."""
+    adata = perturb_run(groups=("T4/T5", "glia"))
+    run = adata.uns["perturb"]
+    assert "interpretable" not in sf.pl.perturb_shift(adata, show=False)[0].get_title()
+    run["results"]["interpretable"] = run["results"]["group"] == "glia"
+    titles = [axis.get_title() for axis in sf.pl.perturb_shift(adata, show=False)]
+    assert titles == ["T4/T5: deleted in age 30\nnot interpretable", "glia: deleted in age 30"]
+    run["separability"] = pd.DataFrame({"group": ["glia", "T4/T5"], "auroc": [0.9, 0.517]})
+    first = sf.pl.perturb_shift(adata, show=False)[0]
+    assert first.get_title().endswith("not interpretable (AUROC 0.52)")
+
+
+@pytest.mark.parametrize("genes", [("alphaTub84B", "Drak+fz2", "l(2)gl"), tuple(f"alphaTub{n}B" for n in range(18))])
+def test_labels_and_titles_do_not_overlap(perturb_run: Callable, genes: tuple[str, ...]) -> None:
+    """Long names, level where there are few; long titles are broken."""
+    groups = ("Dorsal cluster neuron", "ensheathing glial cell")
+    adata = perturb_run(genes, groups, state_key="genotype", start="DGRP-551", kind="knockdown", dose=0.5)
+    axes = sf.pl.perturb_shift(adata, genes=list(genes)[:1], show=False)
+    axes[0].figure.canvas.draw()
+    first, second = (axis.title.get_window_extent() for axis in axes)
+    assert first.x1 < second.x0 and "\n" in axes[0].get_title()
+    axis = sf.pl.perturb_shift(adata, groups="ensheathing glial cell", show=False)
+    axis.figure.canvas.draw()
+    labels = axis.get_xticklabels()
+    boxes = [label.get_window_extent() for label in labels]
+    assert {label.get_rotation() for label in labels} == ({0} if len(genes) == 3 else {45})
+    if len(genes) == 3:
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    else:
+        assert np.diff([box.x1 for box in boxes]).min() >= 1.2 * labels[0].get_fontsize() * axis.figure.dpi / 72
+
+
 def test_bad_requests(perturbed: AnnData) -> None:
     """Unknown options, genes and runs."""
     with pytest.raises(ValueError, match="expected 'cell' or 'sample'"):
         sf.pl.perturb_shift(perturbed, by="library")
+    with pytest.raises(ValueError, match="expected 'shift', 'age' or 'probability'"):
+        sf.pl.perturb_shift(perturbed, value="days")
+    with pytest.raises(ValueError, match=r"Nothing to draw: .*genes=\[\]"):
+        sf.pl.perturb_shift(perturbed, genes=[])
+    with pytest.raises(ValueError, match=r"Nothing to draw: .*groups=\[\]"):
+        sf.pl.perturb_shift(perturbed, genes="tiny1", groups=[])
     with pytest.raises(KeyError, match="did you mean 'tiny30'"):
         sf.pl.perturb_shift(perturbed, genes=["tiny300"])
     with pytest.raises(KeyError, match=r"Run tl\.perturb first"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scflyformer.stats._shift import held_out_centroids, sample_means, state_cosines
+from scflyformer.stats._shift import held_out_centroids, inliers, sample_means, state_cosines
 
 
 def test_cosines_equal_a_loop() -> None:
@@ -42,3 +42,18 @@ def test_sample_means() -> None:
     """Means in the order of the samples' names; NaN left out."""
     values, samples = np.array([1.0, 2.0, 5.0, np.nan]), np.array(["b", "a", "b", "c"])
     assert sample_means(values, samples).tolist() == [2.0, 3.0]
+
+
+def test_inliers_leave_strangers_out() -> None:
+    """A tenth of the cells that lie elsewhere are the ones left out, and held-out centroids do without them."""
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([5 + rng.normal(size=(45, 8)), -5 + rng.normal(size=(5, 8))])
+    kept = inliers(vectors)
+    assert kept[:45].all() and not kept[45:].any()
+    samples = np.array(["a", "b"] * 25)
+    apart, own = held_out_centroids(vectors, samples, counted=kept)
+    for name, row in (("a", 0), ("b", 1)):
+        np.testing.assert_allclose(apart[row], vectors[kept & (samples != name)].mean(0))
+    assert list(own) == [0, 1] * 25
+    _, none = held_out_centroids(vectors, samples, counted=samples == "a")
+    assert set(none[samples == "a"]) == {-1} and set(none[samples == "b"]) == {1}

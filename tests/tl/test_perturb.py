@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,35 +22,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 RESULTS = "gene group kind n_cells n_samples shift ci_low ci_high null_mean effect p_value fdr".split()
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with weights so large that its embedding answers to every gene."""
-    from scflyformer.models._save import save_folder
-
-    tiny = sf.models.load(tiny_model)
-    network = copy.deepcopy(tiny.network())
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in network.parameters():
-            if weight.ndim == 2:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
-    folder = tmp_path_factory.mktemp("lively") / "lively"
-    save_folder(folder, network, tiny.vocabulary, metrics={}, provenance={"note": "random"}, card="# lively\n")
-    return folder
-
-
-@pytest.fixture
-def run(cells: AnnData, model: Path) -> Callable[..., dict[str, Any]]:
-    """Perturb with few null genes and return what was written."""
-
-    def call(adata: AnnData = cells, **changes: Any) -> dict[str, Any]:
-        asked = {"genes": ["tiny1", "tiny30"], "state_key": "age", "start": 30, "goal": 5, "n_null": 10, "model": model}
-        sf.tl.perturb(adata, **(asked | changes))
-        return adata.uns[changes.get("key_added", "perturb")]
-
-    return call
 
 
 def naive_tokens(adata: AnnData, row: int, model: sf.models.Model) -> tuple[list[int], list[float]]:
@@ -99,14 +69,14 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("kind", ["delete", "overexpress"])
 @pytest.mark.parametrize("pooling", ["cell", "mean"])
 def test_shifts_equal_a_loop_over_single_cells(
-    run: Callable, cells: AnnData, model: Path, kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch
+    run: Callable, cells: AnnData, lively_model: Path, kind: str, pooling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranking, edits, embedding, centroids and cosines against lists, one unpadded cell at a time."""
     monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 300)  # many small blocks
     found = run(genes={"one": ["tiny7"], "two": ["tiny30", "tiny3"]}, kind=kind, pooling=pooling,
                 start="neuron", goal="glia", alt=["T4/T5"], state_key="cell_type", sample_key="batch",
                 groupby="age", batch_tokens=256)  # fmt: skip
-    loaded = sf.models.load(model)
+    loaded = sf.models.load(lively_model)
     network = loaded.network()
     ranked = [naive_tokens(cells, row, loaded) for row in range(cells.n_obs)]
     pool = naive_states if pooling == "cell" else lambda *cell: naive_states(*cell).mean(0)
@@ -224,14 +194,16 @@ def test_seed_governs_null_genes(run: Callable) -> None:
     assert none["results"][["p_value", "fdr", "effect"]].isna().all(axis=None) and len(none["null"]) == 0
 
 
-def test_permuted_states_give_uniform_p_values(cells: AnnData, model: Path) -> None:
+def test_permuted_states_give_uniform_p_values(cells: AnnData, lively_model: Path) -> None:
     """With states dealt out at random no gene stands out more often than chance says."""
     rng = np.random.default_rng(0)
     p_values = []
     for _ in range(25):
         cells.obs["state"] = rng.permutation(np.repeat(["a", "b"], 30))
         genes = [f"tiny{number}" for number in rng.choice(np.arange(1, 61), 6, replace=False)]
-        sf.tl.perturb(cells, genes=genes, state_key="state", start="a", goal="b", model=model, n_null=30, max_cells=8)
+        sf.tl.perturb(
+            cells, genes=genes, state_key="state", start="a", goal="b", model=lively_model, n_null=30, max_cells=8
+        )
         p_values += cells.uns["perturb"]["results"]["p_value"].tolist()
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean(np.array(p_values) <= 0.05) < 0.12
@@ -298,11 +270,11 @@ def test_one_start_cell_gives_a_shift_without_interval(run: Callable, cells: Ann
     assert np.isnan(line[["ci_low", "ci_high", "shift_start"]].astype(float)).all()
 
 
-def test_copy_and_mudata(run: Callable, cells: AnnData, model: Path) -> None:
+def test_copy_and_mudata(run: Callable, cells: AnnData, lively_model: Path) -> None:
     """copy=True leaves the input alone; in a MuData the modality is written to."""
     import mudata
 
-    asked = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5, "model": model}
+    asked = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5, "model": lively_model}
     out = sf.tl.perturb(cells, copy=True, **asked)
     assert "perturb" not in cells.uns
     with mudata.set_options(pull_on_update=False):
@@ -345,7 +317,7 @@ def test_results_survive_storage(run: Callable, cells: AnnData, tmp_path: Path, 
         ({"genes": ["Tiny1"]}, ValueError, "Did you mean 'tiny1' for 'Tiny1'"),
         ({"genes": []}, ValueError, "genes is empty"),
         ({"genes": 5}, TypeError, "genes is a int"),
-        ({"kind": "inhibit"}, ValueError, "expected 'delete' or 'overexpress'"),
+        ({"kind": "inhibit"}, ValueError, "expected 'delete', 'overexpress', 'knockdown', 'activate' or 'mask'"),
         ({"pooling": "max"}, ValueError, "expected 'auto', 'cell' or 'mean'"),
         ({"n_null": -1}, ValueError, "n_null is -1"),
         ({"max_cells": 0}, ValueError, "max_cells is 0"),
@@ -377,5 +349,5 @@ def test_group_and_sample_gaps(run: Callable, cells: AnnData) -> None:
     with pytest.raises(ValueError, match=r"No group of obs\['batch'\] has cells of both"):
         run(groupby="batch")
     cells.obs["run"] = cells.obs["batch"].where(cells.obs_names != "cell0")
-    with pytest.raises(ValueError, match=r"obs\['run'\] is missing in 1 of 60"):
+    with pytest.raises(ValueError, match=r"obs\['run'\] names no sample for 1 of 60"):
         run(sample_key="run")

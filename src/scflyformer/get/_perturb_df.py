@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
@@ -14,12 +14,25 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+Table = Literal[
+    "results", "cells", "null", "separability", "screen", "agreement", "interactions", "downstream", "skipped"
+]
+#: Why a table may not be there.
+_ABSENT = {
+    "screen": "the genes were not screened. Run tl.perturb with method='screen'.",
+    "agreement": "the genes were not screened. Run tl.perturb with method='screen'.",
+    "interactions": "no pairs were perturbed. Run tl.perturb with pairs='all' or a list of pairs.",
+    "downstream": "no downstream genes were asked for. Run tl.perturb with downstream=20.",
+}
+#: Columns that name the gene of a row: those of a pair are found by the pair and by either gene.
+_GENES = ("gene", "gene_a", "gene_b")
+
 
 def perturb_df(
     adata: AnnData | MuData,
     *,
     key: str = "perturb",
-    table: Literal["results", "cells", "null"] = "results",
+    table: Table = "results",
     genes: str | Sequence[str] | None = None,
     groups: str | Sequence[str] | None = None,
     mod: str | None = None,
@@ -33,10 +46,10 @@ def perturb_df(
     key
         Key of `uns`: the `key_added` of the run.
     table
-        ``"results"``: a row per gene (set) and group. ``"cells"``: a row per perturbed cell. ``"null"``: a row per null
-        gene.
+        Which table.
     genes
-        Only these, named as they were asked for.
+        Only these, named as they were asked for. Of ``"interactions"``: pairs of that name, or with one of these
+        genes. Tables without genes come whole.
     groups
         Only these groups.
     mod
@@ -46,10 +59,28 @@ def perturb_df(
     -------
     A copy of the table, numbered from 0; its columns are described at :func:`scflyformer.tl.perturb`.
 
+    ``"results"``: a row per gene (set) and group, with its shift, interval and p-value.
+
+    ``"cells"``: a row per perturbed cell.
+
+    ``"null"``: a row per null gene.
+
+    ``"separability"``: a row per group: how well start and goal cells are told apart at all.
+
+    ``"screen"``: a row per gene and group of a screen, with its first-order estimate and, where it was run, its exact
+    shift. ``"agreement"``: a row per group with the rank correlation of the two.
+
+    ``"interactions"``: a row per pair and group: the shift of both together less the sum of each alone.
+
+    ``"downstream"``: a row per gene, group and target: the genes that change most.
+
+    ``"skipped"``: combinations without a row and why.
+
     Raises
     ------
     KeyError
-        When there is no such run, gene or group; lists near names.
+        When there is no such run, gene or group (lists near names), or the run made no such table (says what makes
+        it).
     ValueError
         When ``table`` is none of its options.
 
@@ -58,8 +89,8 @@ def perturb_df(
     >>> import scflyformer as sf
     >>> sf.get.perturb_df(adata, table="cells")  # doctest: +SKIP
     """
-    if table not in ("results", "cells", "null"):
-        raise ValueError(f"table is {table!r}; expected 'results', 'cells' or 'null'.")
+    if table not in get_args(Table):
+        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
     data = open_data(adata, mod=mod)
     run = data.uns.get(key)
     if not hasattr(run, "keys") or "results" not in run or "cells" not in run:
@@ -67,15 +98,20 @@ def perturb_df(
             name for name, value in data.uns.items() if hasattr(value, "keys") and {"results", "null"} <= set(value)
         ]
         raise KeyError(missing_key(key, known, what="key", place="uns") + " Run tl.perturb first.")
+    if table not in run:
+        why = _ABSENT.get(table, "it is not among what this version of the run wrote. Run tl.perturb again.")
+        raise KeyError(f"uns[{key!r}] holds no table {table!r}: {why}")
     found = run[table]
     keep = pd.Series(True, index=found.index)
-    for column, wanted, what in (("gene", genes, "genes"), ("group", groups, "groups")):
+    for columns, wanted, what in ((_GENES, genes, "genes"), (("group",), groups, "groups")):
         if wanted is None:
             continue
         names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
-        known = list(dict.fromkeys(run["results"][column].astype(str)))
+        own = [found[column].astype(str) for column in columns if column in found]
+        known = list(dict.fromkeys(pd.concat([run["results"][columns[0]].astype(str), *own])))
         for name in names:
             if name not in known:
                 raise KeyError(missing_key(name, known, what=what, place=f"uns[{key!r}]['results']"))
-        keep &= found[column].astype(str).isin(names)
+        if own:
+            keep &= pd.concat([column.isin(names) for column in own], axis=1).any(axis=1)
     return found[keep].reset_index(drop=True).copy()

@@ -7,22 +7,22 @@ Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 from transformers import BertConfig, BertModel, BertPreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead
 
 from scflyformer.genes._vocabulary import CELL, N_SPECIAL, PAD
 from scflyformer.network._profile import ProfileEncoder
+from scflyformer.tokens._edit import HIDDEN_VALUE as HIDDEN_VALUE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Objective = Literal["cell", "mlm"]
-HIDDEN_VALUE = -1.0
-"""A value below zero says "not shown": masked tokens carry it."""
 _VALUE_WIDTH = 64
 
 
@@ -135,7 +135,10 @@ class CellBert(BertPreTrainedModel):
         -------
         Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``.
         """
-        return self._hidden(tokens, values, mask, self._code(tokens, values, panel), layer)
+        embedded, mask = self._embedded(tokens, values, mask, self._code(tokens, values, panel))
+        wanted_all = layer != -1
+        out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
+        return out.hidden_states[layer] if wanted_all else out.last_hidden_state
 
     def embed(
         self,
@@ -149,11 +152,12 @@ class CellBert(BertPreTrainedModel):
         """Return the embedding, cell token and profile code side by side, shape (n, embedding_size).
 
         With ``shown``, positions of tokens, int64, shape (n, n_shown), BERT reads these alone and the profile code all.
+        The last layer is computed for the cell token alone: the same numbers as from `encode`, sooner.
         """
         code = self._code(tokens, values, panel)
         if shown is not None:
             tokens, values = tokens.gather(1, shown), values.gather(1, shown)
-        cells = self.cell_vectors(self._hidden(tokens, values, mask, code, -1))
+        cells = self.cell_vectors(self._cell_token(*self._embedded(tokens, values, mask, code)))
         return cells if code is None else torch.cat([cells.float(), code], dim=1)
 
     def _code(self, tokens: Tensor, values: Tensor, panel: Tensor | None) -> Tensor | None:
@@ -161,7 +165,10 @@ class CellBert(BertPreTrainedModel):
             return None
         return self.profile_encoder(tokens, values, panel)
 
-    def _hidden(self, tokens: Tensor, values: Tensor, mask: Tensor | None, code: Tensor | None, layer: int) -> Tensor:
+    def _embedded(
+        self, tokens: Tensor, values: Tensor, mask: Tensor | None, code: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what BERT reads, the cell token in front, and its mask."""
         embedded = self.bert.embeddings.word_embeddings(tokens)
         if self.has_cell_token:
             shown = (values >= 0).unsqueeze(-1)
@@ -172,9 +179,33 @@ class CellBert(BertPreTrainedModel):
             embedded = torch.cat([cell.unsqueeze(1).to(embedded.dtype), embedded], dim=1)
             if mask is not None:
                 mask = nn.functional.pad(mask, (1, 0), value=1)
-        wanted_all = layer != -1
-        out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
-        return out.hidden_states[layer] if wanted_all else out.last_hidden_state
+        return embedded, mask
+
+    def _cell_token(self, embedded: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the last layer's output for the cell token alone, shape (n, 1, width).
+
+        The other tokens lend that layer their keys and values; what it would make of them is not computed.
+        """
+        bert: Any = self.bert
+        *lower, last = bert.encoder.layer
+        hidden = bert.embeddings(inputs_embeds=embedded)
+        layer_mask = create_bidirectional_mask(bert.config, hidden, mask)
+        for layer in lower:
+            hidden = layer(hidden, layer_mask)
+        cell, attention = hidden[:, :1], last.attention.self
+        query, key, value = (
+            part.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+            for part in (attention.query(cell), attention.key(hidden), attention.value(hidden))
+        )
+        context = nn.functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if mask is None else mask.bool()[:, None, None],
+            dropout_p=attention.dropout.p if self.training else 0.0,
+        )
+        cell = last.attention.output(context.transpose(1, 2).flatten(2), cell)
+        return last.output(last.intermediate(cell), cell)
 
     def forward(
         self, tokens: Tensor, values: Tensor, selected: Tensor, panel: Tensor | None = None

@@ -1,8 +1,10 @@
-"""How far edited cells move towards states: one stream of edited copies, sorted by length, in bounded memory."""
+"""Edited copies of cells: embedded in one stream, sorted by length, read off block by block, in bounded memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,36 +14,74 @@ from scflyformer.genes._vocabulary import PAD
 from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows
 from scflyformer.network._network import HIDDEN_VALUE
-from scflyformer.stats._shift import state_cosines
+from scflyformer.stats._readouts import TowardsStates
 from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
-from scflyformer.tokens._edit import Edited, delete_tokens, overexpress_tokens
+from scflyformer.tokens._edit import Edited, Kind, edit_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from scflyformer.network._checkpoint import Checkpoint
     from scflyformer.network._network import CellBert
+    from scflyformer.stats._readouts import Readout
     from scflyformer.tokens._rows import TokenRows
 
-Kind = Literal["delete", "overexpress"]
 BLOCK_TOKENS = 1 << 18
 """Tokens of edited cells that exist at a time."""
 
 
-def perturbed_shifts(
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What is done to which cells.
+
+    Attributes
+    ----------
+    sets
+        Token ids of each gene set, short ones filled with the padding id, shape (n_sets, width).
+    cells, chosen
+        Cell and set of each edited copy, int64, shape (n_pairs,) each.
+    kind, dose
+        The edit, as for :func:`scflyformer.tokens._edit.edit_tokens`.
+    """
+
+    sets: np.ndarray
+    cells: np.ndarray
+    chosen: np.ndarray
+    kind: Kind
+    dose: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """A readout of which only weighted sums over copies are kept.
+
+    Attributes
+    ----------
+    readout
+        What is summed.
+    slot
+        The sum that each pair goes to, int64, shape (n_pairs,).
+    weight
+        Its weight there, float64, shape (n_pairs,).
+    """
+
+    readout: Readout
+    slot: np.ndarray
+    weight: np.ndarray
+
+
+def read_copies(
     network: CellBert,
     rows: TokenRows,
-    sets: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
+    edits: Edits,
     *,
-    kind: Kind,
     vectors: np.ndarray,
-    centroids: np.ndarray,
-    states: np.ndarray,
     pooling: Pooling,
+    readouts: Sequence[Readout],
+    means: Sequence[Mean] = (),
+    checkpoint: Checkpoint | None = None,
     bar: Any = None,
     **run: Any,
-) -> np.ndarray:
-    """Change in the cosine with each state's centroid when gene sets are edited in cells.
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Embed every edited copy once and read it off.
 
     Parameters
     ----------
@@ -49,22 +89,19 @@ def perturbed_shifts(
         The network.
     rows
         Ranked cells, at most ``network.max_len`` tokens each.
-    sets
-        Token ids of each gene set, short ones filled with the padding id, shape (n_sets, width).
-    pairs
-        Cell and set of each edited copy, int64, shape (n_pairs,) each.
-    kind
-        The edit.
+    edits
+        What is done to which of them.
     vectors
         The unedited cells, embedded with the same ``pooling``, shape (n_cells, width).
-    centroids
-        All centroids, shape (n_centroids, width).
-    states
-        The centroid that stands for a state in the eyes of a cell; negative where there is none, shape (n_cells,
-        n_states).
     pooling
         ``"cell"``: the cell token. ``"mean"``: before and after alike, the mean over the genes present in both, so that
         a gene is not credited for its own removal or arrival.
+    readouts
+        What is kept of each copy.
+    means
+        What is averaged over copies.
+    checkpoint
+        Where to keep the blocks that are done; those found there are not run again.
     bar
         Moved by the number of copies done with ``bar.update``.
     run
@@ -72,24 +109,56 @@ def perturbed_shifts(
 
     Returns
     -------
-    cos(after, centroid) - cos(before, centroid), float64, shape (n_pairs, n_states); NaN where nothing is left of a
-    cell or a state has no centroid for it.
+    For each readout float64, shape (n_pairs, its width), NaN where the edit leaves nothing of a cell; and for each mean
+    float64, shape (n_slots, its width), NaN where no copy is left.
     """
-    out = np.empty((len(pairs[0]), states.shape[1]))
-    before = state_cosines(vectors, centroids, states)
-    for block, edited in edited_blocks(rows, sets, pairs, kind=kind, max_len=network.max_len):
-        source = edited.source
+    n_pairs = len(edits.cells)
+    values = [np.full((n_pairs, readout.width), np.nan) for readout in readouts]
+    sums = [np.zeros((int(mean.slot.max(initial=-1)) + 1, mean.readout.width + 1)) for mean in means]
+    done, saved = (0, []) if checkpoint is None else checkpoint.load()
+    if done:
+        values, sums = saved[: len(values)], saved[len(values) :]
+    cuts = block_cuts(rows, edits)
+    if done and bar is not None:
+        bar.update(sum(map(len, cuts[:done])))
+    for number, block in enumerate(cuts[done:], start=done + 1):
+        edited = edit_block(rows, edits, block, max_len=network.max_len)
         counted = edited.shared if pooling == "mean" else None
-        moved = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
-        if pooling == "mean":
-            still = mean_over_kept(network, rows, edited, **run)
-            start = state_cosines(still, centroids, states[source])
-        else:
-            start = before[source]
-        out[block] = state_cosines(moved, centroids, states[source]) - start
+        after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
+        before = mean_over_kept(network, rows, edited, **run) if pooling == "mean" else vectors[edited.source]
+        left = (edited.rows.lengths > 0) & before.any(axis=1) & after.any(axis=1)
+        before, after, source = before[left], after[left], edited.source[left]
+        for own, readout in zip(values, readouts, strict=True):
+            own[block[left]] = readout(before, after, source)
+        for own, mean in zip(sums, means, strict=True):
+            weight, found = mean.weight[block[left]], mean.readout(before, after, source)
+            np.add.at(own, mean.slot[block[left]], np.column_stack([found * weight[:, None], weight]))
+        if checkpoint is not None:
+            checkpoint.save(number, [*values, *sums])
         if bar is not None:
             bar.update(len(block))
-    return out
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return values, [own[:, :-1] / own[:, -1:] for own in sums]
+
+
+def perturbed_shifts(
+    network: CellBert,
+    rows: TokenRows,
+    edits: Edits,
+    *,
+    vectors: np.ndarray,
+    centroids: np.ndarray,
+    states: np.ndarray,
+    pooling: Pooling,
+    **run: Any,
+) -> np.ndarray:
+    """Return cos(after, centroid) - cos(before, centroid) of each pair, float64, shape (n_pairs, n_states).
+
+    ``centroids`` and ``states`` as for :class:`scflyformer.stats._readouts.TowardsStates`, the rest as for
+    :func:`read_copies`.
+    """
+    readout = TowardsStates(centroids, states)
+    return read_copies(network, rows, edits, vectors=vectors, pooling=pooling, readouts=[readout], **run)[0][0]
 
 
 def mean_over_kept(
@@ -120,7 +189,7 @@ def mean_over_kept(
     """
     unique, which = np.unique(edited.source, return_inverse=True)
     cells = rows.take(unique)
-    hidden = _token_states(network, cells, device, dtype, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
+    hidden = token_states(network, cells, device, dtype, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
     lengths = cells.lengths
     sums = np.zeros((len(cells), hidden.shape[1]))
     filled = lengths > 0
@@ -138,41 +207,35 @@ def mean_over_kept(
     return means / np.maximum(n_kept, 1)[:, None]
 
 
-def edited_blocks(
-    rows: TokenRows, sets: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], *, kind: Kind, max_len: int
-) -> Iterator[tuple[np.ndarray, Edited]]:
-    """Make the edited copies of cells, longest cells first, few enough at a time that they fit the block.
+def block_cuts(rows: TokenRows, edits: Edits) -> list[np.ndarray]:
+    """Split pairs into blocks of at most `BLOCK_TOKENS` tokens, longest cells first, and within these cell by cell.
 
-    Parameters
-    ----------
-    rows, sets, pairs, kind
-        As for `perturbed_shifts`.
-    max_len
-        Tokens a copy may have.
-
-    Yields
-    ------
-    Positions in ``pairs``, int64, and the copies of these pairs.
+    Returns
+    -------
+    Positions of the pairs of each block, int64.
     """
-    cells, chosen = pairs
-    lengths = rows.lengths[cells]
-    if kind == "overexpress":
-        lengths = lengths + (sets != PAD).sum(1)[chosen]
-    order = np.lexsort((chosen, cells, -lengths))
+    lengths = rows.lengths[edits.cells]
+    if edits.kind in ("overexpress", "activate"):
+        lengths = lengths + (edits.sets != PAD).sum(1)[edits.chosen]
+    order = np.lexsort((edits.chosen, edits.cells, -lengths))
     total = np.cumsum(lengths[order])
     cuts = np.searchsorted(total, np.arange(BLOCK_TOKENS, total[-1] if len(total) else 0, BLOCK_TOKENS))
-    for block in np.split(order, np.unique(cuts)):
-        if len(block):
-            yield block, _edit(rows, sets[chosen[block]], cells[block], kind, max_len)
+    return [block for block in np.split(order, np.unique(cuts)) if len(block)]
 
 
-def _edit(rows: TokenRows, sets: np.ndarray, source: np.ndarray, kind: Kind, max_len: int) -> Edited:
-    if kind == "delete":
-        return delete_tokens(rows, sets, source)
-    return overexpress_tokens(rows, sets, source, max_len=max_len)
+def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int) -> Edited:
+    """Return the copies of some pairs, given by position."""
+    return edit_tokens(
+        rows,
+        edits.sets[edits.chosen[block]],
+        edits.cells[block],
+        kind=edits.kind,
+        dose=edits.dose,
+        max_len=max_len,
+    )
 
 
-def _token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int) -> np.ndarray:
+def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int) -> np.ndarray:
     """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
     target = pick_device(device)
     number = pick_dtype(dtype, target)

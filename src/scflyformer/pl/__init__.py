@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._confusion import confusion as confusion
     from ._expression import expression as expression
     from ._perturb_shift import perturb_shift as perturb_shift
+    from ._perturb_volcano import perturb_volcano as perturb_volcano
     from ._training import training as training
 
 __getattr__, __dir__, __all__ = attach(
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = attach(
         "confusion": "_confusion",
         "expression": "_expression",
         "perturb_shift": "_perturb_shift",
+        "perturb_volcano": "_perturb_volcano",
         "training": "_training",
     },
 )

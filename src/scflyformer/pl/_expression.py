@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from scflyformer import _adata
-from scflyformer._matrix import missing_key
 from scflyformer._settings import DEFAULT_MODEL
 
+from ._expression_trend import Cells, draw_trend, numeric_states
 from ._figure import COLOURS, drop_spines, finish, open_panels
+from ._gene_values import find_columns, gene_values
 from ._violin import violin
 
 if TYPE_CHECKING:
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mudata import MuData
-    from scipy import sparse
+
+Kind = Literal["violin", "trend"]
+#: Lines of a legend's column.
+_ROWS = 10
 
 
 def expression(
     adata: AnnData | MuData,
     genes: str | Sequence[str],
     *,
+    kind: Kind = "violin",
     groupby: str | None = None,
+    sample_key: str | None = None,
+    split_by: str | None = None,
     order: Sequence[Any] | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     layer: str | None = None,
@@ -38,10 +45,18 @@ def expression(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | np.ndarray | Figure | None:
-    """Draw violins of log-normalised expression by state, a panel per gene.
+    """Draw log-normalised expression by state, a panel per gene: violins, or the trend over a numeric state.
 
-    Expression is log1p of counts per 10,000 over all genes, whatever the scale of the data. The dot is the mean; the
-    label says in what share of the state's cells the gene was found.
+    Expression is log1p of counts per 10,000 over all genes, whatever the scale of the data.
+
+    A violin holds the cells of a state. The dot is the mean; the label says in what share of the state's cells the gene
+    was found.
+
+    A trend runs through the mean of each state, such as each age, in a band that is its 95 % t interval. With
+    ``sample_key`` dots are the means of samples, the line is the mean over them, and the interval is over samples, with
+    one standard deviation between samples for all states; there is no band where no state has two samples. Without, the
+    interval is over cells and comes out too narrow. A band that leaves the panel is cut at its edge. Cells without a
+    state, sample or value of ``split_by`` are left out.
 
     Parameters
     ----------
@@ -49,11 +64,17 @@ def expression(
         Cells × genes: counts, or log1p of normalised counts.
     genes
         Gene names: as the data names them, or any name by which the model knows a gene of the data.
+    kind
+        ``"violin"`` or ``"trend"``.
     groupby
-        Column of `obs` with the state; by default the one that :func:`scflyformer.tl.perturb` last ran on under the
-        key ``"perturb"``.
+        Column of `obs` with the state, for a trend of numbers; by default the one that
+        :func:`scflyformer.tl.perturb` last ran on under the key ``"perturb"``.
+    sample_key
+        For a trend: column of `obs` with the sample (library, animal).
+    split_by
+        For a trend: column of `obs`, such as the genotype, with a line for each of its values.
     order
-        States to draw, in this order; by default all, numbers ascending, categories in their order.
+        States to draw, violins in this order; by default all, numbers ascending, categories in their order.
     model
         The model whose vocabulary knows further names of genes; opened only where the data lacks a name.
     layer
@@ -78,8 +99,13 @@ def expression(
     KeyError
         When a column or a gene is missing; lists near names.
     ValueError
-        When no gene is asked for, a state has no cells, no column is named, or one axis was given for several genes.
+        When no gene is asked for, a state or a whole trend has no cells, no column is named, a trend is asked for over
+        what is not numbers, an option belongs to the other kind, or one axis was given for several genes.
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind is {kind!r}; expected 'violin' or 'trend'.")
+    if kind == "violin" and (sample_key is not None or split_by is not None):
+        raise ValueError("sample_key and split_by belong to a trend; pass kind='trend', or leave them out.")
     data = _adata.open_data(adata, mod=mod)
     names = [genes] if isinstance(genes, str) else [str(name) for name in genes]
     if not names:
@@ -89,58 +115,69 @@ def expression(
         groupby = run.get("params", {}).get("state_key")
         if groupby is None:
             raise ValueError("groupby is missing: name the column of obs with the state.")
-    states, codes = _states(_adata.obs_column(data, groupby, what="groupby"), order, groupby)
+    column = _adata.obs_column(data, groupby, what="groupby")
+    states, codes = _states(column, order, groupby)
+    if kind == "trend":
+        numbers = np.where(codes >= 0, numeric_states(column, groupby), np.nan)
+        cells, lines = _trend_cells(data, numbers, sample_key, split_by)
     columns = find_columns(data, names, gene_key=gene_key, model=model)
     matrix, _ = _adata.expression(data, layer=layer, gene_key=gene_key)
-    axes = open_panels(ax, len(names), size=(1.4 + 0.55 * len(states), 2.8))
+    axes = open_panels(ax, len(names), size=(3.4 if kind == "trend" else 1.4 + 0.55 * len(states), 2.8))
     for axis, name in zip(axes, names, strict=True):
         values = gene_values(matrix, columns[name])
-        for place in range(len(states)):
-            own = values[codes == place]
-            violin(axis, own, place, colour=COLOURS[place % len(COLOURS)])
-            axis.scatter(place, own.mean(), s=16, color="black", zorder=3)
-        labels = [f"{state}\n{(values[codes == place] > 0).mean():.0%}" for place, state in enumerate(states)]
-        axis.set_xticks(range(len(states)), labels, fontsize="small", rotation=45 if len(states) > 8 else 0)
+        if kind == "trend":
+            draw_trend(axis, values, cells, lines)
+        else:
+            _draw_violins(axis, values, states, codes)
         axis.set_xlabel(groupby)
-        axis.set_ylabel("expression (log1p CP10k)")
+        axis.set_ylabel("expression (log1p CP10k)" if kind == "violin" else "mean expression (log1p CP10k)")
         axis.set_title(name, fontsize="medium")
         drop_spines(axis)
+    if split_by is not None:
+        _legend(axes, split_by, own=ax is None)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
-def find_columns(
-    data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str]
-) -> dict[str, np.ndarray]:
-    """Return the columns of the data that are each gene: by the data's own name, else by any name the model knows.
-
-    Raises
-    ------
-    KeyError
-        When a gene is not in the data; lists near names.
-    """
-    own = pd.Index(_adata.gene_names(data, gene_key)).astype(str)
-    columns = {name: np.flatnonzero(own == name) for name in names}
-    lacking = [name for name, found in columns.items() if not len(found)]
-    if lacking:
-        from scflyformer import models
-        from scflyformer.genes._resolve import resolve_genes
-
-        vocabulary = models.load(model).vocabulary
-        asked = resolve_genes(lacking, vocabulary).index
-        there = resolve_genes(own, vocabulary).index
-        for name, gene in zip(lacking, asked.tolist(), strict=True):
-            columns[name] = np.flatnonzero(there == gene) if gene >= 0 else columns[name]
-            if not len(columns[name]):
-                place = "var_names" if gene_key is None else f"var[{gene_key!r}]"
-                raise KeyError(missing_key(name, own.tolist(), what="genes", place=place))
-    return columns
+def _draw_violins(axis: Axes, values: np.ndarray, states: list[str], codes: np.ndarray) -> None:
+    for place in range(len(states)):
+        own = values[codes == place]
+        violin(axis, own, place, colour=COLOURS[place % len(COLOURS)])
+        axis.scatter(place, own.mean(), s=16, color="black", zorder=3)
+    labels = [f"{state}\n{(values[codes == place] > 0).mean():.0%}" for place, state in enumerate(states)]
+    axis.set_xticks(range(len(states)), labels, fontsize="small", rotation=45 if len(states) > 8 else 0)
 
 
-def gene_values(matrix: sparse.csr_matrix, columns: np.ndarray) -> np.ndarray:
-    """Return one gene's log1p expression of each cell; several columns of a gene are added up before the logarithm."""
-    if len(columns) == 1:
-        return matrix[:, columns].toarray().ravel()
-    return np.log1p(np.expm1(matrix[:, columns].toarray().astype(np.float64)).sum(1))
+def _trend_cells(
+    data: AnnData, states: np.ndarray, sample_key: str | None, split_by: str | None
+) -> tuple[Cells, list[str]]:
+    """Return the cells of the trend and the names of its lines, in the order of their column."""
+    samples = None if sample_key is None else _adata.obs_text(data, sample_key, what="sample_key")
+    lines = np.full(data.n_obs, "all", dtype=object)
+    known: Any = ["all"]
+    if split_by is not None:
+        lines = _adata.obs_text(data, split_by, what="split_by")
+        split = data.obs[split_by].dropna()
+        known = split.cat.categories if hasattr(split, "cat") else np.unique(split)
+    kept = np.isfinite(states) & pd.notna(lines) & (True if samples is None else pd.notna(samples))
+    if not kept.any():
+        keys = ", ".join(f"obs[{key!r}]" for key in (sample_key, split_by) if key is not None)
+        raise ValueError(
+            f"No cell of the states has values of {keys}; name other columns by sample_key= and split_by=."
+        )
+    there = set(lines[kept])
+    return Cells(np.where(kept, states, np.nan), samples, lines), [str(name) for name in known if str(name) in there]
+
+
+def _legend(axes: np.ndarray, title: str, *, own: bool) -> None:
+    """Name the lines beside the last panel, for which a figure of ours grows."""
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if own else {"loc": "best"}
+    columns = -(-len(axes[-1].get_legend_handles_labels()[1]) // _ROWS)
+    legend = axes[-1].legend(
+        frameon=False, fontsize="small", title=title, title_fontsize="small", ncols=columns, **place
+    )
+    figure = axes[-1].get_figure(root=True)
+    if own and figure is not None:
+        figure.set_figwidth(figure.get_figwidth() + legend.get_window_extent().width / figure.dpi)
 
 
 def _states(column: pd.Series, order: Sequence[Any] | None, key: str) -> tuple[list[str], np.ndarray]:

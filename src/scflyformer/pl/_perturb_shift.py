@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scflyformer._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
 from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
+from ._perturb_words import LETTERS, inches_of, panel_title, set_title
 from ._violin import violin
 
 if TYPE_CHECKING:
@@ -21,8 +23,22 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 By = Literal["cell", "sample"]
+Value = Literal["shift", "age", "probability"]
+#: Column of the tables with the value, and what stands before the names of its interval and adjusted p-value.
+_COLUMNS = {
+    "shift": ("shift", ""),
+    "age": ("age_change", "age_"),
+    "probability": ("probability_change", "probability_"),
+}
+_OPTIONS = {"age": "clock=, the folder of a clock", "probability": "classifier=, the folder of a classifier"}
+#: What a run names in place of a class where the goal is none of the classifier's.
+_OWN = "the cell's own"
 _BAND = (0.025, 0.975)
 _HALF = 0.42
+#: Inches a gene takes, and the most it takes so that its name stands level; genes up to which names do.
+_SLOT, _WIDEST, _FLAT = 0.55, 1.1, 6
+#: Letters that stand beside the axis in one line.
+_TALL = 40
 
 
 def perturb_shift(
@@ -31,6 +47,7 @@ def perturb_shift(
     key: str = "perturb",
     genes: str | Sequence[str] | None = None,
     groups: str | Sequence[str] | None = None,
+    value: Value = "shift",
     by: By = "cell",
     n_genes: int = 20,
     mod: str | None = None,
@@ -43,7 +60,8 @@ def perturb_shift(
     A panel per group. For each gene: the shifts of the middle 95 % of its cells as a violin, the mean of each sample as
     a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the range that holds 95 %
     of the null genes' mean shifts, with its median. The band is for the mean, not for single cells. A filled diamond
-    has an adjusted p-value (`fdr`) of at most 0.05. Below a gene stands the number of its cells.
+    has an adjusted p-value (`fdr`) of at most 0.05. Below a gene stands the number of its cells. A group whose states
+    the embedding hardly tells apart is titled "not interpretable".
 
     Parameters
     ----------
@@ -55,11 +73,16 @@ def perturb_shift(
         Genes or sets to draw, in this order, named as they were asked for.
     groups
         Groups to draw.
+    value
+        What is drawn: ``"shift"`` towards the goal; ``"age"``, the change in the age that a clock predicts;
+        ``"probability"``, the change in a classifier's probability. The last two stand where the run was given a clock
+        or a classifier.
     by
         ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone, on whose
         scale the null band is easier to see.
     n_genes
-        Without ``genes``, at most this many are drawn: those with the largest effect.
+        Without ``genes``, at most this many are drawn: those with the largest effect; of a change in age or
+        probability, those furthest from the mean of their null genes.
     mod
         Modality of a MuData.
     ax
@@ -76,74 +99,122 @@ def perturb_shift(
     Raises
     ------
     KeyError
-        When there is no such run, gene or group; lists near names.
+        When there is no such run, gene or group (lists near names), or the run has no such value (says what makes it).
     ValueError
-        When ``by`` is none of its options, or one axis was given for several groups.
+        When ``value`` or ``by`` is none of its options, no gene and group asked for has a result, or one axis was given
+        for several groups.
     """
+    if value not in get_args(Value):
+        raise ValueError(f"value is {value!r}; expected 'shift', 'age' or 'probability'.")
     if by not in ("cell", "sample"):
         raise ValueError(f"by is {by!r}; expected 'cell' or 'sample'.")
     results = perturb_df(adata, key=key, genes=genes, groups=groups, mod=mod)
-    order = _order(results, genes, n_genes)
+    if _COLUMNS[value][0] not in results:
+        raise KeyError(
+            f"uns[{key!r}]['results'] has no {_COLUMNS[value][0]!r}. Run tl.perturb with {_OPTIONS[value]}, or draw "
+            "value='shift'."
+        )
+    order = _order(results, genes, n_genes, value)
+    if not order or not len(results):
+        asked = f"genes={genes!r}, groups={groups!r}, n_genes={n_genes}"
+        raise ValueError(f"Nothing to draw: no row of uns[{key!r}]['results'] is of {asked}. Leave them out for all.")
     cells = perturb_df(adata, key=key, table="cells", genes=order, groups=groups, mod=mod)
     null = perturb_df(adata, key=key, table="null", genes=order, groups=groups, mod=mod)
-    params = open_data(adata, mod=mod).uns[key]["params"]
+    run = open_data(adata, mod=mod).uns[key]
     names = list(dict.fromkeys(results["group"]))
-    axes = open_panels(ax, len(names), size=(1.8 + 0.55 * len(order), 3.6), n_columns=max(1, 12 // len(order)))
+    slot = _SLOT if len(order) > _FLAT else min(max(_SLOT, (_longest(order) + 1) / LETTERS), _WIDEST)
+    width = 1.8 + slot * len(order)
+    axes = open_panels(ax, len(names), size=(width, 3.8), n_columns=max(1, int(12 / width)))
+    if ax is not None:
+        width, slot = inches_of(ax), inches_of(ax) / len(order)
     for axis, name in zip(axes, names, strict=True):
-        tables = (table[table["group"] == name] for table in (results, cells, null))
-        _panel(axis, *tables, order=order, by=by)
+        tables = [table[table["group"] == name] for table in (results, cells, null)]
+        _panel(axis, *tables, order=order, by=by, value=value)
+        _label_genes(axis, tables[0], order, flat=len(order) <= _FLAT and _longest(order) < LETTERS * slot)
         axis.axhline(0, color="black", linewidth=0.6, zorder=0.5)
-        axis.set_ylabel(f"shift towards {params['goal']}")
-        verb = {"delete": "deleted", "overexpress": "overexpressed"}[str(params["kind"])]
-        title = f"{verb} in {params['state_key']} {params['start']}"
-        axis.set_title(title if name == "all" else f"{name}: {title}", fontsize="medium")
+        axis.set_ylabel(textwrap.fill(_axis_words(value, run["params"]), _TALL))
+        set_title(axis, panel_title(run["params"], name, tables[0], run.get("separability")), inches=width)
         drop_spines(axis)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
-def _order(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int) -> list[str]:
+def _order(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int, value: Value) -> list[str]:
     """Return the genes to draw: as asked, or those with the largest effect in the order of the run."""
     if genes is not None:
         return [genes] if isinstance(genes, str) else [str(name) for name in genes]
+    column, prefix = _COLUMNS[value]
     names = list(dict.fromkeys(results["gene"]))
-    size = results["effect"].abs().fillna(results["shift"].abs()).groupby(results["gene"], sort=False).max()
+    beyond_null = results[column] - results.get(f"{prefix}null_mean", np.nan)
+    effect = results.get(f"{prefix}effect", beyond_null)
+    size = effect.abs().fillna(results[column].abs()).groupby(results["gene"], sort=False).max()
     chosen = set(size.sort_values(ascending=False, kind="stable").index[:most])
     return [name for name in names if name in chosen]
 
 
-def _panel(axis: Axes, results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, order: list, by: By) -> None:
+def _panel(
+    axis: Axes,
+    results: pd.DataFrame,
+    cells: pd.DataFrame,
+    null: pd.DataFrame,
+    *,
+    order: list[str],
+    by: By,
+    value: Value,
+) -> None:
+    column, prefix = _COLUMNS[value]
     rows = results.set_index("gene")
     for place, gene in enumerate(order):
-        if gene not in rows.index:
+        if gene not in rows.index or not np.isfinite(rows.loc[gene, column]):
             continue
         line = rows.loc[gene]
-        band = null.loc[null["gene"] == gene, "shift"].dropna().to_numpy()
+        band = _values(null, gene, column)
         if len(band):
             low, middle, high = np.quantile(band, [_BAND[0], 0.5, _BAND[1]])
             axis.fill_between([place - _HALF, place + _HALF], low, high, color=GREY, alpha=0.35, linewidth=0, zorder=1)
             axis.hlines(middle, place - _HALF, place + _HALF, color=GREY, linewidth=1, zorder=1)
-        mine = cells[cells["gene"] == gene]
-        if by == "cell":
-            shifts = mine["shift"].to_numpy()
-            low, high = np.quantile(shifts, _BAND)
-            violin(axis, shifts[(shifts >= low) & (shifts <= high)], place, colour=COLOURS[0])
-        if line["ci_over"] == "samples":
-            means = mine.groupby("sample", observed=True)["shift"].mean().to_numpy()
+        own = _values(cells, gene, column)
+        if by == "cell" and len(own):
+            low, high = np.quantile(own, _BAND)
+            violin(axis, own[(own >= low) & (own <= high)], place, colour=COLOURS[0])
+        if line["ci_over"] == "samples" and len(own):
+            mine = cells[cells["gene"] == gene]
+            means = mine.groupby("sample", observed=True)[column].mean().to_numpy()
             spread = np.linspace(-0.12, 0.12, len(means))
             axis.scatter(place + spread, means, s=14, color=COLOURS[1], linewidths=0, zorder=3)
-        sure = np.isfinite(line["fdr"]) and line["fdr"] <= 0.05
-        if np.isfinite(line["ci_low"]):
-            axis.vlines(place, line["ci_low"], line["ci_high"], color="black", linewidth=1.2, zorder=4)
-        axis.scatter(
-            place,
-            line["shift"],
-            marker="D",
-            s=26,
-            zorder=5,
-            edgecolors="black",
-            facecolors="black" if sure else "white",
-        )
-    counts = [int(rows.loc[gene, "n_cells"]) if gene in rows.index else 0 for gene in order]
-    labels = [f"{gene}\n({n})" for gene, n in zip(order, counts, strict=True)]
-    axis.set_xticks(range(len(order)), labels, rotation=45 if len(order) > 6 else 0, fontsize="small")
+        low, high, fdr = (line.get(f"{prefix}{name}", np.nan) for name in ("ci_low", "ci_high", "fdr"))
+        if np.isfinite(low):
+            axis.vlines(place, low, high, color="black", linewidth=1.2, zorder=4)
+        face = "black" if fdr <= 0.05 else "white"
+        axis.scatter(place, line[column], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
+
+
+def _values(table: pd.DataFrame, gene: str, column: str) -> np.ndarray:
+    """Return a gene's finite values; none where the table lacks the column."""
+    if column not in table:
+        return np.empty(0)
+    return table.loc[table["gene"] == gene, column].dropna().to_numpy(dtype=float)
+
+
+def _longest(names: list[str]) -> int:
+    return max(map(len, names))
+
+
+def _label_genes(axis: Axes, results: pd.DataFrame, order: list[str], *, flat: bool) -> None:
+    """Name the genes and the number of their cells: level where the longest name fits, else aslant."""
+    counts = results.set_index("gene")["n_cells"]
+    gap = "\n" if flat else " "
+    axis.set_xticks(range(len(order)), [f"{gene}{gap}({int(counts.get(gene, 0))})" for gene in order], fontsize="small")
+    if not flat:
+        for text in axis.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
     axis.set_xlim(-0.6, len(order) - 0.4)
+
+
+def _axis_words(value: Value, params: Mapping[str, Any]) -> str:
+    """Say what is drawn, and in which unit."""
+    if value == "shift":
+        return f"shift towards {params['goal']}"
+    if value == "age":
+        return f"change in predicted age ({params.get('age_unit', 'days')})"
+    label = str(params.get("probability_of", _OWN))
+    return f"change in probability of {f'{_OWN} class' if label == _OWN else label}"

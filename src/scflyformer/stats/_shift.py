@@ -34,7 +34,18 @@ def state_cosines(vectors: np.ndarray, centroids: np.ndarray, which: np.ndarray)
     return out
 
 
-def held_out_centroids(vectors: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def inliers(vectors: np.ndarray, share: float = 0.9) -> np.ndarray:
+    """Return which cells of a state are nearest to its mean, bool, shape (n_cells,): ``share`` of them, by cosine."""
+    n = len(vectors)
+    near = state_cosines(vectors, vectors.astype(np.float64).mean(0, keepdims=True), np.zeros((n, 1), dtype=np.int64))
+    kept = np.zeros(n, dtype=bool)
+    kept[np.argsort(-near[:, 0], kind="stable")[: int(np.ceil(share * n))]] = True
+    return kept
+
+
+def held_out_centroids(
+    vectors: np.ndarray, samples: np.ndarray, *, counted: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Centroid of a state for each of its own cells, from cells that are apart from it.
 
     Parameters
@@ -44,11 +55,13 @@ def held_out_centroids(vectors: np.ndarray, samples: np.ndarray) -> tuple[np.nda
     samples
         Sample of each cell, shape (n_cells,). With two or more samples a cell's centroid is the mean over the cells of
         the other samples; otherwise the mean over all other cells.
+    counted
+        Cells that enter the means, bool, shape (n_cells,); all by default.
 
     Returns
     -------
-    Centroids, float64, shape (n_centroids, width), and the one of each cell, int64, shape (n_cells,); -1 for a state
-    of one cell.
+    Centroids, float64, shape (n_centroids, width), and the one of each cell, int64, shape (n_cells,); -1 where no cell
+    is left for it.
     """
     vectors = vectors.astype(np.float64)
     n = len(vectors)
@@ -57,10 +70,13 @@ def held_out_centroids(vectors: np.ndarray, samples: np.ndarray) -> tuple[np.nda
         return np.zeros((0, vectors.shape[1])), np.full(n, -1)
     if len(names) < 2:
         code, names = np.arange(n), np.arange(n)
+    weight = np.ones(n) if counted is None else counted.astype(np.float64)
     sums = np.zeros((len(names), vectors.shape[1]))
-    np.add.at(sums, code, vectors)
-    sizes = np.bincount(code, minlength=len(names))
-    return (sums.sum(0) - sums) / (n - sizes)[:, None], code.astype(np.int64)
+    np.add.at(sums, code, vectors * weight[:, None])
+    sizes = np.bincount(code, weights=weight, minlength=len(names))
+    left = weight.sum() - sizes
+    apart = (sums.sum(0) - sums) / np.maximum(left, 1)[:, None]
+    return apart, np.where(left[code] > 0, code, -1)
 
 
 def sample_means(values: np.ndarray, samples: np.ndarray) -> np.ndarray:

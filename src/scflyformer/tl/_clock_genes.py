@@ -10,10 +10,11 @@ import numpy as np
 
 from scflyformer import _adata, _log
 from scflyformer.tl import _features
-from scflyformer.tl._clock_genes_plan import Pool, left_out, plan_scan, scan_results
 from scflyformer.tl._clock_genes_run import age_changes, open_clock
+from scflyformer.tl._clock_genes_tables import left_out, scan_results
 from scflyformer.tl._clock_run import ALL
 from scflyformer.tl._perturb_plan import check_edits, choose_cells, read_gene_sets
+from scflyformer.tl._scan import MIN_CELLS, Pool, plan_scan
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from scflyformer.tl._perturb_plan import GeneSet
 
 Kind = Literal["delete", "overexpress"]
-MIN_CELLS = 10
-"""Drawn cells that must express a gene for ``genes="all"`` to scan it."""
 
 
 def clock_genes(
@@ -152,7 +151,7 @@ def clock_genes(
     >>> sf.tl.clock_genes(adata, clock="brain-clock", genes=["Hsp68"], sample_key="batch")  # doctest: +SKIP
     >>> adata.uns["clock_genes"]["results"]  # doctest: +SKIP
     """
-    check_edits(kind, n_null, max_cells)
+    check_edits(kind, n_null, max_cells, kinds=("delete", "overexpress"))
     out, data = _adata.start(adata, mod=mod, copy=copy)
     samples = _features.sample_names(data, sample_key)
     everyone = np.full(data.n_obs, ALL, dtype=object)
@@ -185,7 +184,9 @@ def clock_genes(
 
     drawn = opened.take(np.concatenate([pool.cells for pool in pools]))
     rows = np.repeat([pool.row for pool in pools], [len(pool.cells) for pool in pools])
-    scan = plan_scan(drawn, pools, sets, kind=kind, min_cells=MIN_CELLS, n_null=n_null, seed=seed)
+    scan = plan_scan(
+        drawn.ranked(), pools, sets, names=opened.known.vocabulary.names, kind=kind, n_null=n_null, seed=seed
+    )
     if not len(scan.pairs[0]):
         raise ValueError(_nothing(scan.sets, len(rows), every=every))
     run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models import Model
-    from scflyformer.network._perturbed import Kind
+    from scflyformer.tokens._edit import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,7 @@ def _embedding_part(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the embedding adds to the target of each cell, and how that changes in each pair."""
     from scflyformer.network._infer import embed_rows
-    from scflyformer.network._perturbed import edited_blocks
+    from scflyformer.network._perturbed import Edits, block_cuts, edit_block
 
     network = clock.model.network()
     pooling = _features.pooling_of(clock.model)
@@ -204,15 +204,16 @@ def _embedding_part(
     old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
 
     tokens = np.where(sets < clock.model.vocabulary.n_tokens, sets, PAD)  # the others are read as expression alone
-    edits = (tokens != PAD).any(1)[pairs[1]]
+    touched = (tokens != PAD).any(1)[pairs[1]]
     if kind == "delete":
         cells, which = cells_with(rows, tokens)
-        edits &= np.isin(pairs[0] * len(sets) + pairs[1], cells * len(sets) + which)
-    at = np.flatnonzero(edits)
+        touched &= np.isin(pairs[0] * len(sets) + pairs[1], cells * len(sets) + which)
+    at = np.flatnonzero(touched)
     change = np.zeros(len(pairs[0]))
     with progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
-        some = pairs[0][at], pairs[1][at]
-        for block, edited in edited_blocks(rows, tokens, some, kind=kind, max_len=network.max_len):
+        some = Edits(tokens, pairs[0][at], pairs[1][at], kind)
+        for block in block_cuts(rows, some):
+            edited = edit_block(rows, some, block, max_len=network.max_len)
             after = embed_rows(network, edited.rows, pooling=pooling, **run).astype(np.float64)
             after = np.einsum("ij,ij->i", after, slope[edited.source])
             change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)

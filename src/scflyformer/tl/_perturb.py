@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import pandas as pd
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
-from scflyformer.tl import _features
-from scflyformer.tl._perturb_plan import check_edits, plan_groups, read_gene_sets
-from scflyformer.tl._perturb_run import run_groups
-from scflyformer.tl._perturb_tables import make_tables, shift_columns
-from scflyformer.tl._states import present, read_state, read_states, require_disjoint
+from scflyformer.tl._perturb_job import check_arguments, perturbed
+from scflyformer.tl._perturb_readouts import Centroid
+from scflyformer.tokens._edit import Kind
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
-
-    from scflyformer.tl._perturb_plan import GeneSet, Group
-    from scflyformer.tl._perturb_run import Outcome
-
-Kind = Literal["delete", "overexpress"]
 
 
 def perturb(
@@ -32,6 +23,10 @@ def perturb(
     *,
     genes: str | Sequence[str] | Mapping[str, str | Sequence[str]],
     kind: Kind = "delete",
+    dose: float = 0.5,
+    pairs: Literal["all"] | Sequence[tuple[str, str]] | None = None,
+    method: Literal["exact", "screen"] = "exact",
+    n_top: int = 50,
     state_key: str,
     start: Any,
     goal: Any,
@@ -40,9 +35,15 @@ def perturb(
     groupby: str | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     pooling: Literal["auto", "cell", "mean"] = "auto",
-    n_null: int = 100,
+    centroid: Centroid = "mean",
+    clock: str | os.PathLike[str] | None = None,
+    classifier: str | os.PathLike[str] | None = None,
+    downstream: int | Literal["all"] = 0,
+    n_null: int = 200,
+    n_label: int = 100,
     max_cells: int | None = 200,
     seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     synonyms: str | os.PathLike[str] | None = None,
@@ -57,12 +58,15 @@ def perturb(
 
     The shift of a cell towards state s is cos(v', m_s) − cos(v, m_s), with v and v' its embedding before and after the
     perturbation and m_s the state's centroid (Theodoris et al. 2023, Nature 618, 616-624); above 0, the perturbation
-    moves start cells towards the goal. The goal's centroid is the mean over its cells, which are never perturbed. For
-    the shift away from the start (`shift_start`) each cell is held against the start cells of the *other* samples
-    (with a single sample: against the other start cells), so that no cell takes part in its own centroid.
+    moves start cells towards the goal. The goal's centroid comes from its cells, which are never perturbed. For the
+    shift away from the start (`shift_start`) each cell is held against the start cells of the *other* samples (with a
+    single sample: against the other start cells), so that no cell takes part in its own centroid.
 
     A shift means little by itself: taking any highly expressed gene away moves a cell somewhere. So each gene stands
-    beside ``n_null`` null genes that stand alike in the same cells (detection rate and mean rank).
+    beside ``n_null`` null genes that stand alike in the same cells (detection rate and mean rank), and beside shifts
+    towards goals drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no shift
+    between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a shift is a
+    hypothesis.
 
     Parameters
     ----------
@@ -70,11 +74,28 @@ def perturb(
         Cells × genes: counts, or log1p of normalised counts; see :func:`scflyformer.pp.tokenize`.
     genes
         Gene names (FBgn, symbol, CG id or synonym): each is perturbed alone. A dict of set name to names: the genes of
-        a set are perturbed together.
+        a set are perturbed together. ``"all"``: every gene that at least 10 perturbed cells of a group hold, each
+        beside the others of its group.
     kind
-        ``"delete"``: the gene's token goes and later ones move up; done in the start cells that express it (within
-        the model's length). ``"overexpress"``: the gene is put in front, with the value of the cell's first gene; done
-        in all start cells, whether or not they express it.
+        ``"delete"``: the gene's token goes and later ones move up. ``"knockdown"``: it moves back by ``dose`` of the
+        ranks behind it, and takes the value that stands there. ``"mask"``: it is hidden, as in pretraining. These are
+        done in the start cells that express the gene (within the model's length). ``"overexpress"``: the gene is put
+        in front, with the value of the cell's first gene. ``"activate"``: it moves forward by ``dose`` of the ranks
+        before it, a gene that the cell lacks from behind the last one. These are done in all start cells, whether or
+        not they express it.
+    dose
+        Share of the way of ``"knockdown"`` and ``"activate"``, above 0 and at most 1; at 1 ``"activate"`` is
+        ``"overexpress"``.
+    pairs
+        Pairs of genes to perturb together besides, with their interaction: the shift of both less the shifts of each.
+        ``"all"``: every pair of the single genes asked for.
+    method
+        ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
+        ``kind="delete"``: all genes are ranked by a first-order estimate from one backward pass a cell, each
+        beside the estimates of its null genes; the ``n_top`` of each group with the largest effects are then run
+        exactly, and 50 genes drawn by chance, which tell how good the estimates are.
+    n_top
+        Genes of each group that a screen runs exactly.
     state_key
         Column of `obs` with the state: numbers, text or categories.
     start, goal
@@ -91,12 +112,27 @@ def perturb(
     pooling
         ``"cell"``: v is the cell token. ``"mean"``: v and v' are means over the genes present both before and after.
         ``"auto"``: the cell token where the model has one, else the mean.
+    centroid
+        ``"mean"``: a state lies at the mean of its cells. ``"trimmed"``: at the mean of the 90 % of them that are
+        nearest to it, so that doublets and mislabelled cells have no say.
+    clock
+        Folder of a clock of the embedding (:func:`scflyformer.tl.age_clock` with ``save``): the change in predicted age
+        is read off as well.
+    classifier
+        Folder of a classifier (:func:`scflyformer.tl.annotate` with ``save``): the change in the probability of the
+        goal, where it is one of the classes, else of each cell's own class, is read off as well.
+    downstream
+        Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
         Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
+    n_label
+        Permutations of the states' names: over samples where each sample is of one state, else over cells.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     seed
-        Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
+        Seed of the choice of cells, null genes and permutations. None depends on the order of cells or genes.
+    checkpoint
+        File for what is done so far, so that the same call goes on there after a stop; deleted at the end.
     layer
         Layer with the expression; `X` by default.
     gene_key
@@ -126,12 +162,34 @@ def perturb(
         over samples, or over cells where there is one sample (NaN for one cell); `null_mean`, the mean shift of the
         null genes; `effect` = (shift − `null_mean`) / their standard deviation; `p_value` = (1 + number of null genes
         at least as far from the null median) / (1 + number of null genes), two-sided; `fdr`, Benjamini-Hochberg over
-        all rows. Then `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at), `gene_id`
-        (joined by ``+``), `shift_start`, and `shift_<state>` for each of ``alt`` (``/`` written as ``|``).
+        all rows. (After a screen `null_mean`, `effect`, `p_value` and `fdr` are those of the estimates, over all
+        genes.) Then `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at), `gene_id`
+        (joined by ``+``), `shift_start`, and `shift_<state>` for each of ``alt`` (``/`` written as ``|``); `p_label`,
+        the same p-value among shifts towards permuted goals; `log_fc`, log2 of goal over start expression (for a set
+        the mean), the answer without a model; `noise`, how far a cell that nothing was done to moves
+        when it is embedded anew; `interpretable`, whether held-out cells of the two states are told apart. With
+        ``clock``: `age_change` in the clock's unit, with `age_ci_low`, `age_ci_high`, `age_null_mean`, `age_effect`,
+        `age_p_value`, `age_fdr`; with ``classifier`` likewise `probability_change`.
     `"cells"` : DataFrame, a row per perturbed cell
-        `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`.
+        `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, and the changes in
+        age and probability.
     `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`.
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and the changes in age and probability.
+    `"separability"` : DataFrame, a row per group
+        `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
+        `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
+        sample); `n_start`, `n_goal`; `interpretable`: at least 0.6, the interval above 0.5.
+    `"interactions"` : DataFrame, a row per pair and group
+        `gene`, `gene_a`, `gene_b`, `group`, `kind`, `n_cells` that hold both, `n_samples`, `interaction`, `ci_low`,
+        `ci_high`, and `null_mean`, `effect`, `p_value`, `fdr`, `n_null` beside pairs of null genes.
+    `"screen"`, `"agreement"` : DataFrames
+        `gene`, `gene_id`, `group`, `n_cells`, `estimate` of the shift, `exact` where it was run; `null_mean`, `effect`,
+        `p_value`, `n_null` beside null genes' estimates, `fdr` over all rows. By group `n_genes`; `n_exact` genes drawn
+        by chance and the `spearman` of their estimates and exact shifts; likewise `n_top`, `spearman_top`.
+    `"downstream"` : DataFrame, a row per perturbed gene, group and other gene
+        `gene`, `group`, `target`, `target_id`; `expression_change` on the decoder's logarithmic scale, `null_mean`,
+        `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN for a model without a decoder);
+        `moved`, 1 − cosine between its contextual embeddings before and after, in `n_cells`.
     `"absent"` : array of names
         Genes asked for that are not in the model's vocabulary or that no start cell expresses.
     `"skipped"` : DataFrame
@@ -157,148 +215,18 @@ def perturb(
     ...     adata, genes=["Hnf4"], state_key="age", start=30, goal=0, sample_key="batch"
     ... )  # doctest: +SKIP
     """
-    from scflyformer import models
-    from scflyformer.network._infer import embed_rows
-
-    if pooling not in ("auto", "cell", "mean"):
-        raise ValueError(f"pooling is {pooling!r}; expected 'auto', 'cell' or 'mean'.")
-    check_edits(kind, n_null, max_cells)
+    arguments = {name: value for name, value in locals().items() if name not in ("adata", "copy", "mod", "key_added")}
+    check_arguments(arguments)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    column = _adata.obs_column(cells, state_key, what="state_key")
-    first = read_state(column, start, key=state_key, what="start")
-    last = read_state(column, goal, key=state_key, what="goal")
-    others = read_states(column, alt, key=state_key, what="alt")
-    require_disjoint([("start", first), ("goal", last), *(("alt", state) for state in others)], key=state_key)
-    samples = _samples(cells, sample_key)
-    groups = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
-
-    loaded = models.load(model)
-    if pooling == "auto":
-        pooling = _features.pooling_of(loaded)
-    table = _adata.synonym_table(synonyms)
-    sets, unknown = read_gene_sets(genes, loaded, table)
-    rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
-    names = cells.obs_names.to_numpy(dtype=object)
-    filled = rows.lengths > 0
-    used, bare = plan_groups(
-        first, last, others, filled, groups, samples=samples, names=names, max_cells=max_cells, seed=seed
-    )
-    if not used:
-        raise ValueError(_no_group(groupby, state_key, column[filled]))
-    if sample_key is None:
-        _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
-
-    network = loaded.network()
-    run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
-    run["dtype"] = "float32" if dtype == "auto" else dtype
-    seen = np.unique(np.concatenate([part for group in used for part in (group.start, group.goal, *group.alt)]))
-    vectors = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
-    vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, progress=_log.progress, **run)
-    outcomes = run_groups(
-        network,
-        rows,
-        vectors,
-        used,
-        sets,
-        samples,
-        kind=kind,
-        pooling=pooling,
-        n_tokens=loaded.vocabulary.n_tokens,
-        n_null=n_null,
-        seed=seed,
-        progress=_log.progress,
-        **run,
-    )
-    if not outcomes:
-        shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
-        raise ValueError(
-            f"No start cell (obs[{state_key!r}] = {first.label}) expresses {shown}, so there is nothing to delete. "
-            "Ask for other genes or for kind='overexpress'."
-        )
-    labels = [state.label for state in others]
-    tables = make_tables(
-        outcomes,
-        kind=kind,
-        alt=labels,
-        names=names,
-        samples=samples,
-        gene_ids=loaded.vocabulary.gene_ids,
-        symbols=loaded.vocabulary.names,
-    )
-    absent, skipped = _left_out(sets, unknown, used, bare, outcomes)
-    params = _adata.run_params(
-        loaded,
-        kind=kind,
-        state_key=state_key,
-        start=first.label,
-        goal=last.label,
-        alt=labels,
-        sample_key=sample_key,
-        groupby=groupby,
-        pooling=pooling,
-        n_null=n_null,
-        max_cells=max_cells,
-        seed=seed,
-        layer=layer,
-        gene_key=gene_key,
-        synonyms=synonyms,
-        device=device,
-        dtype=run["dtype"],
-        ci_level=0.95,
-        fdr_family="all rows of results",
-    )
-    found = {
-        **tables,
-        "absent": np.array(absent, dtype=object),
-        "skipped": skipped,
-        "states": dict(zip(shift_columns(labels), [last.label, first.label, *labels], strict=True)),
-        "coverage": coverage,
-        "params": params,
-    }
+    found = perturbed(cells, **arguments)
     _adata.write(cells, uns={key_added: found})
-    if absent:
-        _log.warning(f"perturb: {len(absent)} of the genes are absent and left out: {', '.join(absent[:10])}")
+    if checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
+    if len(found["absent"]):
+        shown = ", ".join(found["absent"][:10])
+        _log.warning(f"perturb: {len(found['absent'])} of the genes are absent and left out: {shown}")
     _log.info(
-        f"perturb: {len(tables['results'])} results from {len(tables['cells'])} perturbed cells, "
-        f"in .uns[{key_added!r}]['results']"
+        f"perturb: {len(found['results'])} results from {len(found['cells'])} perturbed cells, in "
+        f".uns[{key_added!r}]['results']"
     )
     return out if copy else None
-
-
-def _samples(cells: AnnData, key: str | None) -> np.ndarray:
-    """Return the sample of each cell as text; ``"all"`` where there are none."""
-    if key is None:
-        return np.full(cells.n_obs, "all", dtype=object)
-    column = _adata.obs_column(cells, key, what="sample_key")
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"sample_key: obs[{key!r}] is missing in {n_missing} of {len(column)} cells; drop those cells."
-        )
-    return column.astype(str).to_numpy(dtype=object)
-
-
-def _left_out(
-    sets: list[GeneSet], unknown: list[str], groups: list[Group], bare: list[str], outcomes: list[Outcome]
-) -> tuple[list[str], pd.DataFrame]:
-    """Return the names without any result, and why each combination of gene and group has none."""
-    done = {(outcome.one.name, outcome.group.name) for outcome in outcomes}
-    with_result = {name for name, _ in done}
-    reasons = [(name, "all", "not in the model's vocabulary") for name in unknown]
-    reasons += [("all", label, "no start or no goal cells") for label in bare]
-    reasons += [
-        (one.name, group.name, "not expressed in the start cells")
-        for one in sets
-        for group in groups
-        if (one.name, group.name) not in done
-    ]
-    absent = [*unknown, *(one.name for one in sets if one.name not in with_result)]
-    return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
-
-
-def _no_group(groupby: str | None, state_key: str, column: pd.Series) -> str:
-    what = "No cells" if groupby is None else f"No group of obs[{groupby!r}] has cells"
-    return (
-        f"{what} of both start and goal with counts in the model's genes; obs[{state_key!r}] of cells with counts: "
-        f"{present(column)}."
-    )

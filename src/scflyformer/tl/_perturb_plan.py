@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,20 +13,13 @@ import pandas as pd
 
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.tl._scan import GeneSet
 from scflyformer.tl._states import State
 
 if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.models import Model
-
-
-@dataclass(frozen=True, eq=False)
-class GeneSet:
-    """Genes perturbed together: a name and the tokens."""
-
-    name: str
-    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +47,12 @@ class Group:
     alt: list[np.ndarray]
 
 
-def check_edits(kind: str, n_null: int, max_cells: int | None) -> None:
+def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:
     """Raise `ValueError` where what is to be done to which cells is out of range."""
-    if kind not in ("delete", "overexpress"):
-        raise ValueError(f"kind is {kind!r}; expected 'delete' or 'overexpress'.")
+    if kind not in kinds:
+        raise ValueError(f"kind is {kind!r}; expected {', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}.")
     if n_null < 0:
-        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 100 resolve p-values to 0.01.")
+        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 200 resolve p-values to 0.005.")
     if max_cells is not None and max_cells < 1:
         raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
 
@@ -114,6 +108,49 @@ def _none_known(unknown: list[str], vocabulary: Vocabulary, model: str, pairs: t
         f"{', '.join(map(repr, unknown[:5]))}. It knows {vocabulary.n_genes} genes, such as {common}."
         + (f" Did you mean {', '.join(dict.fromkeys(near))}?" if near else "")
     )
+
+
+def read_pairs(
+    pairs: str | Iterable[Sequence[str]] | None, sets: list[GeneSet], model: Model, table: SynonymTable | None
+) -> list[GeneSet]:
+    """Return pairs of genes as sets of two, named by both.
+
+    Parameters
+    ----------
+    pairs
+        ``"all"`` for every pair of the single genes in ``sets``, pairs of names, or `None`.
+    sets
+        The gene sets asked for.
+    model, table
+        As for :func:`read_gene_sets`.
+
+    Raises
+    ------
+    ValueError
+        When a pair is not two different genes that the model knows, or ``"all"`` finds fewer than two single genes.
+    """
+    if pairs is None:
+        return []
+    if isinstance(pairs, str):
+        single = [one for one in sets if len(one.tokens) == 1]
+        if pairs != "all" or len(single) < 2:
+            raise ValueError(
+                f"pairs is {pairs!r} with {len(single)} single gene(s) known to the model; expected 'all' with two or "
+                "more, or a list of pairs of names."
+            )
+        return [GeneSet(f"{a.name}+{b.name}", a.tokens + b.tokens) for a, b in combinations(single, 2)]
+    found = []
+    for pair in pairs:
+        names = [str(name) for name in pair] if not isinstance(pair, str) else [pair]
+        index = resolve_genes(names, model.vocabulary, synonyms=table).index + N_SPECIAL
+        if len(names) != 2 or (index < N_SPECIAL).any() or index[0] == index[1]:
+            unknown = [name for name, token in zip(names, index, strict=True) if token < N_SPECIAL]
+            raise ValueError(
+                f"pairs holds {names}; expected two different genes that model {model.name!r} knows"
+                + (f" (not known: {', '.join(unknown)})." if unknown else ".")
+            )
+        found.append(GeneSet("+".join(names), (int(index[0]), int(index[1]))))
+    return found
 
 
 def plan_groups(

@@ -13,7 +13,8 @@ from scflyformer.stats._nulls import null_effect, null_p_value, t_interval
 from scflyformer.stats._shift import sample_means
 
 if TYPE_CHECKING:
-    from scflyformer.tl._perturb_run import Outcome, Shifts
+    from scflyformer.tl._perturb_run import Found
+    from scflyformer.tl._scan import Scan, Shifts
 
 RESULTS = (
     "gene",
@@ -33,7 +34,9 @@ RESULTS = (
     "n_start",
     "gene_id",
 )
-"""Columns of the results; shifts towards further states follow."""
+"""Columns of the results; shifts towards further states and other readouts follow."""
+READOUTS = {"age_change": "age", "probability_change": "probability"}
+"""Readouts beside the shift, and what their columns of the results begin with."""
 
 
 def shift_columns(alt: list[str]) -> list[str]:
@@ -48,27 +51,28 @@ def shift_columns(alt: list[str]) -> list[str]:
 
 
 def make_tables(
-    outcomes: list[Outcome],
+    scan: Scan,
+    found: Found,
+    columns: list[str],
+    samples: np.ndarray,
     *,
     kind: str,
-    alt: list[str],
     names: np.ndarray,
-    samples: np.ndarray,
     gene_ids: np.ndarray,
     symbols: np.ndarray,
 ) -> dict[str, pd.DataFrame]:
-    """Sum up the outcomes.
+    """Sum up a scan.
 
     Parameters
     ----------
-    outcomes
-        Tested sets by group.
+    scan, found
+        What was edited, and what was read off.
+    columns
+        Name of each column of the readouts, ``"shift"`` first.
+    samples, names
+        Sample and name of each cell.
     kind
         The edit.
-    alt
-        Labels of the alternative states.
-    names, samples
-        Name and sample of each cell.
     gene_ids, symbols
         Id and reading name of each vocabulary gene.
 
@@ -76,61 +80,53 @@ def make_tables(
     -------
     ``"results"``, ``"cells"`` and ``"null"``, as `tl.perturb` documents them.
     """
-    columns = shift_columns(alt)
+    tested = ["shift", *(name for name in columns if name in READOUTS)]
+    others = [name for name in columns if name not in tested]
     results, cells, null = [], [], []
-    for outcome in outcomes:
-        about = {"gene": outcome.one.name, "group": outcome.group.name}
-        summary = summarise(outcome.shifts, samples)
-        null_rows = [
-            {**about, "null_gene": join_names(symbols, other.tokens), **_pick(summarise(other, samples))}
-            for other in outcome.null
-        ]
-        null_shifts = np.array([row["shift"] for row in null_rows], dtype=np.float64)
-        mean, effect = null_effect(summary["shift"], null_shifts)
-        results.append(
-            {
-                **about,
-                "kind": kind,
-                **summary,
-                "null_mean": mean,
-                "effect": effect,
-                "p_value": null_p_value(summary["shift"], null_shifts),
-                "n_null": int(np.isfinite(null_shifts).sum()),
-                "n_start": len(outcome.group.pool),
-                "gene_id": join_names(gene_ids, outcome.shifts.tokens),
-                **dict(zip(columns[1:], _other_shifts(outcome.shifts, samples), strict=True)),
-            }
-        )
-        null += null_rows
-        kept = np.isfinite(outcome.shifts.values[:, 0])
-        perturbed = outcome.shifts.cells[kept]
-        cells.append(
-            pd.DataFrame(
-                {
-                    **about,
-                    "cell": names[perturbed].astype(object),
-                    "sample": samples[perturbed].astype(object),
-                    **dict(zip(columns, outcome.shifts.values[kept].T, strict=True)),
-                }
-            )
-        )
-    table = pd.DataFrame(results)
-    table["fdr"] = false_discovery_rate(table["p_value"].to_numpy())
+    for place, number in sorted((place, at) for at, own in enumerate(scan.wanted) for place in own):
+        pool, shifts = scan.pools[number], found.shifts[number]
+        own, *beside = scan.wanted[number][place]
+        about = {"gene": scan.sets[place].name, "group": pool.name}
+        one, beside = shifts[own], [at for at in beside if at in shifts]
+        row: dict[str, Any] = {"n_start": len(pool.cells), "gene_id": join_names(gene_ids, one.tokens)}
+        table: dict[str, Any] = {"null_gene": [join_names(symbols, shifts[at].tokens) for at in beside]}
+        for name in tested:
+            column = columns.index(name)
+            summary = summarise(one, samples, column)
+            drawn = [summarise(shifts[at], samples, column) for at in beside]
+            values = np.array([each["shift"] for each in drawn], dtype=np.float64)
+            judged = _judged(summary, values)
+            row |= judged if name == "shift" else _prefixed(judged, name)
+            table |= {name: values} | ({"n_cells": [each["n_cells"] for each in drawn]} if name == "shift" else {})
+        means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
+        row |= dict(zip(others, means, strict=True))
+        if found.labels is not None:
+            row["p_label"] = null_p_value(row["shift"], found.labels[found.slot[number, own]])
+        results.append({**about, "kind": kind, **row})
+        null.append(pd.DataFrame({**about, **table}))
+        cells.append(_cell_table(about, one, columns, names, samples))
+    results_table = pd.DataFrame(results)
+    for name in tested:
+        p, fdr = ("p_value", "fdr") if name == "shift" else (f"{READOUTS[name]}_p_value", f"{READOUTS[name]}_fdr")
+        results_table[fdr] = false_discovery_rate(results_table[p].to_numpy())
+    first = [*RESULTS, *others]
+    null_columns = ["gene", "group", "null_gene", "n_cells", *tested]
+    empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(tested, np.float64))
+    filled = [table for table in null if len(table)]
+    null_table = pd.concat(filled, ignore_index=True)[null_columns] if filled else empty
     return {
-        "results": table[[*RESULTS, *columns[1:]]],
+        "results": results_table[[*first, *(name for name in results_table if name not in first)]],
         "cells": pd.concat(cells, ignore_index=True),
-        "null": pd.DataFrame(null, columns=["gene", "group", "null_gene", "n_cells", "shift"]).astype(
-            {"n_cells": np.int64, "shift": np.float64}
-        ),
+        "null": null_table.astype({"n_cells": np.int64}),
     }
 
 
-def summarise(shifts: Shifts, samples: np.ndarray) -> dict[str, Any]:
-    """Return cells, samples, the mean over sample means of the shift towards the goal, and its 95 % t interval.
+def summarise(shifts: Shifts, samples: np.ndarray, column: int = 0) -> dict[str, Any]:
+    """Return cells, samples, the mean over sample means of what was read off, and its 95 % t interval.
 
     The interval is over sample means, or over cells where there is one sample.
     """
-    values, own = shifts.values[:, 0], samples[shifts.cells]
+    values, own = shifts.values[:, column], samples[shifts.cells]
     means = sample_means(values, own)
     several = len(means) > 1
     low, high = t_interval(means if several else values[np.isfinite(values)])
@@ -144,14 +140,27 @@ def summarise(shifts: Shifts, samples: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _other_shifts(shifts: Shifts, samples: np.ndarray) -> list[float]:
-    kept = np.isfinite(shifts.values[:, 0])
-    own = samples[shifts.cells[kept]]
-    return [_mean(sample_means(column, own)) for column in shifts.values[kept, 1:].T]
+def _judged(summary: dict[str, Any], null: np.ndarray) -> dict[str, Any]:
+    mean, effect = null_effect(summary["shift"], null)
+    judged = {"null_mean": mean, "effect": effect, "p_value": null_p_value(summary["shift"], null)}
+    return summary | judged | {"n_null": int(np.isfinite(null).sum())}
 
 
-def _pick(summary: dict[str, Any]) -> dict[str, Any]:
-    return {name: summary[name] for name in ("n_cells", "shift")}
+def _prefixed(judged: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what is told of a readout beside the shift, under its own names."""
+    start, kept = READOUTS[name], ("ci_low", "ci_high", "null_mean", "effect", "p_value")
+    return {name: judged["shift"]} | {f"{start}_{key}": judged[key] for key in kept}
+
+
+def _cell_table(
+    about: dict[str, str], one: Shifts, columns: list[str], names: np.ndarray, samples: np.ndarray
+) -> pd.DataFrame:
+    kept = np.isfinite(one.values[:, 0])
+    perturbed = one.cells[kept]
+    read = dict(zip(columns, one.values[kept].T, strict=True))
+    return pd.DataFrame(
+        {**about, "cell": names[perturbed].astype(object), "sample": samples[perturbed].astype(object), **read}
+    )
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,18 +1,26 @@
-"""Edits of ranked cells: genes taken out or put in front, for many cells and gene sets at once.
+"""Edits of ranked cells: genes taken out, hidden or moved in rank, for many cells and gene sets at once.
 
-Semantics follow Theodoris et al. 2023 (Nature 618, 616-624): a deleted gene's token goes and later tokens move up; an
-overexpressed gene is removed where present and put in front.
+Deletion and overexpression follow Theodoris et al. 2023 (Nature 618, 616-624): a deleted gene's token goes and later
+tokens move up; an overexpressed gene is removed where present and put in front. A knockdown moves a gene part of the
+way to the last rank, an activation part of the way to the first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import sparse
 
-from scflyformer.genes._vocabulary import PAD
+from scflyformer.genes._vocabulary import MASK, PAD
 from scflyformer.tokens._rows import TokenRows
+
+Kind = Literal["delete", "overexpress", "knockdown", "activate", "mask"]
+FOUND_ONLY = ("delete", "knockdown", "mask")
+"""Kinds that act only in cells which hold a gene of the set."""
+HIDDEN_VALUE = -1.0
+"""A value below zero says "not shown": masked tokens carry it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +94,30 @@ def delete_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None =
     return Edited(after, source, np.ones(len(after.tokens), dtype=bool), ~hit)
 
 
+def mask_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None) -> Edited:
+    """Hide tokens: the mask token stands in their place, its value not shown.
+
+    Parameters
+    ----------
+    rows
+        Ranked cells.
+    sets
+        Token ids to hide, shaped as for `delete_tokens`.
+    source
+        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens.
+
+    Returns
+    -------
+    The edited copies, each as long as its cell. A token that a cell lacks changes nothing there.
+    """
+    source, sets = _pairs(rows, sets, source, everywhere=False)
+    before = rows.take(source)
+    hit, _ = _match(before, sets)
+    tokens = np.where(hit, np.int32(MASK), before.tokens)
+    values = np.where(hit, np.float32(HIDDEN_VALUE), before.values)
+    return Edited(TokenRows(before.indptr, tokens, values, before.panel), source, ~hit, ~hit)
+
+
 def overexpress_tokens(
     rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None, *, max_len: int | None = None
 ) -> Edited:
@@ -106,37 +138,131 @@ def overexpress_tokens(
     -------
     The edited copies. In a cell without tokens the value is 0.
     """
-    source, sets = _pairs(rows, sets, source, everywhere=True)
-    before = rows.take(source)
-    hit, present = _match(before, sets)
-    rest = before.select(~hit)
-    asked = sets != PAD
-    n_front = asked.sum(1)
-    lengths = n_front + rest.lengths
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rank = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-    front = rank < np.repeat(n_front, lengths)
+    return move_tokens(rows, sets, source, dose=1.0, towards="front", max_len=max_len)
 
-    tokens = np.empty(len(front), dtype=np.int32)
-    tokens[front], tokens[~front] = sets[asked], rest.tokens
-    first = np.zeros(len(before), dtype=np.float32)
-    filled = before.lengths > 0
-    first[filled] = before.values[before.indptr[:-1][filled]]
-    values = np.empty(len(front), dtype=np.float32)
-    values[front], values[~front] = np.repeat(first, n_front), rest.values
-    shared = np.ones(len(front), dtype=bool)
-    shared[front] = present[asked]
-    kept = np.ones(len(hit), dtype=bool)
-    after = TokenRows(indptr, tokens, values, rows.panel)
+
+def move_tokens(
+    rows: TokenRows,
+    sets: np.ndarray,
+    source: np.ndarray | None = None,
+    *,
+    dose: float,
+    towards: Literal["front", "back"],
+    max_len: int | None = None,
+) -> Edited:
+    """Move tokens part of the way to the first or to the last rank of their cell.
+
+    With ranks from 0 and L tokens in the cell, a token at rank r moves to rank r + round(dose · (L − 1 − r)) towards
+    the back and to rank round((1 − dose) · r) towards the front, halves rounded to even. Towards the front, a token
+    that the cell lacks starts from r = L, behind the last one. The moved token takes the value of the token that had
+    its new rank, so values still fall along the ranks, and the tokens it passes move by one.
+
+    Of several tokens in a set, each moves to right behind (towards the front: right before) the token that had the
+    rank it would take alone; those that meet there keep the set's order.
+
+    Parameters
+    ----------
+    rows
+        Ranked cells.
+    sets
+        Token ids to move, each at most once a set, shaped as for `delete_tokens`.
+    source
+        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens
+        for ``"back"`` and every row for ``"front"``.
+    dose
+        Share of the way, above 0 and at most 1.
+    towards
+        The end that they move to. A token that a cell lacks is put in for ``"front"``; it changes nothing for
+        ``"back"``.
+    max_len
+        Tokens a copy may have; the last ones fall off.
+
+    Returns
+    -------
+    The edited copies. A token put in behind the last one takes the last one's value; 0 in a cell without tokens.
+    """
+    front = towards == "front"
+    source, sets = _pairs(rows, sets, source, everywhere=front)
+    before = rows.take(source)
+    lengths = before.lengths
+    hit, rank = _match(before, sets)
+    copy, column = np.nonzero(sets != PAD if front else rank >= 0)
+    held = rank[copy, column] >= 0
+    start = np.where(held, rank[copy, column], lengths[copy])
+    goal = np.rint((1 - dose) * start) if front else start + np.rint(dose * (lengths[copy] - 1 - start))
+    goal = goal.astype(np.int64)
+    stay = np.flatnonzero(~hit)
+    owner = np.repeat(np.arange(len(before)), lengths)[stay]
+
+    # Standing tokens have odd places, moved ones the even places around them; those of one place keep the set's order.
+    place = np.concatenate([2 * goal + (0 if front else 2), 2 * (stay - before.indptr[owner]) + 1])
+    first = np.cumsum(2 * lengths + 1) - (2 * lengths + 1)
+    order = np.argsort(first[np.concatenate([copy, owner])] + place, kind="stable")
+
+    filled = lengths[copy] > 0
+    value = np.zeros(len(copy), dtype=np.float32)
+    value[filled] = before.values[(before.indptr[copy] + np.minimum(goal, lengths[copy] - 1))[filled]]
+    origin = np.concatenate([np.where(held, before.indptr[copy] + start, -1), stay])[order]
+    indptr = np.concatenate([[0], np.cumsum(lengths + np.bincount(copy[~held], minlength=len(lengths)))])
+    tokens = np.concatenate([sets[copy, column], before.tokens[stay]])[order]
+    values = np.concatenate([value, before.values[stay]])[order]
+    after = TokenRows(indptr, tokens, values, before.panel)
+    shared, kept = origin >= 0, np.ones(len(hit), dtype=bool)
     if max_len is not None:
-        inside = rank < max_len
-        kept[~hit] = inside[~front]
-        if hit.any():  # a token moved to the front stays unless the set itself is longer than `max_len`
-            owner = np.repeat(np.arange(len(before)), before.lengths)[hit]
-            place = np.argmax(sets[owner] == before.tokens[hit][:, None], axis=1)
-            kept[hit] = np.cumsum(asked, axis=1)[owner, place] <= max_len
+        inside = np.arange(indptr[-1]) - np.repeat(indptr[:-1], after.lengths) < max_len
+        kept[origin[shared & ~inside]] = False
         after, shared = after.select(inside), shared[inside]
     return Edited(after, source, shared, kept)
+
+
+def edit_tokens(
+    rows: TokenRows,
+    sets: np.ndarray,
+    source: np.ndarray | None = None,
+    *,
+    kind: Kind,
+    dose: float = 1.0,
+    max_len: int | None = None,
+) -> Edited:
+    """Edit cells in one of five ways.
+
+    Parameters
+    ----------
+    rows
+        Ranked cells.
+    sets
+        Token ids of genes, each at most once a set, shaped as for `delete_tokens`.
+    source
+        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens
+        for the kinds of `FOUND_ONLY` and every row for the others.
+    kind
+        ``"delete"`` takes the genes out, ``"overexpress"`` puts them in front, ``"mask"`` hides them, ``"knockdown"``
+        moves them back and ``"activate"`` forward by ``dose``.
+    dose
+        Share of the way to the last or first rank, above 0 and at most 1; of ``"knockdown"`` and ``"activate"`` alone.
+    max_len
+        Tokens a copy may have, for the kinds that put tokens in; the last ones fall off.
+
+    Returns
+    -------
+    The edited copies.
+
+    Raises
+    ------
+    ValueError
+        When ``kind`` is unknown.
+    """
+    if kind == "delete":
+        return delete_tokens(rows, sets, source)
+    if kind == "mask":
+        return mask_tokens(rows, sets, source)
+    if kind == "overexpress":
+        return overexpress_tokens(rows, sets, source, max_len=max_len)
+    if kind == "knockdown":
+        return move_tokens(rows, sets, source, dose=dose, towards="back")
+    if kind == "activate":
+        return move_tokens(rows, sets, source, dose=dose, towards="front", max_len=max_len)
+    raise ValueError(f"kind={kind!r} is unknown; expected one of {get_args(Kind)}.")
 
 
 def _pairs(
@@ -152,12 +278,12 @@ def _pairs(
 
 
 def _match(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which tokens belong to their cell's set, and which members of each set the cell holds."""
+    """Which tokens belong to their cell's set, and the rank of each set member in its cell, -1 where it is absent."""
     owner = np.repeat(np.arange(len(rows)), rows.lengths)
     hit = np.zeros(len(rows.tokens), dtype=bool)
-    present = np.zeros(sets.shape, dtype=bool)
+    rank = np.full(sets.shape, -1, dtype=np.int64)
     for column in range(sets.shape[1]):
-        equal = rows.tokens == sets[owner, column]
-        present[owner[equal], column] = True
-        hit |= equal
-    return hit, present
+        equal = np.flatnonzero(rows.tokens == sets[owner, column])
+        rank[owner[equal], column] = equal - rows.indptr[owner[equal]]
+        hit[equal] = True
+    return hit, rank

@@ -1,0 +1,51 @@
+"""Expression of single genes, found in the data by any of their names."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scflyformer import _adata
+from scflyformer._matrix import missing_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy import sparse
+
+
+def find_columns(
+    data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str]
+) -> dict[str, np.ndarray]:
+    """Return the columns of the data that are each gene: by the data's own name, else by any name the model knows.
+
+    Raises
+    ------
+    KeyError
+        When a gene is not in the data; lists near names.
+    """
+    own = pd.Index(_adata.gene_names(data, gene_key)).astype(str)
+    columns = {name: np.flatnonzero(own == name) for name in names}
+    lacking = [name for name, found in columns.items() if not len(found)]
+    if lacking:
+        from scflyformer import models
+        from scflyformer.genes._resolve import resolve_genes
+
+        vocabulary = models.load(model).vocabulary
+        asked = resolve_genes(lacking, vocabulary).index
+        there = resolve_genes(own, vocabulary).index
+        for name, gene in zip(lacking, asked.tolist(), strict=True):
+            columns[name] = np.flatnonzero(there == gene) if gene >= 0 else columns[name]
+            if not len(columns[name]):
+                place = "var_names" if gene_key is None else f"var[{gene_key!r}]"
+                raise KeyError(missing_key(name, own.tolist(), what="genes", place=place))
+    return columns
+
+
+def gene_values(matrix: sparse.csr_matrix, columns: np.ndarray) -> np.ndarray:
+    """Return one gene's log1p expression of each cell; several columns of a gene are added up before the logarithm."""
+    if len(columns) == 1:
+        return matrix[:, columns].toarray().ravel()
+    return np.log1p(np.expm1(matrix[:, columns].toarray().astype(np.float64)).sum(1))

@@ -1,0 +1,296 @@
+"""One call of `tl.perturb`, from cells to tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from scflyformer import _adata, _log
+from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.tl import _features
+from scflyformer.tl._perturb_pairs import interactions
+from scflyformer.tl._perturb_plan import check_edits, plan_groups, read_gene_sets, read_pairs
+from scflyformer.tl._perturb_readouts import Centroid, read_probes
+from scflyformer.tl._perturb_states import log_fold_changes, separability_table
+from scflyformer.tl._perturb_tables import make_tables, shift_columns
+from scflyformer.tl._scan import Pool, plan_scan
+from scflyformer.tl._states import present, read_state, read_states, require_disjoint
+from scflyformer.tokens._edit import FOUND_ONLY, Kind
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.tl._scan import GeneSet, Scan
+    from scflyformer.tl._states import State
+    from scflyformer.tokens._rows import TokenRows
+
+DOSED = ("knockdown", "activate")
+
+
+def check_arguments(asked: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where an argument of `tl.perturb` is out of range."""
+    check_edits(asked["kind"], asked["n_null"], asked["max_cells"], kinds=get_args(Kind))
+    choices = {"method": ("exact", "screen"), "pooling": ("auto", "cell", "mean"), "centroid": get_args(Centroid)}
+    for name, allowed in choices.items():
+        if asked[name] not in allowed:
+            shown = ", ".join(map(repr, allowed[:-1]))
+            raise ValueError(f"{name} is {asked[name]!r}; expected {shown} or {allowed[-1]!r}.")
+    if asked["kind"] in DOSED and not 0 < asked["dose"] <= 1:
+        raise ValueError(f"dose is {asked['dose']}; expected above 0 (no change) and at most 1.")
+    if asked["method"] == "screen" and (asked["genes"] != "all" or asked["kind"] != "delete" or asked["pairs"]):
+        raise ValueError(
+            f"method='screen' ranks all genes by what their deletion does; got genes={asked['genes']!r}, "
+            f"kind={asked['kind']!r}, pairs={asked['pairs']!r}. Pass genes='all', kind='delete' and no pairs, or "
+            "method='exact'."
+        )
+    for name, least in (("n_top", 1), ("n_label", 0)):
+        if asked[name] < least:
+            raise ValueError(f"{name} is {asked[name]}; expected {least} or more.")
+    if asked["downstream"] != "all" and (isinstance(asked["downstream"], str) or asked["downstream"] < 0):
+        raise ValueError(f"downstream is {asked['downstream']!r}; expected a number of genes, or 'all'.")
+
+
+def perturbed(
+    cells: AnnData,
+    *,
+    genes: Any,
+    kind: Kind,
+    dose: float,
+    pairs: Any,
+    method: str,
+    n_top: int,
+    state_key: str,
+    start: Any,
+    goal: Any,
+    alt: Any,
+    sample_key: str | None,
+    groupby: str | None,
+    model: Any,
+    pooling: Any,
+    centroid: Centroid,
+    clock: Any,
+    classifier: Any,
+    downstream: Any,
+    n_null: int,
+    n_label: int,
+    max_cells: int | None,
+    seed: int,
+    checkpoint: Any,
+    layer: str | None,
+    gene_key: str | None,
+    synonyms: Any,
+    device: str,
+    dtype: str,
+    batch_tokens: Any,
+) -> dict[str, Any]:
+    """Return what `tl.perturb`, which documents the arguments, writes to `uns`."""
+    from scflyformer import models
+    from scflyformer.network._checkpoint import Checkpoint
+    from scflyformer.network._infer import embed_rows
+    from scflyformer.tl._perturb_downstream import downstream_genes
+    from scflyformer.tl._perturb_run import noise_floor, run_scan
+    from scflyformer.tl._perturb_screen import compared, judged_by_screen, screen
+
+    states = _read_states(cells, state_key, start, goal, alt)
+    named = _features.sample_names(cells, sample_key)
+    samples = np.full(cells.n_obs, "all", dtype=object) if named is None else named
+    by = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
+
+    loaded = models.load(model)
+    vocabulary, table = loaded.vocabulary, _adata.synonym_table(synonyms)
+    pooling = _features.pooling_of(loaded) if pooling == "auto" else pooling
+    every = isinstance(genes, str) and genes == "all"
+    sets, unknown = ([], []) if every else read_gene_sets(genes, loaded, table)
+    together = read_pairs(pairs, sets, loaded, table)
+    rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
+    names, filled = cells.obs_names.to_numpy(dtype=object), rows.lengths > 0
+    groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
+    if not groups:
+        raise ValueError(_no_group(groupby, state_key, cells.obs[state_key][filled]))
+    if sample_key is None:
+        _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
+
+    network = loaded.network()
+    run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
+    run["dtype"] = "float32" if dtype == "auto" else dtype
+    bars: dict[str, Any] = {"progress": _log.progress} | run
+    seen = np.unique(np.concatenate([part for group in groups for part in (group.start, group.goal, *group.alt)]))
+    vectors = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
+    vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, **bars)
+    apart = separability_table(groups, vectors, samples, names, seed=seed)
+    _warn(apart, states)
+
+    probes = read_probes(
+        loaded, groups, vectors, samples, names, shifts=shift_columns([state.label for state in states[2]]),
+        goal=states[1].label, centroid=centroid, clock=clock, classifier=classifier, n_label=n_label,
+        decode=bool(downstream) and pooling == "cell" and network.has_cell_token, seed=seed,
+    )  # fmt: skip
+    pools = [Pool(group.name, group.pool) for group in groups]
+    ranked = rows.take(np.concatenate([pool.cells for pool in pools]))
+    plan: dict[str, Any] = {"names": vocabulary.names, "kind": kind, "n_null": n_null, "seed": seed}
+    screened = None
+    if method == "screen":
+        screened = screen(
+            network, ranked, pools, probes.towards, samples, vocabulary, pooling=pooling, n_top=n_top, n_null=n_null,
+            seed=seed, **bars,
+        )  # fmt: skip
+        scan = plan_scan(ranked, pools, screened.sets, chosen=screened.chosen, **(plan | {"n_null": 0}))
+    else:
+        pair_places = range(len(sets), len(sets) + len(together))
+        asked = None if every else [*sets, *together]
+        scan = plan_scan(ranked, pools, asked, measured=np.unique(rows.tokens), members=pair_places, **plan)
+    if not len(scan.pairs[0]):
+        raise ValueError(_nothing(scan.sets, f"obs[{state_key!r}] = {states[0].label}", kind))
+
+    params = _adata.run_params(
+        loaded,
+        genes="all" if every else [one.name for one in sets],
+        kind=kind,
+        dose=dose if kind in DOSED else 1.0,
+        pairs=[one.name for one in together],
+        method=method,
+        n_top=n_top,
+        state_key=state_key,
+        start=states[0].label,
+        goal=states[1].label,
+        alt=[state.label for state in states[2]],
+        sample_key=sample_key,
+        groupby=groupby,
+        pooling=pooling,
+        centroid=centroid,
+        clock=clock,
+        classifier=classifier,
+        downstream=downstream,
+        n_null=n_null,
+        n_label=n_label,
+        max_cells=max_cells,
+        seed=seed,
+        layer=layer,
+        gene_key=gene_key,
+        synonyms=synonyms,
+        device=device,
+        dtype=run["dtype"],
+        ci_level=0.95,
+        fdr_family="all rows of results" if screened is None else "all genes screened",
+        **probes.about,
+    )
+    key = _fingerprint(params, rows.take(seen), scan, samples)
+    found = run_scan(
+        network, rows, vectors, scan, samples, probes, kind=kind, dose=dose, pooling=pooling,
+        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, key), **bars,
+    )  # fmt: skip
+    tables = make_tables(
+        scan, found, probes.columns, samples, kind=kind, names=names, gene_ids=vocabulary.gene_ids,
+        symbols=vocabulary.names,
+    )  # fmt: skip
+    noise = [
+        noise_floor(network, rows, vectors, group.pool, goal_centre, pooling=pooling, **run)
+        for group, goal_centre in zip(groups, probes.goals, strict=True)
+    ]
+    fold = log_fold_changes(cells, groups, samples, loaded, layer=layer, gene_key=gene_key, synonyms=table)
+    tables["results"] = _with_context(tables["results"], scan, fold, noise, apart)
+    if screened is not None:
+        tables["results"] = judged_by_screen(tables["results"], screened)
+        tables |= compared(screened, scan, found, samples, seed=seed)
+        told = ", ".join(f"{one.group} {one.spearman:.2f}" for one in tables["agreement"].itertuples())
+        _log.info(f"perturb: ranks of first-order and exact shifts agree, Spearman: {told}")
+    if together:
+        tables["interactions"] = interactions(scan, found, pair_places, samples, vocabulary.names, kind=kind)
+    if downstream:
+        tables["downstream"] = downstream_genes(
+            network, rows, scan, found, vocabulary, kind=kind, dose=dose, most=downstream, **bars
+        )
+    absent, skipped = _left_out([] if method == "screen" else scan.sets, unknown, scan, bare, every=every)
+    labels = [states[1].label, states[0].label, *(state.label for state in states[2])]
+    return {
+        **tables,
+        "separability": apart,
+        "absent": np.array(absent, dtype=object),
+        "skipped": skipped,
+        "states": dict(zip(shift_columns(labels[2:]), labels, strict=True)),
+        "coverage": coverage,
+        "params": params,
+    }
+
+
+def _read_states(cells: AnnData, key: str, start: Any, goal: Any, alt: Any) -> tuple[State, State, list[State]]:
+    column = _adata.obs_column(cells, key, what="state_key")
+    first = read_state(column, start, key=key, what="start")
+    last = read_state(column, goal, key=key, what="goal")
+    others = read_states(column, alt, key=key, what="alt")
+    require_disjoint([("start", first), ("goal", last), *(("alt", state) for state in others)], key=key)
+    return first, last, others
+
+
+def _warn(apart: pd.DataFrame, states: tuple[State, State, list[State]]) -> None:
+    for group in apart.loc[~apart["interpretable"]].to_dict(orient="records"):
+        _log.warning(
+            f"perturb: not interpretable in group {group['group']!r}: held-out cells of {states[0].label} and "
+            f"{states[1].label} are hardly told apart (AUROC {group['auroc']:.2f}, {group['ci_low']:.2f} to "
+            f"{group['ci_high']:.2f})."
+        )
+
+
+def _with_context(
+    results: pd.DataFrame, scan: Scan, fold: np.ndarray, noise: list[float], apart: pd.DataFrame
+) -> pd.DataFrame:
+    """Add to the results what is known without the model, how fine it counts, and whether the states are apart."""
+    tokens = {one.name: np.array(one.tokens) - N_SPECIAL for one in scan.sets}
+    number = {pool.name: at for at, pool in enumerate(scan.pools)}
+    at = results["group"].map(number).to_numpy()
+    change = [np.nanmean(fold[group, tokens[gene]]) if np.isfinite(fold[group, tokens[gene]]).any() else np.nan
+              for gene, group in zip(results["gene"], at, strict=True)]  # fmt: skip
+    told = apart.set_index("group")["interpretable"]
+    return results.assign(
+        log_fc=change, noise=np.array(noise)[at], interpretable=results["group"].map(told).astype(bool)
+    )
+
+
+def _fingerprint(params: Mapping[str, Any], rows: TokenRows, scan: Scan, samples: np.ndarray) -> str:
+    """Return a hash of all that a scan's results depend on."""
+    free = ("device", "batch_tokens", "scflyformer_version")
+    told = {name: np.asarray(value).tolist() for name, value in params.items() if name not in free}
+    made = sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    for array in (rows.indptr, rows.tokens, rows.values, *scan.pairs, scan.table.matrix(), scan.cells):
+        made.update(np.ascontiguousarray(array).tobytes())
+    made.update("\n".join(map(str, samples)).encode())
+    return made.hexdigest()
+
+
+def _left_out(
+    sets: list[GeneSet], unknown: list[str], scan: Scan, bare: list[str], *, every: bool
+) -> tuple[list[str], pd.DataFrame]:
+    """Return the names without any result, and why each combination of gene and group has none."""
+    reasons = [(name, "all", "not in the model's vocabulary") for name in unknown]
+    reasons += [("all", label, "no start or no goal cells") for label in bare]
+    lacking = [] if every else [
+        (one.name, pool.name) for place, one in enumerate(sets)
+        for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if place not in wanted
+    ]  # fmt: skip
+    reasons += [(gene, group, "not expressed in the start cells") for gene, group in lacking]
+    done = {place for wanted in scan.wanted for place in wanted}
+    absent = [*unknown, *(one.name for place, one in enumerate(sets) if place not in done)]
+    return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
+
+
+def _nothing(sets: list[GeneSet], start: str, kind: str) -> str:
+    if not sets:
+        return f"No gene is held by 10 perturbed cells ({start}) of a group; raise max_cells=, or name genes."
+    shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
+    other = "kind='overexpress'" if kind in FOUND_ONLY else "more cells"
+    return (
+        f"No start cell ({start}) expresses {shown}, so there is nothing to {kind}. Ask for other genes or for {other}."
+    )
+
+
+def _no_group(groupby: str | None, state_key: str, column: pd.Series) -> str:
+    what = "No cells" if groupby is None else f"No group of obs[{groupby!r}] has cells"
+    return (
+        f"{what} of both start and goal with counts in the model's genes; obs[{state_key!r}] of cells with counts: "
+        f"{present(column)}."
+    )

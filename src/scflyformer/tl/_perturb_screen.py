@@ -1,0 +1,183 @@
+"""A first-order screen of all genes, and which of them are worth exact runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.stats._fdr import false_discovery_rate
+from scflyformer.stats._nulls import null_effect, null_p_value
+from scflyformer.tl._perturb_run import sample_weights
+from scflyformer.tl._perturb_tables import summarise
+from scflyformer.tl._scan import MIN_CELLS, GeneSet, draw_nulls
+from scflyformer.tl._tables import text_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.network._infer import Pooling
+    from scflyformer.network._network import CellBert
+    from scflyformer.stats._readouts import TowardsStates
+    from scflyformer.tl._perturb_run import Found
+    from scflyformer.tl._scan import Pool, Scan
+    from scflyformer.tokens._rows import TokenRows
+
+CHECKED = 50
+"""Genes of a group, drawn by chance, that are run exactly to see how good the estimates are."""
+JUDGED = ("null_mean", "effect", "p_value", "n_null")
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """What a screen found.
+
+    Attributes
+    ----------
+    table
+        A row per gene and group: `gene`, `gene_id`, `group`, `n_cells`, `estimate` (mean over sample means);
+        `null_mean`, `effect`, `p_value`, `n_null` beside null genes' estimates, `fdr` over the table; `top`, whether
+        its effect is among the largest of the group; `token`.
+    sets
+        The genes to run exactly in any group: those at the top, and some by chance.
+    chosen
+        Places in ``sets`` of those of each group.
+    """
+
+    table: pd.DataFrame
+    sets: list[GeneSet]
+    chosen: list[np.ndarray]
+
+
+def screen(
+    network: CellBert,
+    ranked: TokenRows,
+    pools: list[Pool],
+    towards: TowardsStates,
+    samples: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    pooling: Pooling,
+    n_top: int,
+    n_null: int,
+    seed: int,
+    progress: Callable[..., Any],
+    **run: Any,
+) -> Screened:
+    """Estimate the shift of every gene's deletion from one backward pass a cell.
+
+    Parameters
+    ----------
+    network
+        The network.
+    ranked
+        The cells of all groups, one group after the other.
+    pools
+        The groups.
+    towards
+        Centroids; the first state is the goal.
+    samples
+        Sample of each cell of the object.
+    vocabulary
+        The model's genes.
+    pooling
+        The pooling.
+    n_top
+        Genes of each group to run exactly.
+    n_null, seed
+        Null genes for each gene, seed.
+    progress
+        Makes the bar.
+    run
+        ``device``, ``dtype`` and ``batch_tokens``.
+    """
+    from scflyformer.network._screen import first_order_shifts
+
+    with progress(total=len(ranked), desc="first-order screen", unit="cell") as bar:
+        shifts = first_order_shifts(
+            network, ranked, centroids=towards.centroids, states=towards.states[:, 0], pooling=pooling, bar=bar, **run
+        )
+    n_tokens, start, tables = vocabulary.n_genes + N_SPECIAL, 0, []
+    for pool in pools:
+        cells = np.arange(start, start + len(pool.cells))
+        part, start = ranked.take(cells), start + len(pool.cells)
+        inside = slice(ranked.indptr[cells[0]], ranked.indptr[cells[-1] + 1])
+        own = np.repeat(samples[pool.cells], part.lengths)
+        known = np.isfinite(shifts[inside])
+        tokens, values = part.tokens[known], shifts[inside][known]
+        mean = np.bincount(tokens, weights=values * sample_weights(tokens, own[known]), minlength=n_tokens)
+        counts = np.bincount(part.tokens, minlength=n_tokens)
+        genes = np.flatnonzero(counts >= MIN_CELLS)
+        sets = [GeneSet(str(vocabulary.names[gene - N_SPECIAL]), (int(gene),)) for gene in genes]
+        beside = part.select(np.isin(part.tokens, genes))
+        null = draw_nulls(
+            sets, beside, genes, kind="delete", n_tokens=n_tokens, n=n_null, seed=seed, group=pool.name, apart=False
+        )
+        judged = [_judged(mean[gene], mean[[one[0] for one in null[at]]]) for at, gene in enumerate(genes)]
+        names = {
+            "gene": vocabulary.names[genes - N_SPECIAL].astype(object),
+            "gene_id": vocabulary.gene_ids[genes - N_SPECIAL].astype(object),
+            "group": pool.name,
+        }
+        numbers = {"n_cells": counts[genes], "estimate": mean[genes], "token": genes}
+        table = pd.DataFrame(names | numbers).join(pd.DataFrame(judged, columns=list(JUDGED), index=range(len(genes))))
+        table["top"] = table["effect"].abs().rank(method="first", ascending=False) <= n_top
+        tables.append(table)
+    chosen = [np.union1d(table.loc[table["top"], "token"], _some(table["token"].to_numpy(), seed)) for table in tables]
+    every = np.unique(np.concatenate(chosen)).astype(int)
+    sets = [GeneSet(str(vocabulary.names[gene - N_SPECIAL]), (int(gene),)) for gene in every]
+    whole = pd.concat(tables, ignore_index=True)
+    whole["fdr"] = false_discovery_rate(whole["p_value"].to_numpy(dtype=np.float64))
+    return Screened(whole, sets, [np.searchsorted(every, genes) for genes in chosen])
+
+
+def _judged(estimate: float, null: np.ndarray) -> tuple[float, float, float, int]:
+    return *null_effect(estimate, null), null_p_value(estimate, null), int(np.isfinite(null).sum())
+
+
+def _some(genes: np.ndarray, seed: int) -> np.ndarray:
+    """Draw the genes that are run exactly only to see how good the estimates are."""
+    return np.random.default_rng(seed).choice(genes, min(len(genes), CHECKED), replace=False)
+
+
+def judged_by_screen(results: pd.DataFrame, screened: Screened) -> pd.DataFrame:
+    """Return the results of the genes at the top, judged by their estimates beside those of null genes."""
+    own = screened.table.loc[screened.table["top"], ["gene", "group", *JUDGED, "fdr"]]
+    order = list(results)
+    return results.drop(columns=[*JUDGED, "fdr"]).merge(own, on=["gene", "group"])[order]
+
+
+def compared(
+    screened: Screened, scan: Scan, found: Found, samples: np.ndarray, *, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Return the screen beside the exact shifts of the genes that were run, and how far their ranks agree by group.
+
+    The agreement is over the genes drawn by chance, and apart over those at the top.
+    """
+    exact = {
+        (pool.name, one.tokens[0]): summarise(one, samples)["shift"]
+        for pool, shifts in zip(scan.pools, found.shifts, strict=True)
+        for one in shifts.values()
+        if len(one.tokens) == 1
+    }
+    table = screened.table
+    table["exact"] = [exact.get(key, np.nan) for key in zip(table["group"], table["token"], strict=True)]
+    rows = []
+    for pool in scan.pools:
+        own = table[table["group"] == pool.name]
+        drawn = own[own["token"].isin(_some(own["token"].to_numpy(), seed))]
+        row = {"group": pool.name, "n_genes": len(own), "n_exact": len(drawn), "spearman": _spearman(drawn)}
+        rows.append(row | {"n_top": int(own["top"].sum()), "spearman_top": _spearman(own[own["top"]])})
+    shown = ["gene", "gene_id", "group", "n_cells", "estimate", "exact", *JUDGED, "fdr"]
+    return {"screen": text_index(table[shown]), "agreement": text_index(pd.DataFrame(rows))}
+
+
+def _spearman(table: pd.DataFrame) -> float:
+    from scipy.stats import spearmanr
+
+    known = table.dropna(subset=["exact", "estimate"])
+    return float(spearmanr(known["estimate"], known["exact"])[0]) if len(known) > 2 else float("nan")

@@ -1,0 +1,137 @@
+"""The volcano shows effects and p-values of the table, what is sure, and names that do not overlap."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.text import Annotation, Text
+
+import scflyformer as sf
+from scflyformer.pl._figure import COLOURS
+
+GENES = tuple(f"gene{n}" for n in range(40))
+
+
+def dots(axis: Axes) -> list[np.ndarray]:
+    """Points that are not sure, sure towards the goal, and sure away from it."""
+    return [np.asarray(dot.get_offsets()) for dot in axis.collections if isinstance(dot, PathCollection)]
+
+
+def names(axis: Axes) -> list[Annotation]:
+    return [text for text in axis.texts if isinstance(text, Annotation)]
+
+
+def test_points_are_the_table(perturb_run: Callable) -> None:
+    """Effect against p-value, apart by what is sure and in which direction; the line lies between."""
+    adata = perturb_run(GENES, strong=5)
+    table = adata.uns["perturb"]["results"]
+    table.loc[20, ["p_value", "fdr"]] = [0.011, 0.04]
+    axis = sf.pl.perturb_volcano(adata, show=False)
+    sure, towards = table["fdr"] <= 0.05, table["effect"] > 0
+    assert sure.sum() >= 5
+    for found, rows in zip(dots(axis), (~sure, sure & towards, sure & ~towards), strict=True):
+        want = np.column_stack([table["effect"], -np.log10(table["p_value"])])[rows]
+        np.testing.assert_allclose(found, want)
+    line = next(line for line in axis.lines if line.get_linestyle() == "--").get_ydata()[0]
+    assert line == pytest.approx(-np.log10(0.011))
+    assert axis.get_title() == "deleted in age 30" and "towards 5" in axis.get_xlabel()
+
+
+def test_the_strongest_genes_are_named(perturb_run: Callable) -> None:
+    """Smallest p-value first, then the largest effect; each name leads to its point."""
+    adata = perturb_run(GENES, strong=5)
+    table = adata.uns["perturb"]["results"]
+    order = table.assign(size=-table["effect"].abs()).sort_values(["p_value", "size"])
+    axis = sf.pl.perturb_volcano(adata, n_labels=7, show=False)
+    assert [text.get_text() for text in names(axis)] == order["gene"].head(7).tolist()
+    where = np.column_stack([order["effect"], -np.log10(order["p_value"])])[:7]
+    np.testing.assert_allclose([text.xy for text in names(axis)], where)
+    assert names(sf.pl.perturb_volcano(adata, n_labels=0, show=False)) == []
+    assert len(names(sf.pl.perturb_volcano(adata, n_labels=99, show=False))) == 40
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_names_do_not_overlap(perturb_run: Callable, seed: int) -> None:
+    """Neither one another, nor the corner, nor the frame, in a row of genes with the least p-value."""
+    long = tuple(f"nAChRalpha{n}" for n in range(60))
+    adata = perturb_run(long, ("T4/T5", "glia"), strong=14, seed=seed)
+    adata.uns["perturb"]["agreement"] = pd.DataFrame({"group": ["T4/T5"], "n_genes": [60], "spearman": [0.9]})
+    axes = sf.pl.perturb_volcano(adata, show=False)
+    axes[0].figure.canvas.draw()
+    for axis in axes:
+        boxes = [Text.get_window_extent(text) for text in axis.texts]  # of an annotation without its line
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        frame = axis.get_window_extent()
+        assert all(box.x0 >= frame.x0 - 1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1 for box in boxes)
+
+
+def test_nothing_sure_and_no_spread(perturb_run: Callable) -> None:
+    """Without a sure gene there is no dashed line; rows without effect or p-value are left out."""
+    adata = perturb_run(GENES, strong=0, n_null=20)
+    table = adata.uns["perturb"]["results"]
+    table.loc[3, "effect"] = np.nan
+    axis = sf.pl.perturb_volcano(adata, show=False)
+    assert not [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [len(points) for points in dots(axis)] == [39, 0, 0]
+    assert len(names(axis)) == 10
+    one = perturb_run(("fz2",), n_null=1)
+    with pytest.raises(ValueError, match="n_null=200"):  # one null gene has no standard deviation
+        sf.pl.perturb_volcano(one)
+    table["p_value"] = 1.0
+    assert sf.pl.perturb_volcano(adata, show=False).get_ylim()[1] > 0
+
+
+def test_panels_agreement_and_what_cannot_be_read(perturb_run: Callable) -> None:
+    """A panel per group, each with its own agreement and warning."""
+    adata = perturb_run(GENES, ("T4/T5", "glia", "neuron"), strong=2)
+    run = adata.uns["perturb"]
+    run["agreement"] = pd.DataFrame({"group": ["glia", "neuron"], "n_genes": [40, 1], "spearman": [0.934, np.nan]})
+    run["agreement"]["n_exact"] = [25, 1]
+    run["results"]["interpretable"] = run["results"]["group"] != "neuron"
+    axes = sf.pl.perturb_volcano(adata, n_labels=0, show=False)
+    words = [[text.get_text() for text in axis.texts] for axis in axes]
+    assert words == [[], ["screen against exact:\nSpearman 0.93, 25 genes"], []]
+    assert ["not interpretable" in axis.get_title() for axis in axes] == [False, False, True]
+    figure = sf.pl.perturb_volcano(adata, groups=["glia"], return_fig=True)
+    assert [axis.get_title() for axis in figure.axes] == ["glia: deleted in age 30"]
+
+
+def test_the_callers_axis_and_colours(perturb_run: Callable) -> None:
+    """Drawn on and handed back."""
+    _, mine = plt.subplots()
+    axis = sf.pl.perturb_volcano(perturb_run(GENES, strong=2), ax=mine)
+    assert axis is mine
+    colours = [to_hex(dot.get_facecolor()[0]) for dot in axis.collections]
+    assert colours[1:] == [COLOURS[0].lower(), COLOURS[4].lower()]
+    with pytest.raises(ValueError, match="One axis was given for 2 panels"):
+        sf.pl.perturb_volcano(perturb_run(GENES, ("a", "b")), ax=mine)
+
+
+def test_from_the_tool(cells, tiny_model) -> None:
+    """Every gene of a run stands in the plot."""
+    wanted = [f"tiny{n}" for n in range(1, 9)]
+    sf.tl.perturb(
+        cells, genes=wanted, state_key="age", start=30, goal=5, sample_key="batch", n_null=12, model=tiny_model
+    )
+    axis = sf.pl.perturb_volcano(cells, show=False)
+    assert sum(len(points) for points in dots(axis)) == len(sf.get.perturb_df(cells)) == 8
+    assert {text.get_text() for text in names(axis)} == set(wanted)
+
+
+def test_bad_requests(perturb_run: Callable) -> None:
+    """Unknown runs and groups, and a negative number of names."""
+    adata = perturb_run()
+    with pytest.raises(KeyError, match=r"Run tl\.perturb first"):
+        sf.pl.perturb_volcano(adata, key="other")
+    with pytest.raises(KeyError, match="no 'glia'"):
+        sf.pl.perturb_volcano(adata, groups="glia")
+    with pytest.raises(ValueError, match="n_labels is -1; expected 0 or more"):
+        sf.pl.perturb_volcano(adata, n_labels=-1)

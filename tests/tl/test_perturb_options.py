@@ -1,0 +1,232 @@
+"""Kinds, pairs, scans of all genes, further readouts, resumed scans: each against what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import scflyformer as sf
+from scflyformer.network import _checkpoint, _perturbed
+from scflyformer.tl import _perturb_screen
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def test_doses_and_kinds(run: Callable) -> None:
+    """Doses move cells differently, in the cells that hold the gene; at dose 1 activation is overexpression."""
+    shifts = [run(kind="knockdown", dose=dose)["cells"]["shift"].to_numpy() for dose in (0.1, 0.5, 1.0)]
+    assert all(np.abs(one - two).mean() > 1e-3 for one, two in ((shifts[0], shifts[1]), (shifts[1], shifts[2])))
+    whole, moved = run(kind="overexpress"), run(kind="activate", dose=1.0)
+    np.testing.assert_allclose(moved["cells"]["shift"], whole["cells"]["shift"], atol=2e-6)
+    assert moved["params"]["dose"] == 1.0 and (moved["results"]["kind"] == "activate").all()
+    hidden, gone = run(kind="mask"), run(kind="delete")
+    assert list(hidden["cells"]["cell"]) == list(gone["cells"]["cell"])
+    assert not np.allclose(hidden["cells"]["shift"], gone["cells"]["shift"], atol=1e-4)
+
+
+def test_interaction_is_both_less_each(run: Callable) -> None:
+    found = run(genes=["tiny1", "tiny30", "tiny7"], pairs=[("tiny1", "CG30")], sample_key="batch")
+    assert list(found["results"]["gene"]) == ["tiny1", "tiny30", "tiny7", "tiny1+CG30"]
+    cells = found["cells"].set_index("cell")
+    one, two, both = (cells.loc[cells["gene"] == name, "shift"] for name in ("tiny1", "tiny30", "tiny1+CG30"))
+    shared = one.index.intersection(two.index)
+    assert len(both) == len(one.index.union(two.index)) > len(shared) > 10
+    apart = both[shared] - one[shared] - two[shared]
+    samples = cells.loc[cells["gene"] == "tiny1", "sample"][shared].astype(str)
+    row = found["interactions"].iloc[0]
+    assert (row["gene_a"], row["gene_b"], row["n_cells"]) == ("tiny1", "tiny30", len(shared))
+    assert row["interaction"] == pytest.approx(apart.groupby(samples).mean().mean())
+    assert 5 <= row["n_null"] <= 10 and 0 < row["p_value"] <= 1 and abs(apart).max() > 1e-3
+    every = run(genes=["tiny1", "tiny30", "tiny7"], pairs="all", n_null=2)["interactions"]
+    assert list(every["gene"]) == ["tiny1+tiny30", "tiny1+tiny7", "tiny30+tiny7"]
+
+
+def test_all_genes_each_beside_the_others(run: Callable) -> None:
+    found = run(genes="all", n_null=25)
+    results = found["results"]
+    assert results["n_cells"].min() >= 10 and len(results) > 30
+    one = run(genes=[results["gene"][4]], n_null=0)
+    np.testing.assert_allclose(one["results"]["shift"], results["shift"][4], atol=2e-6)
+    beside = found["null"][found["null"]["gene"] == results["gene"][4]].set_index("null_gene")["shift"]
+    assert len(beside) == 25
+    np.testing.assert_allclose(beside, results.set_index("gene").loc[beside.index, "shift"], atol=1e-12)
+
+
+def test_a_screen_runs_the_first_exactly(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact shifts equal those of the full scan; estimates are judged by estimates, the family is all genes."""
+    monkeypatch.setattr(_perturb_screen, "CHECKED", 6)
+    full = run(genes="all", n_null=15)["results"].set_index("gene")
+    found = run(genes="all", method="screen", n_top=4, n_null=15)
+    results, table = found["results"].set_index("gene"), found["screen"].set_index("gene")
+    assert set(table.index) == set(full.index) and len(found["null"]) == 0
+    assert set(results.index) == set(table["effect"].abs().nlargest(4).index)
+    np.testing.assert_allclose(results["shift"], full.loc[results.index, "shift"], atol=2e-6)
+    np.testing.assert_allclose(results["effect"], table.loc[results.index, "effect"])
+    np.testing.assert_allclose(table["fdr"], stats.false_discovery_control(table["p_value"]))
+    known = table.dropna()
+    assert 6 <= len(known) <= 10
+    np.testing.assert_allclose(known["exact"], full.loc[known.index, "shift"], atol=2e-6)
+    row = found["agreement"].iloc[0]
+    assert (row["n_genes"], row["n_exact"], row["n_top"]) == (len(table), 6, 4)
+    top = table.loc[results.index]
+    assert row["spearman_top"] == pytest.approx(stats.spearmanr(top["estimate"], top["exact"])[0])
+
+
+def test_a_clock_and_a_classifier_read_the_same_copies(
+    run: Callable, cells: AnnData, lively_model: Path, tmp_path: Path
+) -> None:
+    """Changes equal what the clock and the classifier say of cells from which the gene was taken."""
+    many = cells.copy()
+    sf.tl.age_clock(many, model=lively_model, baselines="none", n_splits=3, save=tmp_path / "clock")
+    sf.tl.annotate(
+        many, label_key="cell_type", model=lively_model, baselines="none", n_splits=3, save=tmp_path / "classifier"
+    )
+    found = run(
+        genes=["tiny30"], state_key="cell_type", start="neuron", goal="glia", clock=tmp_path / "clock",
+        classifier=tmp_path / "classifier", n_null=3,
+    )  # fmt: skip
+    table = found["cells"].set_index("cell")
+    without = cells[table.index].copy()
+    counts = without.X.toarray()
+    counts[:, without.var_names.get_loc("tiny30")] = 0
+    without.X = counts
+    before = cells[table.index].copy()
+    said = {}
+    for name, each in (("before", before), ("after", without)):
+        each.obs = each.obs[["batch"]].copy()
+        sf.tl.age_clock(each, clock=tmp_path / "clock")
+        sf.tl.annotate(each, classifier=tmp_path / "classifier")
+        glia = list(each.uns["annotation"]["classes"]).index("glia")
+        said[name] = each.obs["age_clock"].to_numpy(), each.obsm["annotation_proba"][:, glia]
+    # values are scaled over the genes a cell expresses, so taking counts away rescales the others a little
+    age, probability = (after - first for first, after in zip(said["before"], said["after"], strict=True))
+    assert np.corrcoef(table["age_change"], age)[0, 1] > 0.9
+    assert np.corrcoef(table["probability_change"], probability)[0, 1] > 0.9
+    row = found["results"].iloc[0]
+    assert row["age_change"] == pytest.approx(table["age_change"].mean())
+    assert row["probability_change"] == pytest.approx(table["probability_change"].mean())
+    assert np.isfinite(row[["age_ci_low", "age_p_value", "age_fdr", "probability_fdr"]].astype(float)).all()
+    assert found["params"]["probability_of"] == "glia" and found["params"]["clock_age_key"] == "age"
+    assert {"age_change", "probability_change"} <= set(found["null"])
+
+
+def test_a_readout_of_another_model_is_refused(run: Callable, cells: AnnData, tiny_model: Path, tmp_path: Path) -> None:
+    sf.tl.age_clock(cells, model=tiny_model, baselines="none", n_splits=3, save=tmp_path / "clock")
+    with pytest.raises(ValueError, match="fitted on another model than 'lively'"):
+        run(clock=tmp_path / "clock")
+    sf.tl.age_clock(
+        cells, model=tiny_model, features="expression", baselines="none", n_splits=3, save=tmp_path / "expression"
+    )
+    with pytest.raises(ValueError, match="reads expression; tl.perturb takes a clock of the embedding"):
+        run(clock=tmp_path / "expression", model=tiny_model)
+
+
+def test_downstream_genes(run: Callable, lively_model: Path) -> None:
+    """The decoder's change is that of the mean move of the cell token; the perturbed gene is not its own target."""
+    found = run(genes=["tiny30", "tiny7"], downstream="all", n_null=12, sample_key="batch")
+    table = found["downstream"]
+    assert set(table["gene"]) == {"tiny30", "tiny7"} and "tiny30" not in set(table.query("gene == 'tiny30'")["target"])
+    assert table["moved"].dropna().between(0, 2).all() and (table["n_cells"] <= 30).all()
+    assert table["p_value"].between(0, 1).all() and table["fdr"].ge(table["p_value"] - 1e-12).all()
+    own = table[table["gene"] == "tiny30"].set_index("target")
+    network = sf.models.load(lively_model).network()
+    assert own["expression_change"].abs().max() > 1e-3
+    few = run(genes=["tiny30", "tiny7"], downstream=3, n_null=12, sample_key="batch")["downstream"]
+    assert len(few) == 6
+    pd.testing.assert_frame_equal(
+        few.head(3).reset_index(drop=True), table[table["gene"] == "tiny30"].head(3).reset_index(drop=True), rtol=1e-4
+    )
+    assert network.profile_decoder.weight.shape[0] == 60
+    mean = run(genes=["tiny30"], downstream=3, pooling="mean", n_null=4)["downstream"]
+    assert mean["expression_change"].isna().all() and mean["moved"].is_monotonic_decreasing
+
+
+def test_a_scan_goes_on_where_it_stopped(
+    run: Callable, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped call leaves a file; the same call reads it, runs the rest alone, and gives the same answer."""
+    monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 400)
+    monkeypatch.setattr(_checkpoint, "EVERY_SECONDS", -1.0)
+    asked: dict[str, Any] = {"checkpoint": tmp_path / "scan.npz", "downstream": 2, "sample_key": "batch"}
+    reference = run(cells.copy(), downstream=2, sample_key="batch")
+    plain, seen = _perturbed.edit_block, []
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(_perturbed, "edit_block", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(**asked)
+    assert "perturb" not in cells.uns and asked["checkpoint"].exists()
+    n_before = len(seen)
+    with pytest.raises(ValueError, match="beginning of another scan"):
+        run(**asked, seed=1)
+    found = run(**asked)
+    assert not asked["checkpoint"].exists()
+    for name in ("results", "cells", "null", "downstream"):
+        pd.testing.assert_frame_equal(found[name], reference[name], rtol=1e-6, atol=1e-9)
+    n_resumed = len(seen) - n_before
+    run(cells.copy(), sample_key="batch", downstream=2)
+    assert n_resumed == len(seen) - n_before - n_resumed - 3  # three blocks were done
+
+
+def test_what_stands_beside_a_shift(run: Callable, cells: AnnData) -> None:
+    """Separability, noise, fold change and permuted labels are told of every row."""
+    found = run(sample_key="batch", groupby="cell_type")
+    results, apart = found["results"], found["separability"].set_index("group")
+    assert results["interpretable"].dtype == bool
+    assert (results["interpretable"] == results["group"].map(apart["interpretable"])).all()
+    assert results["noise"].between(0, 1e-5).all() and results["p_label"].between(0, 1).all()
+    row = results[(results["gene"] == "tiny30") & (results["group"] == "glia")].iloc[0]
+    genes = [f"tiny{number}" for number in range(1, 61)]
+    known = cells[cells.obs["cell_type"] == "glia", genes]
+    counts = known.X.toarray()
+    logs = np.log1p(1e4 * counts / counts.sum(1, keepdims=True))[:, genes.index("tiny30")]
+    means = pd.Series(logs).groupby([known.obs["age"].to_numpy(), known.obs["batch"].astype(str).to_numpy()]).mean()
+    old, young = (np.expm1(means[age].mean()) for age in (30, 5))
+    assert row["log_fc"] == pytest.approx(np.log2(young / old), rel=1e-3)
+    assert "p_label" not in run(n_label=0)["results"]
+
+
+def test_trimmed_centroids(run: Callable, cells: AnnData, lively_model: Path) -> None:
+    """The goal lies at the mean of the nine tenths of its cells that are nearest to it."""
+    found = run(cells.copy(), centroid="trimmed", n_null=0)["cells"]["shift"]
+    plain = run(cells.copy(), n_null=0)["cells"]["shift"]
+    assert np.abs(found - plain).max() > 1e-5
+    sf.tl.embed(cells, model=lively_model)
+    young = np.flatnonzero((cells.obs["age"] == 5).to_numpy())
+    vectors = cells.obsm["X_scflyformer"][young].astype(float)
+    near = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ vectors.mean(0)
+    strangers = young[np.argsort(near)[:3]]
+    kept = cells[np.setdiff1d(np.arange(60), strangers)].copy()
+    np.testing.assert_allclose(run(kept, n_null=0)["cells"]["shift"], found, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "knockdown", "dose": 0}, "dose is 0; expected above 0"),
+        ({"method": "fast"}, "method is 'fast'; expected 'exact' or 'screen'"),
+        ({"method": "screen"}, "ranks all genes.*genes='all'"),
+        ({"centroid": "median"}, "expected 'mean' or 'trimmed'"),
+        ({"n_label": -1}, "n_label is -1; expected 0 or more"),
+        ({"downstream": "some"}, "downstream is 'some'; expected a number of genes, or 'all'"),
+        ({"pairs": [("tiny1", "nothing")]}, r"pairs holds \['tiny1', 'nothing'\].*not known: nothing"),
+        ({"pairs": [("tiny1", "CG1")]}, "expected two different genes"),
+        ({"pairs": "all", "genes": ["tiny1"]}, "pairs is 'all' with 1 single gene"),
+    ],
+)
+def test_bad_options(run: Callable, cells: AnnData, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(**changes)
+    assert "perturb" not in cells.uns
