@@ -13,7 +13,8 @@ from scflyformer.tl import _features
 from scflyformer.tl._clock_genes_run import age_changes, open_clock
 from scflyformer.tl._clock_genes_tables import left_out, scan_results
 from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._perturb_plan import check_edits, choose_cells, read_gene_sets
+from scflyformer.tl._perturb_check import check_edits
+from scflyformer.tl._perturb_plan import choose_cells, read_gene_sets
 from scflyformer.tl._scan import MIN_CELLS, Pool, plan_scan
 
 if TYPE_CHECKING:

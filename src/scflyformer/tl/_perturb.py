@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
-from scflyformer.tl._perturb_job import check_arguments, perturbed
+from scflyformer.tl._perturb_check import check_arguments
+from scflyformer.tl._perturb_job import perturbed
 from scflyformer.tl._perturb_readouts import Centroid
 from scflyformer.tokens._edit import Kind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,46 +13,22 @@ import pandas as pd
 from scflyformer import _adata, _log
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.tl import _features
+from scflyformer.tl._perturb_check import DOSED, no_group, nothing_to_edit
 from scflyformer.tl._perturb_pairs import interactions
-from scflyformer.tl._perturb_plan import check_edits, plan_groups, read_gene_sets, read_pairs
+from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
 from scflyformer.tl._perturb_readouts import Centroid, read_probes
 from scflyformer.tl._perturb_states import log_fold_changes, separability_table
-from scflyformer.tl._perturb_tables import make_tables, shift_columns
+from scflyformer.tl._perturb_tables import left_out, make_tables, shift_columns
 from scflyformer.tl._scan import Pool, plan_scan
-from scflyformer.tl._states import present, read_state, read_states, require_disjoint
-from scflyformer.tokens._edit import FOUND_ONLY, Kind
+from scflyformer.tl._states import read_state, read_states, require_disjoint
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scflyformer.tl._scan import GeneSet, Scan
+    from scflyformer.tl._scan import Scan
     from scflyformer.tl._states import State
+    from scflyformer.tokens._edit import Kind
     from scflyformer.tokens._rows import TokenRows
-
-DOSED = ("knockdown", "activate")
-
-
-def check_arguments(asked: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where an argument of `tl.perturb` is out of range."""
-    check_edits(asked["kind"], asked["n_null"], asked["max_cells"], kinds=get_args(Kind))
-    choices = {"method": ("exact", "screen"), "pooling": ("auto", "cell", "mean"), "centroid": get_args(Centroid)}
-    for name, allowed in choices.items():
-        if asked[name] not in allowed:
-            shown = ", ".join(map(repr, allowed[:-1]))
-            raise ValueError(f"{name} is {asked[name]!r}; expected {shown} or {allowed[-1]!r}.")
-    if asked["kind"] in DOSED and not 0 < asked["dose"] <= 1:
-        raise ValueError(f"dose is {asked['dose']}; expected above 0 (no change) and at most 1.")
-    if asked["method"] == "screen" and (asked["genes"] != "all" or asked["kind"] != "delete" or asked["pairs"]):
-        raise ValueError(
-            f"method='screen' ranks all genes by what their deletion does; got genes={asked['genes']!r}, "
-            f"kind={asked['kind']!r}, pairs={asked['pairs']!r}. Pass genes='all', kind='delete' and no pairs, or "
-            "method='exact'."
-        )
-    for name, least in (("n_top", 1), ("n_label", 0)):
-        if asked[name] < least:
-            raise ValueError(f"{name} is {asked[name]}; expected {least} or more.")
-    if asked["downstream"] != "all" and (isinstance(asked["downstream"], str) or asked["downstream"] < 0):
-        raise ValueError(f"downstream is {asked['downstream']!r}; expected a number of genes, or 'all'.")
 
 
 def perturbed(
@@ -111,7 +87,7 @@ def perturbed(
     names, filled = cells.obs_names.to_numpy(dtype=object), rows.lengths > 0
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
     if not groups:
-        raise ValueError(_no_group(groupby, state_key, cells.obs[state_key][filled]))
+        raise ValueError(no_group(groupby, state_key, cells.obs[state_key][filled]))
     if sample_key is None:
         _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
 
@@ -145,7 +121,7 @@ def perturbed(
         asked = None if every else [*sets, *together]
         scan = plan_scan(ranked, pools, asked, measured=np.unique(rows.tokens), members=pair_places, **plan)
     if not len(scan.pairs[0]):
-        raise ValueError(_nothing(scan.sets, f"obs[{state_key!r}] = {states[0].label}", kind))
+        raise ValueError(nothing_to_edit(scan.sets, f"obs[{state_key!r}] = {states[0].label}", kind))
 
     params = _adata.run_params(
         loaded,
@@ -205,7 +181,7 @@ def perturbed(
         tables["downstream"] = downstream_genes(
             network, rows, scan, found, vocabulary, kind=kind, dose=dose, most=downstream, **bars
         )
-    absent, skipped = _left_out([] if method == "screen" else scan.sets, unknown, scan, bare, every=every)
+    absent, skipped = left_out([] if method == "screen" else scan.sets, unknown, scan, bare, every=every)
     labels = [states[1].label, states[0].label, *(state.label for state in states[2])]
     return {
         **tables,
@@ -260,37 +236,3 @@ def _fingerprint(params: Mapping[str, Any], rows: TokenRows, scan: Scan, samples
         made.update(np.ascontiguousarray(array).tobytes())
     made.update("\n".join(map(str, samples)).encode())
     return made.hexdigest()
-
-
-def _left_out(
-    sets: list[GeneSet], unknown: list[str], scan: Scan, bare: list[str], *, every: bool
-) -> tuple[list[str], pd.DataFrame]:
-    """Return the names without any result, and why each combination of gene and group has none."""
-    reasons = [(name, "all", "not in the model's vocabulary") for name in unknown]
-    reasons += [("all", label, "no start or no goal cells") for label in bare]
-    lacking = [] if every else [
-        (one.name, pool.name) for place, one in enumerate(sets)
-        for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if place not in wanted
-    ]  # fmt: skip
-    reasons += [(gene, group, "not expressed in the start cells") for gene, group in lacking]
-    done = {place for wanted in scan.wanted for place in wanted}
-    absent = [*unknown, *(one.name for place, one in enumerate(sets) if place not in done)]
-    return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
-
-
-def _nothing(sets: list[GeneSet], start: str, kind: str) -> str:
-    if not sets:
-        return f"No gene is held by 10 perturbed cells ({start}) of a group; raise max_cells=, or name genes."
-    shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
-    other = "kind='overexpress'" if kind in FOUND_ONLY else "more cells"
-    return (
-        f"No start cell ({start}) expresses {shown}, so there is nothing to {kind}. Ask for other genes or for {other}."
-    )
-
-
-def _no_group(groupby: str | None, state_key: str, column: pd.Series) -> str:
-    what = "No cells" if groupby is None else f"No group of obs[{groupby!r}] has cells"
-    return (
-        f"{what} of both start and goal with counts in the model's genes; obs[{state_key!r}] of cells with counts: "
-        f"{present(column)}."
-    )

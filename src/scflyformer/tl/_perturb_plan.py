@@ -47,16 +47,6 @@ class Group:
     alt: list[np.ndarray]
 
 
-def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:
-    """Raise `ValueError` where what is to be done to which cells is out of range."""
-    if kind not in kinds:
-        raise ValueError(f"kind is {kind!r}; expected {', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}.")
-    if n_null < 0:
-        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 200 resolve p-values to 0.005.")
-    if max_cells is not None and max_cells < 1:
-        raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
-
-
 def read_gene_sets(
     genes: str | Iterable[str] | Mapping[str, Any], model: Model, table: SynonymTable | None
 ) -> tuple[list[GeneSet], list[str]]:

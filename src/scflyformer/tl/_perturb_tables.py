@@ -14,7 +14,7 @@ from scflyformer.stats._shift import sample_means
 
 if TYPE_CHECKING:
     from scflyformer.tl._perturb_run import Found
-    from scflyformer.tl._scan import Scan, Shifts
+    from scflyformer.tl._scan import GeneSet, Scan, Shifts
 
 RESULTS = (
     "gene",
@@ -138,6 +138,22 @@ def summarise(shifts: Shifts, samples: np.ndarray, column: int = 0) -> dict[str,
         "ci_high": high,
         "ci_over": "samples" if several else "cells",
     }
+
+
+def left_out(
+    sets: list[GeneSet], unknown: list[str], scan: Scan, bare: list[str], *, every: bool
+) -> tuple[list[str], pd.DataFrame]:
+    """Return the names without any result, and why each combination of gene and group has none."""
+    reasons = [(name, "all", "not in the model's vocabulary") for name in unknown]
+    reasons += [("all", label, "no start or no goal cells") for label in bare]
+    lacking = [] if every else [
+        (one.name, pool.name) for place, one in enumerate(sets)
+        for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if place not in wanted
+    ]  # fmt: skip
+    reasons += [(gene, group, "not expressed in the start cells") for gene, group in lacking]
+    done = {place for wanted in scan.wanted for place in wanted}
+    absent = [*unknown, *(one.name for place, one in enumerate(sets) if place not in done)]
+    return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
 
 
 def _judged(summary: dict[str, Any], null: np.ndarray) -> dict[str, Any]:
