@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from itertools import permutations
 
 import anndata as ad
@@ -176,7 +177,11 @@ def test_decoded_changes_are_those_of_cells_without_the_gene(tiny_model, cells):
     from scflyformer.genes._vocabulary import N_SPECIAL
 
     model = sf.models.load(tiny_model)
-    network = model.network()
+    network = deepcopy(model.network())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for parameter in network.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
     rows, _ = _adata.token_rows(cells, model, gene_key="FBgn", progress=False)
     wanted = np.array([4, 7])
     changes, n_cells = decoded_changes(network, rows, wanted)

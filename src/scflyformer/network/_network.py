@@ -136,9 +136,9 @@ class CellBert(BertPreTrainedModel):
         Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``.
         """
         embedded, mask = self._embedded(tokens, values, mask, self._code(tokens, values, panel))
-        wanted_all = layer != -1
-        out = self.bert(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=wanted_all)
-        return out.hidden_states[layer] if wanted_all else out.last_hidden_state
+        if layer == -1:
+            return self.bert(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+        return self._lower(embedded, mask, len(self.bert.encoder.layer) + 1 + layer)
 
     def embed(
         self,
@@ -181,17 +181,22 @@ class CellBert(BertPreTrainedModel):
                 mask = nn.functional.pad(mask, (1, 0), value=1)
         return embedded, mask
 
+    def _lower(self, embedded: Tensor, mask: Tensor | None, n_layers: int) -> Tensor:
+        """Return what the first layers make of the tokens; the others are not run."""
+        bert: Any = self.bert
+        hidden = bert.embeddings(inputs_embeds=embedded)
+        layer_mask = create_bidirectional_mask(bert.config, hidden, mask)
+        for layer in bert.encoder.layer[:n_layers]:
+            hidden = layer(hidden, layer_mask)
+        return hidden
+
     def _cell_token(self, embedded: Tensor, mask: Tensor | None) -> Tensor:
         """Return the last layer's output for the cell token alone, shape (n, 1, width).
 
         The other tokens lend that layer their keys and values; what it would make of them is not computed.
         """
-        bert: Any = self.bert
-        *lower, last = bert.encoder.layer
-        hidden = bert.embeddings(inputs_embeds=embedded)
-        layer_mask = create_bidirectional_mask(bert.config, hidden, mask)
-        for layer in lower:
-            hidden = layer(hidden, layer_mask)
+        last: Any = self.bert.encoder.layer[-1]
+        hidden = self._lower(embedded, mask, len(self.bert.encoder.layer) - 1)
         cell, attention = hidden[:, :1], last.attention.self
         query, key, value = (
             part.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
