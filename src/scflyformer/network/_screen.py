@@ -1,4 +1,4 @@
-"""A first-order screen: what deleting each gene of a cell would do, from one backward pass a cell."""
+"""A first-order screen: what deleting each gene of a cell would do, from the gradient at the whole cell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scflyformer.tokens._rows import TokenRows
 
 SCREEN_TOKENS = 2048
-"""Tokens a batch where nothing else is asked: what layers keep for the backward pass then fits a processor's cache."""
+"""Tokens a batch where nothing else is asked; the backward pass on a processor is no slower for small batches."""
+_SHARES = {"cell": (0.5,), "mean": (0.5 - 12**-0.5, 0.5 + 12**-0.5)}
+"""How far up the step to the position before tokens stand where gradients are taken; these are averaged."""
 _UNSEEN = -2000.0
 """Attention logit of padding."""
 _SCALE = 4096.0
@@ -44,7 +46,7 @@ def first_order_shifts(
     """Estimate the change in the cosine with a centroid when a gene is deleted, for every gene of every cell.
 
     The exact change (:func:`scflyformer.network._perturbed.perturbed_shifts`) takes a pass for each gene; the estimate
-    takes one pass and its gradient for all genes of a cell. It adds up
+    takes one pass and its gradient for all genes of a cell, two for the mean. It adds up
 
     - the profile code without the gene, exactly;
     - the cell token's start, which the code gives: its exact change times the gradient there;
@@ -52,8 +54,9 @@ def first_order_shifts(
       one for all layers, heads and queries;
     - the later tokens, one position up each: the step of the position embedding times the gradient at the token.
 
-    The gradient is taken with every token half a step up. Steps between learnt positions are long and point anywhere;
-    a gradient from halfway along them is right to second order, one from their beginning misleads.
+    Steps between learnt positions are long and point anywhere, so a gradient from their beginning misleads. It is taken
+    with every token half a step up, which is right to second order. For the mean, where positions weigh more, it is
+    the average of two passes, at the points of Gauss along the step.
 
     Parameters
     ----------
@@ -129,22 +132,23 @@ def _estimate(
         position = network.bert.embeddings.position_embeddings.weight[: embedded.shape[1]].float()
         step = torch.zeros_like(position)
         step[front + 1 :] = position[front:-1] - position[front + 1 :]
-        embedded += step / 2
-    embedded.requires_grad_()
     bias = torch.zeros(tokens.shape, device=tokens.device, requires_grad=True)
-    with torch.enable_grad():
-        vectors = _vectors(network, embedded, bias, present, pooling)
-        if code is not None and pooling == "cell":
-            vectors = torch.cat([vectors, code], dim=1)
-        cosine = nn.functional.cosine_similarity(vectors, goals)
-        to_embedded, to_bias = torch.autograd.grad(cosine.sum() * _SCALE, [embedded, bias], materialize_grads=True)
+    slopes = []
+    for share in _SHARES[pooling]:
+        read = (embedded + share * step).requires_grad_()
+        with torch.enable_grad():
+            vectors = _vectors(network, read, bias, present, pooling)
+            if code is not None and pooling == "cell":
+                vectors = torch.cat([vectors, code], dim=1)
+            cosine = nn.functional.cosine_similarity(vectors, goals)
+            slopes.append(torch.autograd.grad(cosine.sum() * _SCALE, [read, bias], materialize_grads=True))
     with torch.no_grad():
-        to_embedded, to_bias = to_embedded / _SCALE, to_bias / _SCALE
-        moved = (to_embedded * step).sum(2)[:, front:]
+        to_read, to_bias = (sum(parts) / (_SCALE * len(parts)) for parts in zip(*slopes, strict=True))
+        moved = (to_read * step).sum(2)[:, front:]
         found = (moved.flip(1).cumsum(1).flip(1) - moved - to_bias).double()
         if code is not None:
             whole = vectors if pooling == "cell" else None
-            found[present] += _through_code(network, tokens, values, code, to_embedded[:, 0], whole, goals)
+            found[present] += _through_code(network, tokens, values, code, to_read[:, 0], whole, goals)
     return found
 
 

@@ -1,0 +1,96 @@
+"""The code of the page on perturbation runs as it stands, from top to bottom, and shows what the page says it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import scflyformer as sf
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "perturbation.md"
+
+
+def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_page(PAGE)
+    adata = names["adata"]
+    _first_results(names, capsys.readouterr().out)
+    _edits(names)
+    _what_stands_beside(names)
+    _readouts(names)
+    _all_genes(adata, names)
+    assert (tmp_path / "my-clock" / "clock.json").is_file() and not (tmp_path / "scan.npz").exists()
+
+
+def test_the_tables_of_the_page_are_complete() -> None:
+    from scflyformer.get._perturb_df import Table
+    from scflyformer.tokens._edit import Kind
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z]+)` \|", text, flags=re.MULTILINE)) == set(get_args(Kind))
+    listed = re.findall(r"^\| (`\".*?) \|", text, flags=re.MULTILINE)
+    assert set(re.findall(r'`"([a-z]+)"`', " ".join(listed))) == set(get_args(Table))
+
+
+def _first_results(names: dict, said: str) -> None:
+    """Planted genes move old cells towards the young further than all of their null genes; a control does not."""
+    found = names["found"].set_index("gene")
+    assert found.index.tolist() == ["Hsp68", "Msp300", "cype"] and "['Hnf4']" in said
+    least = 1 / (1 + found["n_null"])
+    for gene in ("Hsp68", "Msp300"):
+        assert names["planted"].loc[gene, "role"] == "rises"
+        assert found.loc[gene, "effect"] > 2 and found.loc[gene, "p_value"] == pytest.approx(least[gene])
+    assert names["planted"].loc["cype", "role"] == "control"
+    assert abs(found.loc["cype", "effect"]) < 2 and found.loc["cype", "p_value"] > least["cype"]
+
+
+def _edits(names: dict) -> None:
+    """More of an edit does more, an edit the other way round does the opposite, two strong genes add up."""
+    quarter, half, whole = names["shifts"].values()
+    assert 0 < quarter < half < whole
+    raised = names["raised"].set_index("gene")
+    assert raised.loc["Hsp68", "effect"] > 5 and abs(raised.loc["cype", "effect"]) < 2
+    assert (raised["n_cells"] == 24).all()  # all start cells, whether or not they express the gene
+    pair = names["interactions"].iloc[0]
+    assert (pair["gene_a"], pair["gene_b"]) == ("Hsp68", "Msp300")
+    assert abs(pair["interaction"]) < 0.1 * names["found"].set_index("gene").loc["Hsp68", "shift"]
+    by_type = names["by_type"].query("interpretable")
+    assert len(by_type) > 4 and (by_type["shift"] > 0).all() and (by_type["shift_start"] < 0).all()
+
+
+def _what_stands_beside(names: dict) -> None:
+    """States that differ in nothing: a shift far beyond the null genes, and only separability and labels tell."""
+    nothing = names["nothing"].iloc[0]
+    assert nothing["p_value"] == pytest.approx(1 / (1 + nothing["n_null"])) and abs(nothing["effect"]) > 5
+    assert not nothing["interpretable"] and nothing["p_label"] > 0.1
+    assert names["found"]["interpretable"].all()
+    assert (names["found"]["noise"] < 1e-5).all()
+    trivial = names["trivial"]
+    assert trivial["shift"].corr(-trivial["log_fc"], method="spearman") > 0.5
+    assert not set(trivial["gene"]) & set(names["planted"].index[names["planted"]["role"] == "falls"])
+
+
+def _readouts(names: dict) -> None:
+    """Without a gene that rises cells look younger and more like the goal; heat-shock genes fall with Hsp68."""
+    readouts = names["readouts"].set_index("gene")
+    assert readouts.loc["Hsp68", "age_ci_high"] < -1 and abs(readouts.loc["cype", "age_change"]) < 1
+    assert readouts.loc["Hsp68", "probability_change"] > 5 * abs(readouts.loc["cype", "probability_change"])
+    heat = names["downstream"].query("target.str.startswith('Hsp') or target == 'DnaJ-1'")
+    assert len(heat) > 1 and (heat["expression_change"] < 0).all()
+
+
+def _all_genes(adata: object, names: dict) -> None:
+    """Estimates and exact shifts agree; a scan finds the planted genes by rank, and a test of them by p-value."""
+    scan = sf.get.perturb_df(adata, key="scan")  # type: ignore[arg-type]
+    assert scan.loc[scan["effect"].idxmax(), "gene"] == "Hsp68"
+    screened = names["screened"]
+    assert (screened["estimate"] - screened["exact"]).abs().max() < 0.005
+    known = screened.dropna(subset=["exact"])
+    assert known["estimate"].corr(known["exact"], method="spearman") > 0.9
+    assert names["top"][0] == "Hsp68"
+    assert screened["fdr"].min() > 0.05 > names["confirmed"]["fdr"].max()
+    hits, rows = 2, len(names["confirmed"])
+    assert names["confirmed"]["fdr"].min() >= rows / (hits * (1 + names["confirmed"]["n_null"].max())) - 1e-12
