@@ -82,7 +82,7 @@ def test_a_panel_per_group_and_runs_without_nulls(cells: AnnData, tiny_model: Pa
     ("value", "column", "words"),
     [
         ("shift", "shift", "shift towards 5"),
-        ("age", "age_change", "change in predicted age (days)"),
+        ("age", "age_change", "change in predicted age"),
         ("probability", "probability_change", "change in probability of the cell's own\nclass"),
     ],
 )
@@ -114,8 +114,8 @@ def test_changes_in_age_and_probability(perturb_run: Callable, value: str, colum
 
 def test_units_and_class_from_the_run(perturb_run: Callable) -> None:
     """The run names the unit of age and the class."""
-    adata = perturb_run(age_unit="months", probability_of="glia/young")
-    assert sf.pl.perturb_shift(adata, value="age", show=False).get_ylabel() == "change in predicted age (months)"
+    adata = perturb_run(clock_age_key="months", probability_of="glia/young")
+    assert sf.pl.perturb_shift(adata, value="age", show=False).get_ylabel() == "change in predicted months"
     axis = sf.pl.perturb_shift(adata, value="probability", show=False)
     assert axis.get_ylabel() == "change in probability of glia/young"
 
@@ -201,7 +201,7 @@ def test_bad_requests(perturbed: AnnData) -> None:
     """Unknown options, genes and runs."""
     with pytest.raises(ValueError, match="expected 'cell' or 'sample'"):
         sf.pl.perturb_shift(perturbed, by="library")
-    with pytest.raises(ValueError, match="expected 'shift', 'age' or 'probability'"):
+    with pytest.raises(ValueError, match="expected 'shift', 'net', 'age' or 'probability'"):
         sf.pl.perturb_shift(perturbed, value="days")
     with pytest.raises(ValueError, match=r"Nothing to draw: .*genes=\[\]"):
         sf.pl.perturb_shift(perturbed, genes=[])

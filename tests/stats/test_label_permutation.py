@@ -18,8 +18,13 @@ def cells(mixed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def test_whole_samples_change_state() -> None:
     vectors, goal, samples, names = cells(mixed=False)
     found = permuted_labels(vectors, goal, samples, names, np.arange(30), n=50, seed=0)
-    assert found is not None and found.goals.shape == (50, 6) and (found.goals.sum(1) == 3).all()
-    assert len(np.unique(found.goals, axis=0)) > 10
+    assert (
+        found is not None
+        and found.goals.shape == (51, 6)
+        and list(found.goals[0]) == [False] * 3 + [True] * 3
+        and (found.goals.sum(1) == 3).all()
+    )
+    assert list(found.goals[0]) == [False] * 3 + [True] * 3 and len(np.unique(found.goals, axis=0)) > 10
     np.testing.assert_allclose(found.sums[2], vectors[20:30].sum(0))
     assert list(found.own) == [0] * 10 + [1] * 10 + [2] * 10
 

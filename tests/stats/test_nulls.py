@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from scflyformer.stats._nulls import gene_profile, match_nulls, null_effect, null_p_value, t_interval
+from scflyformer.stats._nulls import gene_profile, match_nulls, null_effect, null_p_value, t_interval, tail_p_value
 
 floats = st.lists(st.floats(-1, 1, allow_nan=False, width=32), min_size=1, max_size=20)
 
@@ -44,8 +44,9 @@ def test_match_takes_what_there_is() -> None:
 @given(st.floats(-1, 1, width=32), floats)
 def test_p_value_follows_the_formula(observed: float, null: list[float]) -> None:
     """(1 + number at least as far from the median) / (1 + number)."""
+    observed, null = round(observed, 4), [round(value, 4) for value in null]  # no two differ by rounding alone
     centre = float(np.median(null))
-    count = sum(abs(value - centre) >= abs(observed - centre) for value in null)
+    count = sum(abs(value - centre) >= abs(observed - centre) - 1e-6 for value in null)
     assert null_p_value(observed, np.array(null)) == pytest.approx((1 + count) / (1 + len(null)))
 
 
@@ -71,3 +72,24 @@ def test_t_interval_is_scipys() -> None:
     want = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
     assert t_interval(values) == pytest.approx(want)
     assert np.isnan(t_interval(values[:1])).all()
+
+
+@pytest.mark.parametrize("draw", ["normal", "laplace", "standard_t"])
+def test_tails_are_calibrated(draw: str) -> None:
+    """Of null genes tested among others as many are below a level as it says, also where tails are heavy."""
+    rng = np.random.default_rng(0)
+    shape = {"standard_t": {"df": 4}}.get(draw, {})
+    drawn = [getattr(rng, draw)(size=201, **shape) for _ in range(1500)]
+    p = [tail_p_value(one[0], one[1:]) for one in drawn]
+    for level, most in ((0.5, 0.55), (0.05, 0.07), (0.005, 0.012)):
+        assert np.mean(np.array(p) <= level) <= most
+    assert np.mean(np.array(p) <= 0.5) > 0.45
+
+
+def test_tails_reach_beyond_the_count_of_null_genes() -> None:
+    """True shifts among the null genes hardly hide another one."""
+    rng = np.random.default_rng(1)
+    null = np.concatenate([rng.normal(size=190), rng.normal(12, 1, size=10)])
+    assert null_p_value(12.0, null) > 0.02 and tail_p_value(12.0, null) < 1e-3
+    assert np.isnan(tail_p_value(1.0, null[:19])) and np.isnan(tail_p_value(1.0, np.zeros(50)))
+    assert np.isnan(tail_p_value(np.nan, null))

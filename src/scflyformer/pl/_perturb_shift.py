@@ -23,14 +23,19 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 By = Literal["cell", "sample"]
-Value = Literal["shift", "age", "probability"]
+Value = Literal["shift", "net", "age", "probability"]
 #: Column of the tables with the value, and what stands before the names of its interval and adjusted p-value.
 _COLUMNS = {
     "shift": ("shift", ""),
+    "net": ("net_shift", "net_"),
     "age": ("age_change", "age_"),
     "probability": ("probability_change", "probability_"),
 }
-_OPTIONS = {"age": "clock=, the folder of a clock", "probability": "classifier=, the folder of a classifier"}
+_OPTIONS = {
+    "net": "this version",
+    "age": "clock=, the folder of a clock",
+    "probability": "classifier=, the folder of a classifier",
+}
 #: What a run names in place of a class where the goal is none of the classifier's.
 _OWN = "the cell's own"
 _BAND = (0.025, 0.975)
@@ -74,9 +79,9 @@ def perturb_shift(
     groups
         Groups to draw.
     value
-        What is drawn: ``"shift"`` towards the goal; ``"age"``, the change in the age that a clock predicts;
-        ``"probability"``, the change in a classifier's probability. The last two stand where the run was given a clock
-        or a classifier.
+        What is drawn: ``"shift"`` towards the goal; ``"net"``, less that towards the start; ``"age"``, the change in
+        the age that a clock predicts; ``"probability"``, the change in a classifier's probability. The last two stand
+        where the run was given a clock or a classifier.
     by
         ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone, on whose
         scale the null band is easier to see.
@@ -105,7 +110,7 @@ def perturb_shift(
         for several groups.
     """
     if value not in get_args(Value):
-        raise ValueError(f"value is {value!r}; expected 'shift', 'age' or 'probability'.")
+        raise ValueError(f"value is {value!r}; expected 'shift', 'net', 'age' or 'probability'.")
     if by not in ("cell", "sample"):
         raise ValueError(f"by is {by!r}; expected 'cell' or 'sample'.")
     results = perturb_df(adata, key=key, genes=genes, groups=groups, mod=mod)
@@ -214,7 +219,9 @@ def _axis_words(value: Value, params: Mapping[str, Any]) -> str:
     """Say what is drawn, and in which unit."""
     if value == "shift":
         return f"shift towards {params['goal']}"
+    if value == "net":
+        return f"shift towards {params['goal']} less towards {params['start']}"
     if value == "age":
-        return f"change in predicted age ({params.get('age_unit', 'days')})"
+        return f"change in predicted {params.get('clock_age_key', 'age')}"
     label = str(params.get("probability_of", _OWN))
     return f"change in probability of {f'{_OWN} class' if label == _OWN else label}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ def perturb_volcano(
     adata: AnnData | MuData,
     *,
     key: str = "perturb",
+    table: Literal["auto", "results", "screen"] = "auto",
+    p: Literal["value", "tail"] = "value",
     groups: str | Sequence[str] | None = None,
     n_labels: int = 10,
     mod: str | None = None,
@@ -44,8 +46,8 @@ def perturb_volcano(
     in their standard deviations. Genes with an adjusted p-value (`fdr`) of at most 0.05 are coloured, blue where they
     move cells towards the goal and orange where they move them away; the dashed line is at the largest of their
     p-values. A p-value counts null genes, so it is never below 1 / (1 + number of null genes), and the strongest genes
-    stand in one row. After a screen (``method="screen"``) only the genes that were run exactly are drawn, and the rank
-    agreement of the screen with them stands in a corner.
+    stand in one row; ``p="tail"`` tells them apart. After a screen (``method="screen"``) the estimates of all genes are
+    drawn, and their rank agreement with exact runs stands in a corner.
 
     Parameters
     ----------
@@ -53,6 +55,12 @@ def perturb_volcano(
         Data with results of :func:`scflyformer.tl.perturb`.
     key
         Key of `uns`: the `key_added` of the run.
+    table
+        Which rows to draw: ``"screen"``, the estimates of all genes; ``"results"``, the genes that were run exactly.
+        ``"auto"``: the first, where there is a screen.
+    p
+        ``"value"``: `p_value` and `fdr`, which count null genes. ``"tail"``: `p_tail` and `fdr_tail`, which
+        extrapolate.
     groups
         Groups to draw.
     n_labels
@@ -76,15 +84,22 @@ def perturb_volcano(
     KeyError
         When there is no such run or group; lists near names.
     ValueError
-        When no gene has a p-value, ``n_labels`` is negative, or one axis was given for several groups.
+        When no gene has a p-value, an option is none of those named, ``n_labels`` is negative, or one axis was given
+        for several groups.
     """
     if n_labels < 0:
         raise ValueError(f"n_labels is {n_labels}; expected 0 or more.")
-    results = perturb_df(adata, key=key, groups=groups, mod=mod)
+    if p not in ("value", "tail"):
+        raise ValueError(f"p is {p!r}; expected 'value' or 'tail'.")
+    if table == "auto":
+        table = "screen" if "screen" in open_data(adata, mod=mod).uns.get(key, ()) else "results"
+    results = perturb_df(adata, key=key, table=table, groups=groups, mod=mod)
+    if p == "tail":
+        results = results.assign(p_value=results["p_tail"], fdr=results["fdr_tail"])
     drawn = results[np.isfinite(results["effect"]) & np.isfinite(results["p_value"])]
     if not len(drawn):
         raise ValueError(
-            f"No row of uns[{key!r}]['results'] has an effect and a p-value (groups={groups!r}); they come from null "
+            f"No row of uns[{key!r}][{table!r}] has an effect and a p-value (groups={groups!r}); they come from null "
             "genes. Run tl.perturb with n_null=200."
         )
     run = open_data(adata, mod=mod).uns[key]

@@ -41,7 +41,7 @@ def permuted_labels(
 
     Returns
     -------
-    The readout; `None` without permutations, or where there is nothing to permute.
+    The readout, the true states first; `None` without permutations, or where there is nothing to permute.
     """
     text = samples.astype(str)
     mixed = np.intersect1d(text[goal], text[~goal])
@@ -56,10 +56,10 @@ def permuted_labels(
     sums = np.zeros((len(units), vectors.shape[1]))
     np.add.at(sums, code, vectors.astype(np.float64))
     rng = np.random.default_rng(seed)
-    goals = np.tile(state, (n, 1))
+    goals = np.tile(state, (n + 1, 1))
     for one in np.unique(block):
         inside = np.flatnonzero(block == one)
-        goals[:, inside] = rng.permuted(goals[:, inside], axis=1)
+        goals[1:, inside] = rng.permuted(goals[1:, inside], axis=1)
     return TowardsLabels(sums, goals, code[held_against])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST_NULLS = 20
+"""Null shifts from which a tail is fitted."""
 _POOL = 1.5
 """Null genes are drawn from the nearest ``_POOL * n`` candidates."""
 
@@ -76,13 +78,45 @@ def null_p_value(observed: float, null: np.ndarray) -> float:
     Returns
     -------
     (1 + number of null shifts at least as far from the null median as the observed one) / (1 + number of null shifts),
-    so never 0 (Phipson and Smyth 2010, Stat Appl Genet Mol Biol 9, 39); NaN without null shifts.
+    so never 0 (Phipson and Smyth 2010, Stat Appl Genet Mol Biol 9, 39); NaN without null shifts. Equal but for rounding
+    counts as equal.
     """
     null = null[np.isfinite(null)]
     if not len(null) or not np.isfinite(observed):
         return float("nan")
     centre = np.median(null)
-    return float((1 + np.sum(np.abs(null - centre) >= abs(observed - centre))) / (1 + len(null)))
+    far = abs(observed - centre) * (1 - 1e-9)
+    return float((1 + np.sum(np.abs(null - centre) >= far)) / (1 + len(null)))
+
+
+def tail_p_value(observed: float, null: np.ndarray) -> float:
+    """Two-sided p-value of a shift in the tail of Student's t, fitted to null shifts.
+
+    For scans in which 1 / (1 + number of null shifts) is too coarse. Centre, scale and degrees of freedom are those at
+    which median, and median and 90 % quantile of the distance from it, are those of the null shifts: a few true shifts
+    among them have little say. What lies beyond is extrapolated.
+
+    Returns
+    -------
+    0 to 1; NaN for fewer than `LEAST_NULLS` null shifts, or for ones that are all alike.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import t
+
+    null = null[np.isfinite(null)]
+    if len(null) < LEAST_NULLS or not np.isfinite(observed):
+        return float("nan")
+    centre = np.median(null)
+    half, most = np.quantile(np.abs(null - centre), [0.5, 0.9])
+    if half <= 0:
+        return float("nan")
+
+    def excess(freedom: float) -> float:
+        return float(t.ppf(0.95, freedom) / t.ppf(0.75, freedom) - most / half)
+
+    low, high = 1.0, 200.0
+    freedom = low if excess(low) <= 0 else high if excess(high) >= 0 else brentq(excess, low, high)
+    return float(2 * t.sf(abs(observed - centre) * t.ppf(0.75, freedom) / half, freedom))
 
 
 def null_effect(observed: float, null: np.ndarray) -> tuple[float, float]:

@@ -163,19 +163,24 @@ def perturb(
         over samples, or over cells where there is one sample (NaN for one cell); `null_mean`, the mean shift of the
         null genes; `effect` = (shift − `null_mean`) / their standard deviation; `p_value` = (1 + number of null genes
         at least as far from the null median) / (1 + number of null genes), two-sided; `fdr`, Benjamini-Hochberg over
-        all rows. (After a screen `null_mean`, `effect`, `p_value` and `fdr` are those of the estimates, over all
-        genes.) Then `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at), `gene_id`
-        (joined by ``+``), `shift_start`, and `shift_<state>` for each of ``alt`` (``/`` written as ``|``); `p_label`,
-        the same p-value among shifts towards permuted goals; `log_fc`, log2 of goal over start expression (for a set
-        the mean), the answer without a model; `noise`, how far a cell that nothing was done to moves
-        when it is embedded anew; `interpretable`, whether held-out cells of the two states are told apart. With
-        ``clock``: `age_change` in the clock's unit, with `age_ci_low`, `age_ci_high`, `age_null_mean`, `age_effect`,
-        `age_p_value`, `age_fdr`; with ``classifier`` likewise `probability_change`.
+        all rows. As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low `fdr`; `p_tail`
+        and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which extrapolates. (After a
+        screen these columns are those of the estimates, over all genes.) Then `ci_over` (``"samples"`` or ``"cells"``),
+        `n_null`, `n_start` (start cells looked at), `gene_id` (joined by ``+``), `shift_start`, and `shift_<state>` for
+        each of ``alt`` (``/`` written as ``|``); `p_label`, the same p-value among shifts towards permuted goals;
+        `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where a state lacks the gene), the
+        answer without a model; `noise`, how far a cell that nothing was done to moves when it is embedded anew;
+        `interpretable`, whether held-out cells of the two states are told apart. `net_shift` is the shift towards the
+        goal less that towards the start: what moves a cell away from everything cancels in it. Its interval, null genes
+        and p-values are in `net_ci_low`, `net_ci_high`, `net_null_mean`, `net_effect`, `net_p_value`, `net_p_tail`,
+        `net_fdr`, `net_fdr_tail`. With ``clock`` likewise `age_change`, in the clock's unit, and `age_ci_low` and so
+        on; with ``classifier`` `probability_change`. (After a screen these three have no null genes.)
     `"cells"` : DataFrame, a row per perturbed cell
-        `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, and the changes in
-        age and probability.
+        `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, `net_shift`, and
+        the changes in age and probability.
     `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and the changes in age and probability.
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, `net_shift`, and the changes in age and
+        probability.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
@@ -185,8 +190,9 @@ def perturb(
         `ci_high`, and `null_mean`, `effect`, `p_value`, `fdr`, `n_null` beside pairs of null genes.
     `"screen"`, `"agreement"` : DataFrames
         `gene`, `gene_id`, `group`, `n_cells`, `estimate` of the shift, `exact` where it was run; `null_mean`, `effect`,
-        `p_value`, `n_null` beside null genes' estimates, `fdr` over all rows. By group `n_genes`; `n_exact` genes drawn
-        by chance and the `spearman` of their estimates and exact shifts; likewise `n_top`, `spearman_top`.
+        `p_value`, `p_tail`, `n_null` beside null genes' estimates, `fdr`, `fdr_tail` over all rows. By group `n_genes`;
+        `n_exact` genes drawn by chance and the `spearman` of their estimates and exact shifts; likewise `n_top`,
+        `spearman_top`.
     `"downstream"` : DataFrame, a row per perturbed gene, group and other gene
         `gene`, `group`, `target`, `target_id`; `expression_change` on the decoder's logarithmic scale, `null_mean`,
         `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN for a model without a decoder);

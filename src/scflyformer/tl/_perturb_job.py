@@ -99,7 +99,7 @@ def perturbed(
     vectors = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, **bars)
     apart = separability_table(groups, vectors, samples, names, seed=seed)
-    _warn(apart, states)
+    _warn(apart, states, sampled=sample_key is not None)
 
     probes = read_probes(
         loaded, groups, vectors, samples, names, shifts=shift_columns([state.label for state in states[2]]),
@@ -171,8 +171,7 @@ def perturbed(
     fold = log_fold_changes(cells, groups, samples, loaded, layer=layer, gene_key=gene_key, synonyms=table)
     tables["results"] = _with_context(tables["results"], scan, fold, noise, apart)
     if screened is not None:
-        tables["results"] = judged_by_screen(tables["results"], screened)
-        tables |= compared(screened, scan, found, samples, seed=seed)
+        tables = judged_by_screen(tables, screened) | compared(screened, scan, found, samples, seed=seed)
         told = ", ".join(f"{one.group} {one.spearman:.2f}" for one in tables["agreement"].itertuples())
         _log.info(f"perturb: ranks of first-order and exact shifts agree, Spearman: {told}")
     if together:
@@ -203,12 +202,17 @@ def _read_states(cells: AnnData, key: str, start: Any, goal: Any, alt: Any) -> t
     return first, last, others
 
 
-def _warn(apart: pd.DataFrame, states: tuple[State, State, list[State]]) -> None:
+def _warn(apart: pd.DataFrame, states: tuple[State, State, list[State]], *, sampled: bool) -> None:
     for group in apart.loc[~apart["interpretable"]].to_dict(orient="records"):
         _log.warning(
             f"perturb: not interpretable in group {group['group']!r}: held-out cells of {states[0].label} and "
             f"{states[1].label} are hardly told apart (AUROC {group['auroc']:.2f}, {group['ci_low']:.2f} to "
             f"{group['ci_high']:.2f})."
+        )
+    if sampled and (single := apart.loc[apart["held_out"] == "cell", "group"].tolist()):
+        _log.warning(
+            f"perturb: a state has a single sample in {', '.join(single[:10])}; what tells the states apart may be "
+            "their samples."
         )
 
 

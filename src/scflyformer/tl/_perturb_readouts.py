@@ -31,11 +31,11 @@ class Probes:
     goals
         Centroid of the goal of each group, shape (n_groups, width).
     columns
-        Name of each column of ``readouts``, side by side.
+        Name of each column of ``readouts``, side by side, and of the net shift that is made of the first two.
     readouts
         Kept for each copy, ``towards`` first.
     labels
-        Shifts towards permuted states, averaged over copies; `None` without permutations.
+        Shifts towards the goal and permuted goals, averaged over copies; `None` without permutations.
     token
         Move of the cell token, averaged over copies; `None` where no expression is decoded.
     about
@@ -102,7 +102,8 @@ def read_probes(
         about["probability_of"] = of
     labels = permuted_states(groups, vectors, samples, names, n=n_label, seed=seed)
     token = TokenMove(model.hidden_size) if decode else None
-    return Probes(towards, towards.centroids[towards.states[ends, 0]], columns, readouts, labels, token, about)
+    goals = towards.centroids[towards.states[ends, 0]]
+    return Probes(towards, goals, [*columns, "net_shift"], readouts, labels, token, about)
 
 
 def towards_states(groups: list[Group], vectors: np.ndarray, samples: np.ndarray, centroid: Centroid) -> TowardsStates:
@@ -149,7 +150,7 @@ def group_centroids(
 def permuted_states(
     groups: list[Group], vectors: np.ndarray, samples: np.ndarray, names: np.ndarray, *, n: int, seed: int
 ) -> ByGroup | None:
-    """Return shifts of the cells of all groups towards permuted states."""
+    """Return shifts of the cells of all groups towards the goal, then towards goals of permuted states."""
     from scflyformer.stats._label_permutation import permuted_labels
 
     if not n:
@@ -160,7 +161,7 @@ def permuted_states(
         goal = np.repeat([False, True], [len(group.start), len(group.goal)])
         pool = np.searchsorted(group.start, group.pool)
         parts.append(permuted_labels(vectors[cells], goal, samples[cells], names[cells], pool, n=n, seed=seed))
-    return ByGroup(parts, [len(group.pool) for group in groups], n)
+    return ByGroup(parts, [len(group.pool) for group in groups], n + 1)
 
 
 def age_change(path: str | os.PathLike[str], model: Model, groups: list[Group]) -> tuple[AgeChange, dict[str, Any]]:

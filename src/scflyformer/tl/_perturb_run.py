@@ -34,7 +34,8 @@ class Found:
     slot
         (group, number of a set) → row of the arrays below.
     labels
-        Mean shift over sample means towards each permuted goal, shape (n_slots, n_permutations); `None` without.
+        Mean shift over sample means towards the goal and each permuted goal, shape (n_slots, 1 + n_permutations);
+        `None` without.
     moves
         Mean move over sample means of the cell token, shape (n_slots, hidden size); `None` without.
     """
@@ -102,7 +103,8 @@ def run_scan(
             checkpoint=checkpoint, bar=bar, **run,
         )  # fmt: skip
     found = dict(zip(map(id, averaged), means, strict=True))
-    shifts = scan.by_set(np.concatenate(values, axis=1))
+    towards = values[0]
+    shifts = scan.by_set(np.column_stack([*values, towards[:, 0] - towards[:, 1]]))
     return Found(shifts, named, found.get(id(probes.labels)), found.get(id(probes.token)))
 
 

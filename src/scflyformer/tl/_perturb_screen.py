@@ -10,7 +10,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value
+from scflyformer.stats._nulls import null_effect, null_p_value, tail_p_value
 from scflyformer.tl._perturb_run import sample_weights
 from scflyformer.tl._perturb_tables import summarise
 from scflyformer.tl._scan import MIN_CELLS, GeneSet, draw_nulls
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 CHECKED = 50
 """Genes of a group, drawn by chance, that are run exactly to see how good the estimates are."""
-JUDGED = ("null_mean", "effect", "p_value", "n_null")
+JUDGED = ("null_mean", "effect", "p_value", "p_tail", "n_null")
+ADJUSTED = {"fdr": "p_value", "fdr_tail": "p_tail"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,11 @@ class Screened:
     ----------
     table
         A row per gene and group: `gene`, `gene_id`, `group`, `n_cells`, `estimate` (mean over sample means);
-        `null_mean`, `effect`, `p_value`, `n_null` beside null genes' estimates, `fdr` over the table; `top`, whether
+        `null_mean`, `effect`, `p_value`, `p_tail`, `n_null` beside null genes' estimates, `fdr` and `fdr_tail` over the
+        table; `top`, whether
         its effect is among the largest of the group; `token`.
+    null
+        `gene`, `group`, `null_gene`, `n_cells`, `shift`: the estimates that each estimate stands beside.
     sets
         The genes to run exactly in any group: those at the top, and some by chance.
     chosen
@@ -49,6 +53,7 @@ class Screened:
     """
 
     table: pd.DataFrame
+    null: pd.DataFrame
     sets: list[GeneSet]
     chosen: list[np.ndarray]
 
@@ -68,7 +73,7 @@ def screen(
     progress: Callable[..., Any],
     **run: Any,
 ) -> Screened:
-    """Estimate the shift of every gene's deletion from one backward pass a cell.
+    """Estimate the shift of every gene's deletion from one backward pass a cell (two under mean pooling).
 
     Parameters
     ----------
@@ -101,42 +106,77 @@ def screen(
         shifts = first_order_shifts(
             network, ranked, centroids=towards.centroids, states=towards.states[:, 0], pooling=pooling, bar=bar, **run
         )
-    n_tokens, start, tables = vocabulary.n_genes + N_SPECIAL, 0, []
+    tables, nulls, start = [], [], 0
     for pool in pools:
         cells = np.arange(start, start + len(pool.cells))
-        part, start = ranked.take(cells), start + len(pool.cells)
         inside = slice(ranked.indptr[cells[0]], ranked.indptr[cells[-1] + 1])
-        own = np.repeat(samples[pool.cells], part.lengths)
-        known = np.isfinite(shifts[inside])
-        tokens, values = part.tokens[known], shifts[inside][known]
-        mean = np.bincount(tokens, weights=values * sample_weights(tokens, own[known]), minlength=n_tokens)
-        counts = np.bincount(part.tokens, minlength=n_tokens)
-        genes = np.flatnonzero(counts >= MIN_CELLS)
-        sets = [GeneSet(str(vocabulary.names[gene - N_SPECIAL]), (int(gene),)) for gene in genes]
-        beside = part.select(np.isin(part.tokens, genes))
-        null = draw_nulls(
-            sets, beside, genes, kind="delete", n_tokens=n_tokens, n=n_null, seed=seed, group=pool.name, apart=False
+        part, start = ranked.take(cells), start + len(pool.cells)
+        table, null = _group_tables(
+            part, shifts[inside], pool, samples, vocabulary, n_top=n_top, n_null=n_null, seed=seed
         )
-        judged = [_judged(mean[gene], mean[[one[0] for one in null[at]]]) for at, gene in enumerate(genes)]
-        names = {
-            "gene": vocabulary.names[genes - N_SPECIAL].astype(object),
-            "gene_id": vocabulary.gene_ids[genes - N_SPECIAL].astype(object),
-            "group": pool.name,
-        }
-        numbers = {"n_cells": counts[genes], "estimate": mean[genes], "token": genes}
-        table = pd.DataFrame(names | numbers).join(pd.DataFrame(judged, columns=list(JUDGED), index=range(len(genes))))
-        table["top"] = table["effect"].abs().rank(method="first", ascending=False) <= n_top
         tables.append(table)
+        nulls.append(null)
     chosen = [np.union1d(table.loc[table["top"], "token"], _some(table["token"].to_numpy(), seed)) for table in tables]
     every = np.unique(np.concatenate(chosen)).astype(int)
     sets = [GeneSet(str(vocabulary.names[gene - N_SPECIAL]), (int(gene),)) for gene in every]
     whole = pd.concat(tables, ignore_index=True)
-    whole["fdr"] = false_discovery_rate(whole["p_value"].to_numpy(dtype=np.float64))
-    return Screened(whole, sets, [np.searchsorted(every, genes) for genes in chosen])
+    for fdr, p_value in ADJUSTED.items():
+        whole[fdr] = false_discovery_rate(whole[p_value].to_numpy(dtype=np.float64))
+    places = [np.searchsorted(every, genes) for genes in chosen]
+    return Screened(whole, pd.concat(nulls, ignore_index=True), sets, places)
 
 
-def _judged(estimate: float, null: np.ndarray) -> tuple[float, float, float, int]:
-    return *null_effect(estimate, null), null_p_value(estimate, null), int(np.isfinite(null).sum())
+def _group_tables(
+    part: TokenRows,
+    shifts: np.ndarray,
+    pool: Pool,
+    samples: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    n_top: int,
+    n_null: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a group's genes and their null genes, from the estimate for each token of its cells."""
+    n_tokens, known = vocabulary.n_genes + N_SPECIAL, np.isfinite(shifts)
+    tokens, own = part.tokens[known], np.repeat(samples[pool.cells], part.lengths)[known]
+    mean = np.bincount(tokens, weights=shifts[known] * sample_weights(tokens, own), minlength=n_tokens)
+    counts = np.bincount(part.tokens, minlength=n_tokens)
+    genes = np.flatnonzero(counts >= MIN_CELLS)
+    drawn = draw_nulls(
+        [GeneSet("", (int(gene),)) for gene in genes], part.select(np.isin(part.tokens, genes)), genes, kind="delete",
+        n_tokens=n_tokens, n=n_null, seed=seed, group=pool.name, apart=False,
+    )  # fmt: skip
+    beside = [np.array([one[0] for one in drawn[at]], dtype=np.int64) for at in range(len(genes))]
+    judged = [_judged(mean[gene], mean[others]) for gene, others in zip(genes, beside, strict=True)]
+    table = pd.DataFrame(
+        {
+            "gene": vocabulary.names[genes - N_SPECIAL].astype(object),
+            "gene_id": vocabulary.gene_ids[genes - N_SPECIAL].astype(object),
+            "group": pool.name,
+            "n_cells": counts[genes],
+            "estimate": mean[genes],
+            "token": genes,
+            **pd.DataFrame(judged, columns=list(JUDGED), index=range(len(genes))),
+        }
+    )
+    table["top"] = table["effect"].abs().rank(method="first", ascending=False) <= n_top
+    every = np.concatenate([np.empty(0, dtype=np.int64), *beside])
+    null = pd.DataFrame(
+        {
+            "gene": np.repeat(table["gene"].to_numpy(), [len(others) for others in beside]),
+            "group": pool.name,
+            "null_gene": vocabulary.names[every - N_SPECIAL].astype(object),
+            "n_cells": counts[every],
+            "shift": mean[every],
+        }
+    )
+    return table, null
+
+
+def _judged(estimate: float, null: np.ndarray) -> tuple[float, float, float, float, int]:
+    p_values = null_p_value(estimate, null), tail_p_value(estimate, null)
+    return *null_effect(estimate, null), *p_values, int(np.isfinite(null).sum())
 
 
 def _some(genes: np.ndarray, seed: int) -> np.ndarray:
@@ -144,11 +184,16 @@ def _some(genes: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(genes, min(len(genes), CHECKED), replace=False)
 
 
-def judged_by_screen(results: pd.DataFrame, screened: Screened) -> pd.DataFrame:
-    """Return the results of the genes at the top, judged by their estimates beside those of null genes."""
-    own = screened.table.loc[screened.table["top"], ["gene", "group", *JUDGED, "fdr"]]
+def judged_by_screen(tables: dict[str, pd.DataFrame], screened: Screened) -> dict[str, pd.DataFrame]:
+    """Return the tables of the genes at the top, judged by their estimates beside those of null genes."""
+    told = [*JUDGED, *ADJUSTED]
+    own = screened.table.loc[screened.table["top"], ["gene", "group", *told]]
+    results, cells = tables["results"], tables["cells"]
     order = list(results)
-    return results.drop(columns=[*JUDGED, "fdr"]).merge(own, on=["gene", "group"])[order]
+    results = results.drop(columns=told).merge(own, on=["gene", "group"])[order]
+    cells = cells.merge(results[["gene", "group"]], on=["gene", "group"])
+    null = screened.null.merge(results[["gene", "group"]], on=["gene", "group"])
+    return tables | {"results": results, "cells": cells, "null": null}
 
 
 def compared(
@@ -172,7 +217,7 @@ def compared(
         drawn = own[own["token"].isin(_some(own["token"].to_numpy(), seed))]
         row = {"group": pool.name, "n_genes": len(own), "n_exact": len(drawn), "spearman": _spearman(drawn)}
         rows.append(row | {"n_top": int(own["top"].sum()), "spearman_top": _spearman(own[own["top"]])})
-    shown = ["gene", "gene_id", "group", "n_cells", "estimate", "exact", *JUDGED, "fdr"]
+    shown = ["gene", "gene_id", "group", "n_cells", "estimate", "exact", *JUDGED, *ADJUSTED]
     return {"screen": text_index(table[shown]), "agreement": text_index(pd.DataFrame(rows))}
 
 

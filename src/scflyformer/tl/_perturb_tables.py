@@ -9,7 +9,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value, t_interval
+from scflyformer.stats._nulls import null_effect, null_p_value, t_interval, tail_p_value
 from scflyformer.stats._shift import sample_means
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RESULTS = (
     "gene_id",
 )
 """Columns of the results; shifts towards further states and other readouts follow."""
-READOUTS = {"age_change": "age", "probability_change": "probability"}
+READOUTS = {"net_shift": "net", "age_change": "age", "probability_change": "probability"}
 """Readouts beside the shift, and what their columns of the results begin with."""
 
 
@@ -101,14 +101,16 @@ def make_tables(
         means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
         row |= dict(zip(others, means, strict=True))
         if found.labels is not None:
-            row["p_label"] = null_p_value(row["shift"], found.labels[found.slot[number, own]])
+            true, *permuted = found.labels[found.slot[number, own]]
+            row["p_label"] = null_p_value(true, np.array(permuted))
         results.append({**about, "kind": kind, **row})
         null.append(pd.DataFrame({**about, **table}))
         cells.append(_cell_table(about, one, columns, names, samples))
     results_table = pd.DataFrame(results)
     for name in tested:
-        p, fdr = ("p_value", "fdr") if name == "shift" else (f"{READOUTS[name]}_p_value", f"{READOUTS[name]}_fdr")
-        results_table[fdr] = false_discovery_rate(results_table[p].to_numpy())
+        ahead = "" if name == "shift" else f"{READOUTS[name]}_"
+        for p, fdr in (("p_value", "fdr"), ("p_tail", "fdr_tail")):
+            results_table[ahead + fdr] = false_discovery_rate(results_table[ahead + p].to_numpy())
     first = [*RESULTS, *others]
     null_columns = ["gene", "group", "null_gene", "n_cells", *tested]
     empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(tested, np.float64))
@@ -159,12 +161,13 @@ def left_out(
 def _judged(summary: dict[str, Any], null: np.ndarray) -> dict[str, Any]:
     mean, effect = null_effect(summary["shift"], null)
     judged = {"null_mean": mean, "effect": effect, "p_value": null_p_value(summary["shift"], null)}
+    judged["p_tail"] = tail_p_value(summary["shift"], null)
     return summary | judged | {"n_null": int(np.isfinite(null).sum())}
 
 
 def _prefixed(judged: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what is told of a readout beside the shift, under its own names."""
-    start, kept = READOUTS[name], ("ci_low", "ci_high", "null_mean", "effect", "p_value")
+    start, kept = READOUTS[name], ("ci_low", "ci_high", "null_mean", "effect", "p_value", "p_tail")
     return {name: judged["shift"]} | {f"{start}_{key}": judged[key] for key in kept}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
+from scipy import sparse
 
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
 from scflyformer.stats._nulls import gene_profile, match_nulls
@@ -22,6 +23,8 @@ Tokens = tuple[int, ...]
 MIN_CELLS = 10
 """Least edited cells of a group that hold a gene, where all genes are asked for."""
 _FEW_NULLS = 20
+_DEALS = 5
+"""Times that null genes are paired anew, where many pairs would have no cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +195,7 @@ def plan_scan(
         own = range(len(sets)) if chosen is None else [int(place) for place in chosen[number]]
         null = draw_nulls(
             [sets[place] for place in own], part, genes, kind=kind, n_tokens=n_tokens, n=n_null, seed=seed,
-            group=pool.name, apart=apart,
+            group=pool.name, apart=apart, together=[at for at, place in enumerate(own) if place in members],
         )  # fmt: skip
         wanted.append(
             {own[at]: [table.add(one) for one in (sets[own[at]].tokens, *others)] for at, others in null.items()}
@@ -221,6 +224,7 @@ def draw_nulls(
     seed: int,
     group: str,
     apart: bool = True,
+    together: Sequence[int] = (),
 ) -> dict[int, list[Tokens]]:
     """Draw null sets for each gene set: every member replaced by a gene that stands alike in the same cells.
 
@@ -237,6 +241,8 @@ def draw_nulls(
         The edit, the size of the vocabulary, how many to draw, and what makes the draw reproducible.
     apart
         Whether tested genes are never drawn, unless hardly any other gene is left.
+    together
+        Places in ``sets`` whose null sets are to be held by some cell whole.
 
     Returns
     -------
@@ -254,10 +260,28 @@ def draw_nulls(
         rng = np.random.default_rng([seed, crc32(group.encode()), *one.tokens])
         candidates = np.setdiff1d(free, one.tokens)
         columns = [match_nulls(detection, rank, token, candidates, n, rng) for token in one.tokens]
-        if len(columns) > 1:
-            columns = [rng.permutation(column) for column in columns]
-        drawn[place] = [tuple(dict.fromkeys(map(int, row))) for row in zip(*columns, strict=True)]
+        if len(columns) == 1:
+            drawn[place] = [(int(gene),) for gene in columns[0]]
+            continue
+        deals = [[rng.permutation(column) for column in columns] for _ in range(_DEALS if place in together else 1)]
+        rows = np.concatenate([np.column_stack(deal) for deal in deals])
+        if place in together:
+            rows = rows[_held_whole(pool, rows, n_tokens)]
+        drawn[place] = [tuple(dict.fromkeys(map(int, row))) for row in rows[:n]]
     return drawn
+
+
+def _held_whole(pool: TokenRows, sets: np.ndarray, n_tokens: int) -> np.ndarray:
+    """Return which sets, shape (n_sets, width), are of different genes that some cell holds together."""
+    shape, ones = (len(pool), n_tokens), np.ones(len(pool.tokens), dtype=np.float32)
+    held = sparse.csr_matrix((ones, pool.tokens, pool.indptr), shape=shape).tocsc()
+    found = np.ones(len(sets), dtype=bool)
+    for place, genes in enumerate(sets):
+        both = held[:, genes[0]]
+        for gene in genes[1:]:
+            both = both.multiply(held[:, gene])
+        found[place] = both.nnz > 0 and len(set(genes.tolist())) == len(genes)
+    return found
 
 
 def pair_up(pool: TokenRows, matrix: np.ndarray, chosen: np.ndarray, *, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
