@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from scflyformer.stats._nulls import gene_profile, match_nulls, null_effect, null_p_value, t_interval, tail_p_value
+from scflyformer.stats._nulls import (
+    gene_profile,
+    label_p_value,
+    match_nulls,
+    null_effect,
+    null_p_value,
+    t_interval,
+    tail_p_value,
+)
 
 floats = st.lists(st.floats(-1, 1, allow_nan=False, width=32), min_size=1, max_size=20)
 
@@ -93,3 +101,18 @@ def test_tails_reach_beyond_the_count_of_null_genes() -> None:
     assert null_p_value(12.0, null) > 0.02 and tail_p_value(12.0, null) < 1e-3
     assert np.isnan(tail_p_value(1.0, null[:19])) and np.isnan(tail_p_value(1.0, np.zeros(50)))
     assert np.isnan(tail_p_value(np.nan, null))
+
+
+def test_permuted_states_judge_the_effect() -> None:
+    """What a goal's place does to every gene alike says nothing; an effect on the true goal alone does."""
+    rng = np.random.default_rng(2)
+    place = rng.normal(0, 5, size=100)
+    null, own = place + rng.normal(size=(40, 100)), place + rng.normal(size=100)
+    beside = (own - np.median(null, 0)) / np.subtract(*np.quantile(null, [0.75, 0.25], axis=0))
+    expected = np.mean(np.abs(beside) >= abs(beside[0]))
+    assert label_p_value(own, null) == pytest.approx(expected)
+    own[0] += 6
+    assert label_p_value(own, null) == 0.01
+    p = [label_p_value(place + rng.normal(size=100), place + rng.normal(size=(40, 100))) for _ in range(400)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert np.isnan(label_p_value(own, null[:19])) and np.isnan(label_p_value(own[:1], null[:, :1]))

@@ -129,6 +129,36 @@ def null_effect(observed: float, null: np.ndarray) -> tuple[float, float]:
     return mean, (observed - mean) / spread if spread > 0 else float("nan")
 
 
+def label_p_value(shifts: np.ndarray, null: np.ndarray) -> float:
+    """p-value of a gene's effect among its effects where the states were dealt anew.
+
+    An effect here is the shift less the median of the null genes' shifts, in their interquartile ranges, under the same
+    states: what the permuted goal's place alone does to any gene cancels, and true shifts among the null genes have
+    little say.
+
+    Parameters
+    ----------
+    shifts
+        Of the gene, towards the true goal and each permuted one, shape (1 + n_permutations,).
+    null
+        Of its null genes, shape (n_null, 1 + n_permutations).
+
+    Returns
+    -------
+    (1 + number of permutations with an effect at least as far from 0) / (1 + number of permutations); NaN for fewer
+    than `LEAST_NULLS` null genes, or without an effect.
+    """
+    if len(null) < LEAST_NULLS:
+        return float("nan")
+    low, middle, high = np.quantile(null, [0.25, 0.5, 0.75], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effect = np.where(high > low, np.abs(shifts - middle) / (high - low), np.nan)
+    permuted = effect[1:][np.isfinite(effect[1:])]
+    if not np.isfinite(effect[0]) or not len(permuted):
+        return float("nan")
+    return float((1 + np.sum(permuted >= effect[0] * (1 - 1e-9))) / (1 + len(permuted)))
+
+
 def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Return Student's t interval of the mean of independent ``values``; NaN for fewer than two."""
     from scipy.stats import t

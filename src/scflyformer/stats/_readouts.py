@@ -75,9 +75,10 @@ class TowardsLabels:
 
     def __init__(self, sums: np.ndarray, goals: np.ndarray, own: np.ndarray) -> None:
         self.sums, self.goals, self.own, self.width = sums, goals.astype(np.float64), own, len(goals)
-        whole = self.goals @ sums
-        apart = whole[:, None] - self.goals[:, :, None] * sums  # permutations × left-out sample × width
-        self.norms = np.linalg.norm(apart, axis=2)
+        gram = sums @ sums.T
+        cross = self.goals @ gram  # |goal - own|^2 = |goal|^2 - 2 goal . own + |own|^2, permutations × left-out sample
+        whole = (cross * self.goals).sum(1, keepdims=True)
+        self.norms = np.sqrt(np.maximum(whole - self.goals * (2 * cross - np.diag(gram)), 0))
 
     def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Return the changes; NaN where a goal is nothing but the cell's own sample."""

@@ -41,7 +41,7 @@ def perturb(
     classifier: str | os.PathLike[str] | None = None,
     downstream: int | Literal["all"] = 0,
     n_null: int = 200,
-    n_label: int = 100,
+    n_label: int = 1000,
     max_cells: int | None = 200,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -64,10 +64,10 @@ def perturb(
     single sample: against the other start cells), so that no cell takes part in its own centroid.
 
     A shift means little by itself: taking any highly expressed gene away moves a cell somewhere. So each gene stands
-    beside ``n_null`` null genes that stand alike in the same cells (detection rate and mean rank), and beside shifts
-    towards goals drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no shift
-    between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a shift is a
-    hypothesis.
+    beside ``n_null`` null genes that stand alike in the same cells (detection rate and mean rank), and beside its
+    effects on goals drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no
+    shift between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a
+    shift is a hypothesis.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def perturb(
     n_null
         Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
     n_label
-        Permutations of the states' names: over samples where each sample is of one state, else over cells.
+        Permutations of the states' names: over samples where each sample is of one state, else over cells. Few samples
+        can be dealt in few ways, and `p_label` cannot be small then.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     seed
@@ -167,14 +168,15 @@ def perturb(
         and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which extrapolates. (After a
         screen these columns are those of the estimates, over all genes.) Then `ci_over` (``"samples"`` or ``"cells"``),
         `n_null`, `n_start` (start cells looked at), `gene_id` (joined by ``+``), `shift_start`, and `shift_<state>` for
-        each of ``alt`` (``/`` written as ``|``); `p_label`, the same p-value among shifts towards permuted goals;
-        `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where a state lacks the gene), the
-        answer without a model; `noise`, how far a cell that nothing was done to moves when it is embedded anew;
-        `interpretable`, whether held-out cells of the two states are told apart. `net_shift` is the shift towards the
-        goal less that towards the start: what moves a cell away from everything cancels in it. Its interval, null genes
-        and p-values are in `net_ci_low`, `net_ci_high`, `net_null_mean`, `net_effect`, `net_p_value`, `net_p_tail`,
-        `net_fdr`, `net_fdr_tail`. With ``clock`` likewise `age_change`, in the clock's unit, and `age_ci_low` and so
-        on; with ``classifier`` `probability_change`. (After a screen these three have no null genes.)
+        each of ``alt`` (``/`` written as ``|``); `p_label`, how often the effect on a goal drawn by chance is as large,
+        1 / (1 + `n_label`) at least; `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where
+        a state lacks the gene), the answer without a model; `noise`, how far a cell that nothing was done to moves when
+        it is embedded anew; `interpretable`, whether held-out cells of the two states are told apart. `net_shift` is
+        the shift towards the goal less that towards the start: what moves a cell away from everything cancels in it.
+        Its interval, null genes and p-values are in `net_ci_low`, `net_ci_high`, `net_null_mean`, `net_effect`,
+        `net_p_value`, `net_p_tail`, `net_fdr`, `net_fdr_tail`. With ``clock`` likewise `age_change`, in the clock's
+        unit, and `age_ci_low` and so on; with ``classifier`` `probability_change`. (After a screen these three have no
+        null genes.)
     `"cells"` : DataFrame, a row per perturbed cell
         `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, `net_shift`, and
         the changes in age and probability.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value, t_interval, tail_p_value
+from scflyformer.stats._nulls import label_p_value, null_effect, null_p_value, t_interval, tail_p_value
 from scflyformer.stats._shift import sample_means
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def make_tables(
         means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
         row |= dict(zip(others, means, strict=True))
         if found.labels is not None:
-            true, *permuted = found.labels[found.slot[number, own]]
-            row["p_label"] = null_p_value(true, np.array(permuted))
+            null_labels = found.labels[[found.slot[number, at] for at in beside]]
+            row["p_label"] = label_p_value(found.labels[found.slot[number, own]], null_labels)
         results.append({**about, "kind": kind, **row})
         null.append(pd.DataFrame({**about, **table}))
         cells.append(_cell_table(about, one, columns, names, samples))
