@@ -42,7 +42,7 @@ def perturb(
     downstream: int | Literal["all"] = 0,
     n_null: int = 200,
     n_label: int = 1000,
-    max_cells: int | None = 200,
+    max_cells: int | None = 100,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     layer: str | None = None,

@@ -1,0 +1,221 @@
+"""Speed of exact deletions and of the first-order screen, beside a loop that does one cell at a time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from scflyformer import _adata, models
+from scflyformer.models._save import save_folder
+from scflyformer.network._infer import embed_rows
+from scflyformer.network._network import CellBert
+from scflyformer.network._perturbed import Edits, perturbed_shifts
+from scflyformer.network._screen import first_order_shifts
+from scflyformer.stats._shift import state_cosines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scflyformer.models import Model
+    from scflyformer.tokens._rows import TokenRows
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def mlm_twin(like: Model, folder: Path) -> Model:
+    """Return a model of the article's kind, without a cell token, with the encoder of ``like``, kept in ``folder``."""
+    if not (folder / "config.json").exists():
+        config = type(like.network().config).from_dict(like.network().config.to_dict())
+        config.objective, config.code_size, config.n_directions = "mlm", 0, 0
+        config.max_position_embeddings = like.max_len
+        network = CellBert(config)
+        own = network.state_dict()
+        theirs = {name: tensor for name, tensor in like.network().state_dict().items() if name in own}
+        place = "bert.embeddings.position_embeddings.weight"
+        theirs[place] = theirs[place][-like.max_len :]  # the first is the cell token's
+        network.load_state_dict(theirs)
+        save_folder(folder, network, like.vocabulary, metrics={}, provenance={"from": like.sha256}, card="# Twin\n")
+    return models.load(folder)
+
+
+def draw_cells(path: Path, model: Model, n: int, *, seed: int = 0) -> tuple[TokenRows, TokenRows]:
+    """Return ``n`` cells of about the median length, ranked, and 50 others, from which centroids come."""
+    adata = ad.read_h5ad(path)
+    some = adata[np.sort(np.random.default_rng(seed).choice(len(adata), min(500, len(adata)), replace=False))].copy()
+    rows, _ = _adata.token_rows(some, model, gene_key="FBgn", progress=False)
+    middle = np.argsort(np.abs(rows.lengths - np.median(rows.lengths)), kind="stable")
+    return rows.take(np.sort(middle[:n])), rows.take(np.sort(middle[-50:]))
+
+
+def spread_pairs(rows: TokenRows, n: int) -> tuple[np.ndarray, Pairs]:
+    """Return tokens to delete, one a copy, and (cell, copy) pairs: ``n`` genes a cell, evenly over its ranks."""
+    tokens, cells = [], []
+    for cell in range(len(rows)):
+        own = rows.tokens[rows.indptr[cell] : rows.indptr[cell + 1]]
+        places = np.unique(np.linspace(0, len(own) - 1, min(n, len(own))).round().astype(int))
+        tokens.append(own[places])
+        cells.append(np.full(len(places), cell))
+    chosen = np.concatenate(tokens)
+    return chosen[:, None].astype(np.int32), (np.concatenate(cells), np.arange(len(chosen)))
+
+
+def stream(network: CellBert, rows: TokenRows, sets: np.ndarray, pairs: Pairs, goal: np.ndarray, pooling: Any) -> Any:
+    """Return the shifts of all pairs by the package's stream, unperturbed cells included, shape (n_pairs,)."""
+    states = np.zeros((len(rows), 1), dtype=np.int64)
+    vectors = embed_rows(network, rows, pooling=pooling, dtype="float32")
+    edits = Edits(sets, *pairs, kind="delete")
+    found = perturbed_shifts(
+        network, rows, edits, vectors=vectors, centroids=goal[None], states=states, pooling=pooling, dtype="float32"
+    )
+    return found[:, 0]
+
+
+def plain_loop(bert: Any, rows: TokenRows, sets: np.ndarray, pairs: Pairs, goal: np.ndarray, *, batch: int) -> Any:
+    """Return the same shifts as a straightforward loop over cells gets them.
+
+    One cell at a time: its token list, a copy without each gene, padded with a mask to the model's length, through
+    ``BertForMaskedLM`` with all hidden states, ``batch`` copies at once; then the mean over the genes of the
+    second-to-last layer, before over those genes that stay.
+    """
+    length = bert.config.max_position_embeddings
+    device = next(bert.parameters()).device
+    out = np.empty(len(pairs[0]))
+    which = np.zeros((1, 1), dtype=np.int64)
+
+    def hidden(cells: list[list[int]]) -> np.ndarray:
+        ids = torch.tensor([[*cell, *[0] * (length - len(cell))] for cell in cells], device=device)
+        mask = torch.tensor([[1] * len(cell) + [0] * (length - len(cell)) for cell in cells], device=device)
+        with torch.no_grad():
+            found = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return found.hidden_states[-2].cpu().numpy()
+
+    for cell in np.unique(pairs[0]):
+        tokens = rows.tokens[rows.indptr[cell] : rows.indptr[cell + 1]].tolist()
+        before = hidden([tokens])[0][: len(tokens)]
+        copies = np.flatnonzero(pairs[0] == cell)
+        for part in (copies[start : start + batch] for start in range(0, len(copies), batch)):
+            genes = [int(sets[pairs[1][copy], 0]) for copy in part]
+            after = hidden([[token for token in tokens if token != gene] for gene in genes])
+            for copy, gene, states in zip(part, genes, after, strict=True):
+                kept = np.array([token != gene for token in tokens])
+                moved = states[: kept.sum()].mean(0)
+                start = before[kept].mean(0)
+                both = state_cosines(np.stack([moved, start]), goal[None], np.repeat(which, 2, axis=0))[:, 0]
+                out[copy] = both[0] - both[1]
+    return out
+
+
+def timed(make: Callable[[], Any]) -> tuple[float, Any]:
+    """Return seconds and what was made."""
+    begin = time.perf_counter()
+    found = make()
+    return time.perf_counter() - begin, found
+
+
+def exact_speed(
+    path: Path, model: Model, folder: Path, *, n_cells: int, n_copies: int, n_loop: int, repeats: int
+) -> dict[str, Any]:
+    """Time the stream beside the loop on the same weights and cells, in turns.
+
+    Parameters
+    ----------
+    path
+        The cells.
+    model
+        The model whose shape both have; its own stream is timed as well.
+    folder
+        Where the mlm twin of the model is kept.
+    n_cells, n_copies
+        Cells, and deletions of each.
+    n_loop
+        Deletions of each cell that the loop does, batches of 1; those of 100 do all.
+    repeats
+        Turns.
+
+    Returns
+    -------
+    Lists of copies a second, one number a turn: ``stream`` (the twin), ``stream own`` (the model, as `tl.perturb` runs
+    it), ``loop 1``, ``loop 100``; ``length``; ``difference``, the largest between the shifts of stream and loop, and
+    ``largest``, the largest shift.
+    """
+    from transformers import BertForMaskedLM
+
+    twin = mlm_twin(model, folder)
+    with models._model.quiet_transformers():
+        bert = BertForMaskedLM.from_pretrained(twin.path, dtype=torch.float32).eval()
+    rows, others = draw_cells(path, model, n_cells)
+    goals = {
+        name: embed_rows(net, others, pooling=pooling, dtype="float32").astype(np.float64).mean(0)
+        for name, net, pooling in (("twin", twin.network(), "mean"), ("own", model.network(), pooling_of(model)))
+    }
+    sets, pairs = spread_pairs(rows, n_copies)
+    few_sets, few = spread_pairs(rows, n_loop)
+    rates: dict[str, list[float]] = {"stream": [], "stream own": [], "loop 1": [], "loop 100": []}
+    for _ in range(repeats):
+        for name, net, goal, pooling in (
+            ("stream", twin.network(), goals["twin"], "mean"),
+            ("stream own", model.network(), goals["own"], pooling_of(model)),
+        ):
+            seconds, found = timed(lambda n=net, g=goal, p=pooling: stream(n, rows, sets, pairs, g, p))
+            rates[name].append(len(sets) / seconds)
+            if name == "stream":
+                ours = found
+        for name, asked, where, batch in (("loop 1", few_sets, few, 1), ("loop 100", sets, pairs, 100)):
+            seconds, theirs = timed(
+                lambda a=asked, w=where, b=batch: plain_loop(bert, rows, a, w, goals["twin"], batch=b)
+            )
+            rates[name].append(len(asked) / seconds)
+    return {
+        "rates": rates, "length": float(rows.lengths.mean()), "n": len(sets),
+        "difference": float(np.abs(ours - theirs).max()), "largest": float(np.abs(theirs).max()),
+    }  # fmt: skip
+
+
+def pooling_of(model: Model) -> Any:
+    """Return how a model's cells are pooled by default."""
+    return "cell" if model.has_cell_token else "mean"
+
+
+def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dict[str, Any]:
+    """Time the first-order screen beside exact deletions of all genes of the same cells, and compare their shifts.
+
+    Returns
+    -------
+    ``exact``, ``screen``: (cell, gene) pairs a second, one number a turn (exact runs once); ``spearman_pairs``, over
+    all pairs; ``spearman_genes``, over the means of genes found in ``min_cells`` cells or more; ``n``, ``n_genes``.
+    """
+    rows, others = draw_cells(path, model, n_cells)
+    network, pooling = model.network(), pooling_of(model)
+    goal = embed_rows(network, others, pooling=pooling, dtype="float32").astype(np.float64).mean(0)
+    owner = np.repeat(np.arange(len(rows)), rows.lengths)
+    sets = rows.tokens[:, None].astype(np.int32)
+    seconds, exact = timed(lambda: stream(network, rows, sets, (owner, np.arange(len(sets))), goal, pooling))
+    rates: dict[str, list[float]] = {"exact": [len(sets) / seconds], "screen": []}
+    for _ in range(repeats):
+        seconds, estimate = timed(
+            lambda: first_order_shifts(
+                network, rows, centroids=goal[None], states=np.zeros(len(rows), dtype=np.int64), pooling=pooling,
+                dtype="float32",
+            )
+        )  # fmt: skip
+        rates["screen"].append(len(sets) / seconds)
+    known = np.isfinite(exact) & np.isfinite(estimate)
+    min_cells = min(10, max(2, n_cells // 2))
+    _, code = np.unique(rows.tokens, return_inverse=True)
+    size = np.bincount(code[known], minlength=code.max() + 1)
+    often = size >= min_cells
+    means = [
+        np.bincount(code[known], weights=values[known], minlength=len(size))[often] / size[often]
+        for values in (exact, estimate)
+    ]
+    return {
+        "rates": rates, "n": len(sets), "n_genes": int(often.sum()), "min_cells": min_cells, "n_cells": len(rows),
+        "spearman_pairs": float(spearmanr(exact[known], estimate[known]).statistic),
+        "spearman_genes": float(spearmanr(*means).statistic),
+    }  # fmt: skip
