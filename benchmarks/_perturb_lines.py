@@ -37,6 +37,8 @@ WORDS = {
     "fold recall": "log fold change: drivers found at as many calls",
     "fold false": "log fold change: false discoveries at as many calls",
     "fold auroc": "log fold change: AUROC",
+    "label drivers": "drivers with p_label up to 0.05",
+    "label rest": "genes that are neither with p_label up to 0.05",
 }
 
 
@@ -53,7 +55,7 @@ def planted_lines(found: Found) -> Lines:
     )
     for (corpus, family, call), rows in table.groupby(["corpus", "family", "call"], sort=False):
         case = f"corpus of {corpus}, {family}, {call}"
-        note = f"{len(rows)} simulations, {rows['n'].mean():.0f} genes tested, {rows['called'].mean():.0f} called"
+        note = f"{len(rows)} simulation(s), {rows['n'].mean():.0f} genes tested, {rows['called'].mean():.0f} called"
         for name in WORDS:
             if rows[name].notna().any():
                 lines.append(line(case, WORDS[name], rows[name].mean(), rows[name].min(), rows[name].max(), note))

@@ -196,8 +196,9 @@ def score(
     of their modules; ``false``: the share of the calls that are neither; ``false either way``: that of all calls, away
     from the goal as well; ``auroc``: drivers over all that are neither drivers nor members, by shift; ``top``: the
     share of the genes with the largest effects, as many as drivers were tested, that are drivers or members; and the
-    same of the trivial answer, ``fold recall`` and ``fold false`` at as many calls, and ``fold auroc``. NaN for a share
-    of nothing.
+    same of the trivial answer, ``fold recall`` and ``fold false`` at as many calls, and ``fold auroc``; ``label
+    drivers`` and ``label rest``: the share of the drivers, and of the genes that are neither, whose ``p_label`` is at
+    most ``sure``. NaN for a share of nothing.
     """
     kind = kinds.loc[results["gene"]].to_numpy()
     column, prefix, adjusted = CALLS[call]
@@ -209,6 +210,7 @@ def score(
     taken[np.argsort(-fold, kind="stable")[: called.sum()]] = True
     driver, target = kind == "driver", kind == "target"
     rest = ~driver & ~target
+    labelled = (results["p_label"] <= sure).to_numpy()
     compared = driver | rest
     first = np.argsort(-results[f"{prefix}effect"].to_numpy(), kind="stable")[: driver.sum()]
 
@@ -220,7 +222,8 @@ def score(
         "recall targets": share(called, target), "false": share(rest, called), "false either way": share(rest, either),
         "auroc": auroc(towards[compared], driver[compared]), "top": float((~rest)[first].mean()),
         "fold recall": share(taken, driver), "fold false": share(rest, taken),
-        "fold auroc": auroc(fold[compared], driver[compared]),
+        "fold auroc": auroc(fold[compared], driver[compared]), "label drivers": share(labelled, driver),
+        "label rest": share(labelled, rest),
     }  # fmt: skip
 
 

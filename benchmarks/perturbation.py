@@ -22,6 +22,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,17 +92,17 @@ class Options:
 
 
 def planted(options: Options) -> Iterator[Task]:
-    """Yield, by corpus and seed of the genes, the scores of a scan."""
-    for corpus in ("atlas", "states"):
-        for seed in range(2):
+    """Yield, by corpus, number of genes and seed of the genes, the scores of a scan."""
+    for corpus, n_genes, seed in (*product(("atlas", "states"), (400,), (0, 1)), ("atlas", 1200, 0)):
+        label = corpus if n_genes == 400 else f"{corpus} of {n_genes:,} genes"
 
-            def make(corpus: Any = corpus, seed: int = seed) -> dict[str, Any]:
-                design = Design(seed=seed)
-                folder = train(design, options.work / f"planted-{corpus}-{seed}-v{VERSION}", corpus=corpus)
-                sizes = {"n_others": 60, "n_null": options.some(250, 20), "max_cells": options.some(80, 16)}
-                return {"families": scan(design, folder, seed=seed + 2, **sizes), "seed": seed, "corpus": corpus}
+        def make(corpus: Any = corpus, n_genes: int = n_genes, seed: int = seed, label: str = label) -> dict[str, Any]:
+            design = Design(seed=seed, n_genes=n_genes)
+            folder = train(design, options.work / f"planted-{label.replace(' ', '-')}-{seed}-v{VERSION}", corpus=corpus)
+            sizes = {"n_others": 60, "n_null": options.some(250, 20), "max_cells": options.some(80, 16)}
+            return {"families": scan(design, folder, seed=seed + 2, **sizes), "seed": seed, "corpus": label}
 
-            yield f"planted, {corpus}, {seed}", make
+        yield f"planted, {label}, {seed}", make
 
 
 def calibration(options: Options) -> Iterator[Task]:

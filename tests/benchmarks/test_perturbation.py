@@ -88,6 +88,7 @@ def test_calls_are_counted_by_what_the_genes_are():
     shift = [0.5, -0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     results = pd.DataFrame({"gene": kinds.index, "shift": shift, "null_mean": 0.1, "fdr": fdr})
     results["effect"] = [5.0, -9, 1, 2, 3, 0, 4]
+    results["p_label"] = [0.01, 0.2, 0.05, 0.01, 0.9, 0.04, 0.5]
     fold = pd.Series([-3.0, -2.0, -0.1, -0.5, 0.2, 1.0, 0.0], index=kinds.index)
     found = score(results, fold, kinds)
     assert found["n"] == 7 and found["called"] == 3  # a, d and e; b is away from the goal
@@ -97,7 +98,8 @@ def test_calls_are_counted_by_what_the_genes_are():
     assert found["fold recall"] == pytest.approx(2 / 3) and found["fold false"] == 0  # a, b and d are taken
     assert found["fold auroc"] == pytest.approx(1)
     assert found["top"] == pytest.approx(1 / 3)  # a, g and e have the largest
-    net = results.rename(columns=lambda name: name if name == "gene" else f"net_{name}")
+    assert found["label drivers"] == pytest.approx(2 / 3) and found["label rest"] == pytest.approx(1 / 3)
+    net = results.rename(columns=lambda name: name if name in ("gene", "p_label") else f"net_{name}")
     by_net = score(net.assign(net_fdr_tail=net["net_fdr"]), fold, kinds, call="net shift, p-value in a fitted tail")
     assert by_net == pytest.approx(found)
     nothing = score(results.assign(fdr=1.0), fold, kinds)
@@ -404,10 +406,18 @@ def test_what_passes_is_said():
     from _perturb_lines import planted_lines, speed_lines
 
     good = {"n": 84, "called": 20, "recall": 0.9, "recall targets": 0.5, "false": 0.02, "false either way": 0.1}
-    good |= {"auroc": 1.0, "top": 1.0, "fold recall": 1.0, "fold false": 0.0, "fold auroc": 1.0}
+    good |= {
+        "label drivers": 0.6,
+        "label rest": 0.05,
+        "auroc": 1.0,
+        "top": 1.0,
+        "fold recall": 1.0,
+        "fold false": 0.0,
+        "fold auroc": 1.0,
+    }
     found = [{"corpus": "atlas", "families": {"a": {"x": good}, "b": {"x": good | {"false": 0.2}}}}]
     lines, said = planted_lines(found)
-    assert said[0].endswith(": passes") and said[1].endswith("does NOT pass") and len(lines) == 18
+    assert said[0].endswith(": passes") and said[1].endswith("does NOT pass") and len(lines) == 22
     rates = {"stream": [40.0, 44], "stream own": [20, 22], "loop 1": [2, 2], "loop 100": [4, 4]}
     exact = {"case": "x", "kind": "exact", "rates": rates, "n": 8, "length": 5, "difference": 1e-7, "largest": 0.1}
     lines, said = speed_lines([exact])

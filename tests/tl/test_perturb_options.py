@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -254,3 +255,18 @@ def test_bad_options(run: Callable, cells: AnnData, changes: dict[str, Any], mes
     with pytest.raises(ValueError, match=message):
         run(**changes)
     assert "perturb" not in cells.uns
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_every_table_survives_storage(run: Callable, cells: AnnData, tmp_path: Path, suffix: str) -> None:
+    run(pairs="all", downstream=2, key_added="one", groupby="cell_type")
+    run(genes="all", method="screen", n_top=2, key_added="two")
+    getattr(cells, f"write_{suffix}")(tmp_path / f"cells.{suffix}")
+    again = getattr(ad, f"read_{suffix}")(tmp_path / f"cells.{suffix}")
+    for key in ("one", "two"):
+        for name, table in cells.uns[key].items():
+            if isinstance(table, pd.DataFrame):
+                back = again.uns[key][name].astype(table.dtypes.to_dict())
+                pd.testing.assert_frame_equal(
+                    back.reset_index(drop=True), table.reset_index(drop=True), check_categorical=False
+                )
