@@ -100,7 +100,7 @@ def planted(options: Options) -> Iterator[Task]:
             design = Design(seed=seed, n_genes=n_genes)
             folder = train(design, options.work / f"planted-{label.replace(' ', '-')}-{seed}-v{VERSION}", corpus=corpus)
             sizes = {"n_others": 60, "n_null": options.some(250, 20), "max_cells": options.some(80, 16)}
-            return {"families": scan(design, folder, seed=seed + 2, **sizes), "seed": seed, "corpus": label}
+            return {"families": scan(design, folder, seed=seed + 10, **sizes), "seed": seed, "corpus": label}
 
         yield f"planted, {label}, {seed}", make
 

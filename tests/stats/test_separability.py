@@ -37,6 +37,13 @@ def test_sample_effects_alone_are_no_difference() -> None:
     assert sum(one.interpretable for one in found) <= 1
 
 
+@pytest.mark.parametrize("n_samples", [2, 3])
+def test_few_samples_push_it_nowhere(n_samples: int) -> None:
+    """As many samples of each state are left out at a time, so that neither state lies further away."""
+    found = [separability(*planted(0.0, n_samples=n_samples, seed=seed), n_boot=2).auroc for seed in range(60)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.1)
+
+
 def test_area_equals_scikit_learns() -> None:
     """With one sample a state chunks of cells are held out, and order has no say."""
     start, goal, _, names = planted(1.0)

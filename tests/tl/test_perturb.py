@@ -241,7 +241,7 @@ def test_genes_come_by_any_name_and_absent_ones_are_listed(run: Callable, cells:
     cells.X = without(cells, column=0)
     found = run(cells, genes=["tiny1", "tiny30"], groupby="cell_type")
     assert list(found["absent"]) == ["tiny1"]
-    assert found["skipped"]["reason"].tolist() == ["not expressed in the start cells"] * 3
+    assert found["skipped"]["reason"].tolist() == ["not expressed in the perturbed cells"] * 3
     pushed = run(cells, genes=["tiny1"], kind="overexpress")["results"]
     assert pushed["n_cells"].tolist() == [30]
 
@@ -259,7 +259,7 @@ def test_a_group_that_has_none_of_the_genes_is_skipped(run: Callable, cells: Ann
     found = run(cells, genes=["tiny1"], groupby="cell_type")
     assert "glia" not in set(found["results"]["group"])
     skipped = found["skipped"].set_index("group")["reason"]
-    assert skipped["glia"] == "not expressed in the start cells"
+    assert skipped["glia"] == "not expressed in the perturbed cells"
 
 
 def test_one_start_cell_gives_a_shift_without_interval(run: Callable, cells: AnnData) -> None:
@@ -340,7 +340,7 @@ def test_one_state_only(run: Callable, cells: AnnData) -> None:
 
 def test_no_start_cell_expresses_the_gene(run: Callable, cells: AnnData) -> None:
     """Nothing to delete anywhere is an error, with nothing written."""
-    with pytest.raises(ValueError, match=r"No start cell \(obs\['age'\] = 30\) expresses 'tiny1'"):
+    with pytest.raises(ValueError, match=r"No perturbed cell \(obs\['age'\] = 30\) expresses 'tiny1'"):
         run(cells[:, 1:].copy(), genes=["tiny1"])
 
 

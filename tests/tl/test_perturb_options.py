@@ -245,7 +245,7 @@ def test_trimmed_centroids(run: Callable, cells: AnnData, lively_model: Path) ->
         ({"method": "screen"}, "ranks all genes.*genes='all'"),
         ({"centroid": "median"}, "expected 'mean' or 'trimmed'"),
         ({"n_label": -1}, "n_label is -1; expected 0 or more"),
-        ({"downstream": "some"}, "downstream is 'some'; expected a number of genes, or 'all'"),
+        ({"downstream": "some"}, "downstream is 'some'; expected a whole number of genes, or 'all'"),
         ({"pairs": [("tiny1", "nothing")]}, r"pairs holds \['tiny1', 'nothing'\].*not known: nothing"),
         ({"pairs": [("tiny1", "CG1")]}, "expected two different genes"),
         ({"pairs": "all", "genes": ["tiny1"]}, "pairs is 'all' with 1 single gene"),
@@ -270,3 +270,71 @@ def test_every_table_survives_storage(run: Callable, cells: AnnData, tmp_path: P
                 pd.testing.assert_frame_equal(
                     back.reset_index(drop=True), table.reset_index(drop=True), check_categorical=False
                 )
+
+
+def test_null_pairs_are_different_and_need_no_cell_to_be_switched_on(run: Callable) -> None:
+    """Each null pair counts once; genes to switch on need not be expressed together."""
+    found = run(genes=["tiny1", "CG1", "tiny30"], pairs="all", n_null=30, kind="overexpress", max_cells=4)
+    assert list(found["interactions"]["gene"]) == ["tiny1+tiny30"]
+    null = found["null"].query("gene == 'tiny1+tiny30'")["null_gene"]
+    assert len(null) == 30 == len({frozenset(pair.split("+")) for pair in null})
+    assert all(len(set(pair.split("+"))) == 2 for pair in null)
+
+
+def test_a_goal_with_one_sample_has_a_label_p_value(run: Callable, cells: AnnData) -> None:
+    """A permuted goal that is a cell's own sample is left out for that cell alone."""
+    samples = sorted(set(cells.obs["batch"]))
+    cells.obs["age"] = np.where(cells.obs["batch"] == samples[0], 5, 30)
+    results = run(genes="all", n_null=20, n_label=50, sample_key="batch")["results"]
+    assert results["p_label"].min() < 0.9
+
+
+def test_another_goal_is_another_scan(
+    run: Callable, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint is refused where other cells make the goal, though the same cells are perturbed."""
+    monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 400)
+    monkeypatch.setattr(_checkpoint, "EVERY_SECONDS", -1.0)
+    cells.obs["state"] = np.where(cells.obs["age"] == 30, "old", np.where(np.arange(60) % 2, "one", "two"))
+    asked: dict[str, Any] = {"state_key": "state", "start": "old", "goal": "one", "alt": "two"}
+    asked["checkpoint"] = tmp_path / "scan.npz"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        save = _checkpoint.Checkpoint.save
+        patch.setattr(_checkpoint.Checkpoint, "save", lambda *given: (save(*given), stop()))
+        with pytest.raises(KeyboardInterrupt):
+            run(**asked)
+    cells.obs["state"] = cells.obs["state"].replace({"one": "two", "two": "one"})
+    with pytest.raises(ValueError, match="beginning of another scan"):
+        run(**asked)
+
+
+def test_a_small_group_does_not_spoil_a_screen(run: Callable, cells: AnnData, tmp_path: Path) -> None:
+    cells.obs["part"] = np.where(np.arange(60) % 12 == 0, "small", "large")
+    found = run(genes="all", method="screen", n_top=3, n_null=10, groupby="part")
+    assert set(found["results"]["group"]) == {"large"} and len(found["results"]) == 3
+    assert found["skipped"]["group"].tolist() == ["small"]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"genes": "all", "pairs": "all"}, "pairs goes with genes by name"),
+        ({"genes": "all", "method": "screen", "n_null": 1}, "beside null genes.*n_null=1"),
+        ({"pairs": [("tiny1", "tiny30")], "genes": {"tiny1+tiny30": ["tiny1", "tiny7"]}}, "which genes names too"),
+        ({"checkpoint": "no/such/folder/scan.npz"}, "there is no folder no/such/folder"),
+    ],
+)
+def test_options_that_do_not_go_together(run: Callable, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(**changes)
+
+
+def test_a_clock_reads_its_own_pooling(run: Callable, cells: AnnData, lively_model: Path, tmp_path: Path) -> None:
+    sf.tl.age_clock(cells, model=lively_model, baselines="none", n_splits=3, save=tmp_path / "clock")
+    with pytest.raises(ValueError, match="pooling is 'mean'; clocks and classifiers of 'lively' read 'cell'"):
+        run(clock=tmp_path / "clock", pooling="mean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,13 +19,20 @@ class Checkpoint:
     Parameters
     ----------
     path
-        The file; its folder exists.
+        The file.
     key
         Fingerprint of all that the results depend on.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder.
     """
 
     def __init__(self, path: str | os.PathLike[str], key: str) -> None:
         self.path, self.key, self._written = Path(path), key, time.monotonic()
+        if not self.path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"checkpoint={str(path)!r}: there is no folder {self.path.parent}; make it first.")
 
     def load(self) -> tuple[int, list[np.ndarray]]:
         """Return how many blocks are done, and the arrays saved; 0 and none where there is no file.
@@ -41,7 +49,7 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as found:
                 key, done = str(found["key"]), int(found["done"])
                 arrays = [found[f"array{number}"] for number in range(int(found["n_arrays"]))]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise ValueError(f"{self.path} is no checkpoint of a scan ({error}). {advice}") from error
         if key != self.key:
             raise ValueError(
@@ -54,7 +62,7 @@ class Checkpoint:
         """Write the state after ``done`` blocks, whole or not at all; nothing where the last write is recent."""
         if time.monotonic() - self._written < EVERY_SECONDS:
             return
-        part = self.path.with_name(f"{self.path.name}.partial")
+        part = self._partial
         named = {f"array{number}": array for number, array in enumerate(arrays)}
         with part.open("wb") as file:
             np.savez(file, key=self.key, done=done, n_arrays=len(arrays), **named)  # type: ignore[arg-type]
@@ -63,4 +71,9 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Delete the file, once the results are where they belong."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self._partial):
+            path.unlink(missing_ok=True)
+
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.partial")

@@ -114,7 +114,7 @@ def read_copies(
     """
     n_pairs = len(edits.cells)
     values = [np.full((n_pairs, readout.width), np.nan) for readout in readouts]
-    sums = [np.zeros((int(mean.slot.max(initial=-1)) + 1, mean.readout.width + 1)) for mean in means]
+    sums = [np.zeros((2, int(mean.slot.max(initial=-1)) + 1, mean.readout.width)) for mean in means]
     done, saved = (0, []) if checkpoint is None else checkpoint.load()
     if done:
         values, sums = saved[: len(values)], saved[len(values) :]
@@ -128,17 +128,19 @@ def read_copies(
         before = mean_over_kept(network, rows, edited, **run) if pooling == "mean" else vectors[edited.source]
         left = (edited.rows.lengths > 0) & before.any(axis=1) & after.any(axis=1)
         before, after, source = before[left], after[left], edited.source[left]
-        for own, readout in zip(values, readouts, strict=True):
-            own[block[left]] = readout(before, after, source)
+        for kept, readout in zip(values, readouts, strict=True):
+            kept[block[left]] = readout(before, after, source)
         for own, mean in zip(sums, means, strict=True):
-            weight, found = mean.weight[block[left]], mean.readout(before, after, source)
-            np.add.at(own, mean.slot[block[left]], np.column_stack([found * weight[:, None], weight]))
+            weight, found = mean.weight[block[left], None], mean.readout(before, after, source)
+            known = np.isfinite(found)
+            np.add.at(own[0], mean.slot[block[left]], np.where(known, found * weight, 0))
+            np.add.at(own[1], mean.slot[block[left]], known * weight)
         if checkpoint is not None:
             checkpoint.save(number, [*values, *sums])
         if bar is not None:
             bar.update(len(block))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return values, [own[:, :-1] / own[:, -1:] for own in sums]
+        return values, [total / weight for total, weight in sums]
 
 
 def perturbed_shifts(

@@ -122,7 +122,7 @@ def perturb_volcano(
 
 def _points(rows: pd.DataFrame) -> np.ndarray:
     """Return effect and -log10 p-value, shape (n_rows, 2)."""
-    return np.column_stack([rows["effect"], -np.log10(rows["p_value"])])
+    return np.column_stack([rows["effect"], -np.log10(rows["p_value"].clip(lower=1e-300))])
 
 
 def _threshold(rows: pd.DataFrame) -> float:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scflyformer.stats._shift import held_out_centroids, state_cosines
-
 LEAST = 0.6
 """Least area under the curve, its interval above 0.5, for which a shift between the states is read."""
 CHUNKS = 5
@@ -48,7 +46,10 @@ def separability(
     n_boot: int = 500,
     seed: int = 0,
 ) -> Separability:
-    """Place each cell between centroids of other samples, and compare the places of the two states.
+    """Place cells between centroids of other samples, and compare the places of the two states.
+
+    Cells of one sample of each state are compared at a time, with centroids that do without both samples: a state from
+    which more were left out than from the other would lie further away for that alone.
 
     Parameters
     ----------
@@ -66,24 +67,30 @@ def separability(
         units = [part.astype(str) for part in samples]
     else:
         units = [_chunks(part.astype(str), seed) for part in names]
-    every, state = np.concatenate([start, goal]), np.repeat([0, 1], [len(start), len(goal)])
-    unit = np.concatenate(units)
-    centroids, which, ahead = [], np.full((len(every), 2), -1, dtype=np.int64), 0
-    for number, vectors in enumerate((start, goal)):
-        apart, _ = held_out_centroids(vectors, units[number])
-        if len(apart) == 0:
-            return Separability(float("nan"), float("nan"), float("nan"), "sample" if whole else "cell")
-        own = np.unique(units[number])
-        at = np.searchsorted(own, unit).clip(max=len(own) - 1)
-        held = own[at] == unit
-        which[held, number] = ahead + at[held]
-        which[~held, number] = ahead + len(apart)  # a unit without cells of the state leaves none out
-        centroids += [apart, vectors.astype(np.float64).mean(0, keepdims=True)]
-        ahead += len(apart) + 1
-    cosines = state_cosines(every, np.concatenate(centroids), which)
-    score = cosines[:, 1] - cosines[:, 0]
-    low, high, auroc = _bootstrapped(score, state, unit, n_boot, seed)
-    return Separability(auroc, low, high, "sample" if whole else "cell")
+    held_out, cells = "sample" if whole else "cell", [_directions(start), _directions(goal)]
+    names_of = [np.unique(own) for own in units]
+    sums = [{name: vectors[own == name].astype(np.float64).sum(0) for name in known}
+            for vectors, own, known in zip((start, goal), units, names_of, strict=True)]  # fmt: skip
+    parts = [
+        [vectors[own == name] for name in known] for vectors, own, known in zip(cells, units, names_of, strict=True)
+    ]
+    wins = np.empty((len(parts[0]), len(parts[1])))
+    for row, first in enumerate(names_of[0]):
+        for column, last in enumerate(names_of[1]):
+            rest = [[total for name, total in own.items() if name not in (first, last)] for own in sums]
+            if not all(rest):
+                return Separability(float("nan"), float("nan"), float("nan"), held_out)
+            from_start, to_goal = (_directions(np.sum(own, axis=0)[None])[0] for own in rest)
+            starts, goals = (part @ (to_goal - from_start) for part in (parts[0][row], parts[1][column]))
+            below, up_to = (np.searchsorted(np.sort(starts), goals, side=side) for side in ("left", "right"))
+            wins[row, column] = (below + up_to).sum() / 2
+    low, high = _interval(wins, [np.array([len(part) for part in own]) for own in parts], n_boot, seed)
+    return Separability(float(wins.sum() / (len(start) * len(goal))), low, high, held_out)
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _chunks(names: np.ndarray, seed: int) -> np.ndarray:
@@ -94,25 +101,13 @@ def _chunks(names: np.ndarray, seed: int) -> np.ndarray:
     return out.astype(str)
 
 
-def _bootstrapped(
-    score: np.ndarray, state: np.ndarray, unit: np.ndarray, n_boot: int, seed: int
-) -> tuple[float, float, float]:
-    """Return the interval and the area under the curve, from the wins between each start and each goal unit."""
-    own = [(score[state == number], unit[state == number]) for number in (0, 1)]
-    parts = [[values[units == name] for name in np.unique(units)] for values, units in own]
-    sizes = [np.array([len(part) for part in several]) for several in parts]
-    wins = np.empty((len(parts[0]), len(parts[1])))
-    for row, starts in enumerate(parts[0]):
-        ordered = np.sort(starts)
-        for column, goals in enumerate(parts[1]):
-            below, up_to = (np.searchsorted(ordered, goals, side=side) for side in ("left", "right"))
-            wins[row, column] = (below + up_to).sum() / 2
-    rng = np.random.default_rng(seed)
-    draws = []
+def _interval(wins: np.ndarray, sizes: list[np.ndarray], n_boot: int, seed: int) -> tuple[float, float]:
+    """Return the 95 % interval of the area under the curve over samples, from the wins between each two."""
+    rng, draws = np.random.default_rng(seed), []
     for _ in range(n_boot):
         first, last = (
             np.bincount(rng.integers(len(size), size=len(size)), minlength=len(size)).astype(float) for size in sizes
         )
         draws.append((first @ wins @ last) / ((first @ sizes[0]) * (last @ sizes[1])))
     low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high), float(wins.sum() / (sizes[0].sum() * sizes[1].sum()))
+    return float(low), float(high)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
+from scflyformer.network._checkpoint import Checkpoint
 from scflyformer.tl._perturb_check import check_arguments
 from scflyformer.tl._perturb_job import perturbed
 from scflyformer.tl._perturb_readouts import Centroid
@@ -128,7 +128,7 @@ def perturb(
         Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
     n_label
         Permutations of the states' names: over samples where each sample is of one state, else over cells. Few samples
-        can be dealt in few ways, and `p_label` cannot be small then.
+        can be dealt in few ways, and `p_label` cannot be small then. None after a screen, or below 20 null genes.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     seed
@@ -181,8 +181,8 @@ def perturb(
         `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, `net_shift`, and
         the changes in age and probability.
     `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, `net_shift`, and the changes in age and
-        probability.
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and after exact runs `net_shift` and the changes
+        in age and probability.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
@@ -197,10 +197,10 @@ def perturb(
         `spearman_top`.
     `"downstream"` : DataFrame, a row per perturbed gene, group and other gene
         `gene`, `group`, `target`, `target_id`; `expression_change` on the decoder's logarithmic scale, `null_mean`,
-        `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN for a model without a decoder);
-        `moved`, 1 − cosine between its contextual embeddings before and after, in `n_cells`.
+        `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN without a decoder, and for mean
+        pooling); `moved`, 1 − cosine between its contextual embeddings before and after, in `n_cells`.
     `"absent"` : array of names
-        Genes asked for that are not in the model's vocabulary or that no start cell expresses.
+        Genes asked for that are not in the model's vocabulary or that no perturbed cell holds.
     `"skipped"` : DataFrame
         `gene`, `group`, `reason`: every combination that has no row, why.
     `"states"` : dict
@@ -230,7 +230,7 @@ def perturb(
     found = perturbed(cells, **arguments)
     _adata.write(cells, uns={key_added: found})
     if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
+        Checkpoint(checkpoint, "").clear()
     if len(found["absent"]):
         shown = ", ".join(found["absent"][:10])
         _log.warning(f"perturb: {len(found['absent'])} of the genes are absent and left out: {shown}")

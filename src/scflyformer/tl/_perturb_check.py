@@ -28,17 +28,21 @@ def check_arguments(asked: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {asked[name]!r}; expected {shown} or {allowed[-1]!r}.")
     if asked["kind"] in DOSED and not 0 < asked["dose"] <= 1:
         raise ValueError(f"dose is {asked['dose']}; expected above 0 (no change) and at most 1.")
-    if asked["method"] == "screen" and (asked["genes"] != "all" or asked["kind"] != "delete" or asked["pairs"]):
+    every = isinstance(asked["genes"], str) and asked["genes"] == "all"
+    if asked["method"] == "screen" and not (every and asked["kind"] == "delete" and asked["n_null"] > 1):
         raise ValueError(
-            f"method='screen' ranks all genes by what their deletion does; got genes={asked['genes']!r}, "
-            f"kind={asked['kind']!r}, pairs={asked['pairs']!r}. Pass genes='all', kind='delete' and no pairs, or "
-            "method='exact'."
+            f"method='screen' ranks all genes by what their deletion does beside null genes; got "
+            f"genes={asked['genes']!r}, kind={asked['kind']!r}, n_null={asked['n_null']}. Pass genes='all', "
+            "kind='delete' and n_null=200, or method='exact'."
         )
+    if every and asked["pairs"] is not None:
+        raise ValueError("pairs goes with genes by name; got genes='all'. Name the genes, or leave pairs out.")
     for name, least in (("n_top", 1), ("n_label", 0)):
         if asked[name] < least:
             raise ValueError(f"{name} is {asked[name]}; expected {least} or more.")
-    if asked["downstream"] != "all" and (isinstance(asked["downstream"], str) or asked["downstream"] < 0):
-        raise ValueError(f"downstream is {asked['downstream']!r}; expected a number of genes, or 'all'.")
+    most = asked["downstream"]
+    if most != "all" and (isinstance(most, str | bool) or not hasattr(most, "__index__") or most < 0):
+        raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
 
 
 def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:
@@ -58,7 +62,8 @@ def nothing_to_edit(sets: list[GeneSet], start: str, kind: str) -> str:
     shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
     other = "kind='overexpress'" if kind in FOUND_ONLY else "more cells"
     return (
-        f"No start cell ({start}) expresses {shown}, so there is nothing to {kind}. Ask for other genes or for {other}."
+        f"No perturbed cell ({start}) expresses {shown}, so there is nothing to {kind}. Ask for other genes, for more "
+        f"cells by max_cells=, or for {other}."
     )
 
 

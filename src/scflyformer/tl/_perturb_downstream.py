@@ -31,6 +31,7 @@ def downstream_genes(
     scan: Scan,
     found: Found,
     vocabulary: Vocabulary,
+    results: pd.DataFrame,
     *,
     kind: Kind,
     dose: float,
@@ -50,6 +51,8 @@ def downstream_genes(
         What was edited, and what was read off; without ``found.moves`` no expression is decoded.
     vocabulary
         The model's genes.
+    results
+        The results: `gene` and `group` of the sets that are wanted.
     kind, dose
         The edit.
     most
@@ -60,10 +63,11 @@ def downstream_genes(
         ``device``, ``dtype`` and ``batch_tokens``.
     """
     slot, named = slots(scan)
-    tested = {named[number, own[0]]: (number, place) for number, wanted in enumerate(scan.wanted)
-              for place, own in wanted.items() if (number, own[0]) in named}  # fmt: skip
-    kept = np.flatnonzero(np.isin(slot, list(tested)))
-    order = np.array(sorted(tested))
+    wanted = set(zip(results["gene"], results["group"], strict=True))
+    tested = [(number, place) for place, one in enumerate(scan.sets) for number, pool in enumerate(scan.pools)
+              if place in scan.wanted[number] and (one.name, pool.name) in wanted]  # fmt: skip
+    order = np.unique([named[number, scan.wanted[number][place][0]] for number, place in tested])
+    kept = np.flatnonzero(np.isin(slot, order))
     edits = Edits(scan.table.matrix(), scan.pairs[0][kept], scan.pairs[1][kept], kind, dose)
     with progress(total=len(kept), desc="downstream genes", unit="copy") as bar:
         moved, counts = contextual_moves(
@@ -72,9 +76,9 @@ def downstream_genes(
     measured = np.ones(vocabulary.n_genes, dtype=bool) if rows.panel is None else rows.panel
     decoder = None if found.moves is None else network.profile_decoder.weight.detach().cpu().numpy().astype(np.float64)
     tables = []
-    for at, one in enumerate(order):
-        number, place = tested[int(one)]
+    for number, place in tested:
         own, *null = scan.wanted[number][place]
+        at = int(np.searchsorted(order, named[number, own]))
         table = pd.DataFrame(
             {
                 "gene": scan.sets[place].name,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scflyformer import _adata, _log
 from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.stats._nulls import LEAST_NULLS
 from scflyformer.tl import _features
 from scflyformer.tl._perturb_check import DOSED, no_group, nothing_to_edit
 from scflyformer.tl._perturb_pairs import interactions
@@ -19,12 +20,14 @@ from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
 from scflyformer.tl._perturb_readouts import Centroid, read_probes
 from scflyformer.tl._perturb_states import log_fold_changes, separability_table
 from scflyformer.tl._perturb_tables import left_out, make_tables, shift_columns
-from scflyformer.tl._scan import Pool, plan_scan
+from scflyformer.tl._scan import Pool, plan_scan, telling_names
 from scflyformer.tl._states import read_state, read_states, require_disjoint
+from scflyformer.tokens._edit import FOUND_ONLY
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scflyformer.tl._perturb_plan import Group
     from scflyformer.tl._scan import Scan
     from scflyformer.tl._states import State
     from scflyformer.tokens._edit import Kind
@@ -85,6 +88,11 @@ def perturbed(
     together = read_pairs(pairs, sets, loaded, table)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
     names, filled = cells.obs_names.to_numpy(dtype=object), rows.lengths > 0
+    if rows.panel is not None and kind not in FOUND_ONLY:  # a gene that was not measured cannot be switched on
+        lacking = [one for one in sets if not rows.panel[np.array(one.tokens) - N_SPECIAL].all()]
+        sets, unknown = [one for one in sets if one not in lacking], [*unknown, *(one.name for one in lacking)]
+        if lacking and not sets:
+            raise ValueError(f"The cells do not measure {', '.join(one.name for one in lacking)}; ask for other genes.")
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
     if not groups:
         raise ValueError(no_group(groupby, state_key, cells.obs[state_key][filled]))
@@ -103,12 +111,13 @@ def perturbed(
 
     probes = read_probes(
         loaded, groups, vectors, samples, names, shifts=shift_columns([state.label for state in states[2]]),
-        goal=states[1].label, centroid=centroid, clock=clock, classifier=classifier, n_label=n_label,
+        goal=states[1].label, centroid=centroid, clock=clock, classifier=classifier, pooling=pooling,
+        n_label=n_label if method == "exact" and n_null >= LEAST_NULLS else 0,
         decode=bool(downstream) and pooling == "cell" and network.has_cell_token, seed=seed,
     )  # fmt: skip
     pools = [Pool(group.name, group.pool) for group in groups]
     ranked = rows.take(np.concatenate([pool.cells for pool in pools]))
-    plan: dict[str, Any] = {"names": vocabulary.names, "kind": kind, "n_null": n_null, "seed": seed}
+    plan: dict[str, Any] = {"names": telling_names(vocabulary), "kind": kind, "n_null": n_null, "seed": seed}
     screened = None
     if method == "screen":
         screened = screen(
@@ -155,10 +164,12 @@ def perturbed(
         fdr_family="all rows of results" if screened is None else "all genes screened",
         **probes.about,
     )
-    key = _fingerprint(params, rows.take(seen), scan, samples)
+    key = _fingerprint(params, rows.take(seen), scan, groups, names, samples)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, key)
+    fold = log_fold_changes(cells, groups, samples, loaded, layer=layer, gene_key=gene_key, synonyms=table)
     found = run_scan(
         network, rows, vectors, scan, samples, probes, kind=kind, dose=dose, pooling=pooling,
-        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, key), **bars,
+        checkpoint=kept, **bars,
     )  # fmt: skip
     tables = make_tables(
         scan, found, probes.columns, samples, kind=kind, names=names, gene_ids=vocabulary.gene_ids,
@@ -168,7 +179,6 @@ def perturbed(
         noise_floor(network, rows, vectors, group.pool, goal_centre, pooling=pooling, **run)
         for group, goal_centre in zip(groups, probes.goals, strict=True)
     ]
-    fold = log_fold_changes(cells, groups, samples, loaded, layer=layer, gene_key=gene_key, synonyms=table)
     tables["results"] = _with_context(tables["results"], scan, fold, noise, apart)
     if screened is not None:
         tables = judged_by_screen(tables, screened) | compared(screened, scan, found, samples, seed=seed)
@@ -178,9 +188,9 @@ def perturbed(
         tables["interactions"] = interactions(scan, found, pair_places, samples, vocabulary.names, kind=kind)
     if downstream:
         tables["downstream"] = downstream_genes(
-            network, rows, scan, found, vocabulary, kind=kind, dose=dose, most=downstream, **bars
+            network, rows, scan, found, vocabulary, tables["results"], kind=kind, dose=dose, most=downstream, **bars
         )
-    absent, skipped = left_out([] if method == "screen" else scan.sets, unknown, scan, bare, every=every)
+    absent, skipped = left_out(unknown, scan, bare, every=every)
     labels = [states[1].label, states[0].label, *(state.label for state in states[2])]
     return {
         **tables,
@@ -231,12 +241,18 @@ def _with_context(
     )
 
 
-def _fingerprint(params: Mapping[str, Any], rows: TokenRows, scan: Scan, samples: np.ndarray) -> str:
+def _fingerprint(
+    params: Mapping[str, Any], rows: TokenRows, scan: Scan, groups: list[Group], names: np.ndarray, samples: np.ndarray
+) -> str:
     """Return a hash of all that a scan's results depend on."""
-    free = ("device", "batch_tokens", "scflyformer_version")
+    from scflyformer.network._perturbed import BLOCK_TOKENS
+
+    free = ("device", "batch_tokens")
     told = {name: np.asarray(value).tolist() for name, value in params.items() if name not in free}
     made = sha256(json.dumps(told, sort_keys=True, default=str).encode())
     for array in (rows.indptr, rows.tokens, rows.values, *scan.pairs, scan.table.matrix(), scan.cells):
         made.update(np.ascontiguousarray(array).tobytes())
-    made.update("\n".join(map(str, samples)).encode())
+    for group in groups:
+        for part in (group.start, group.pool, group.goal, *group.alt):
+            made.update("\n".join(map(str, [BLOCK_TOKENS, *names[part], *samples[part]])).encode())
     return made.hexdigest()

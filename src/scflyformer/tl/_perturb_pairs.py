@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import null_effect, null_p_value
 from scflyformer.tl._perturb_tables import summarise
@@ -56,8 +57,6 @@ def interactions(
     kind
         The edit.
     """
-    from scflyformer.genes._vocabulary import N_SPECIAL
-
     rows: list[dict[str, Any]] = []
     for place in pairs:
         for pool, wanted, shifts in zip(scan.pools, scan.wanted, found.shifts, strict=True):
@@ -76,7 +75,7 @@ def interactions(
                 | {"interaction": row["shift"], "null_mean": mean, "effect": effect, "n_null": len(beside)}
                 | {"p_value": null_p_value(row["shift"], beside)}
             )
-    table = pd.DataFrame(rows, columns=list(dict.fromkeys([*COLUMNS])))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["fdr"] = false_discovery_rate(table["p_value"].to_numpy(dtype=np.float64))
     return text_index(table)
 

@@ -121,26 +121,33 @@ def read_pairs(
     """
     if pairs is None:
         return []
+    found: list[GeneSet] = []
     if isinstance(pairs, str):
-        single = [one for one in sets if len(one.tokens) == 1]
+        single = list({one.tokens: one for one in reversed(sets) if len(one.tokens) == 1}.values())[::-1]
         if pairs != "all" or len(single) < 2:
             raise ValueError(
                 f"pairs is {pairs!r} with {len(single)} single gene(s) known to the model; expected 'all' with two or "
                 "more, or a list of pairs of names."
             )
-        return [GeneSet(f"{a.name}+{b.name}", a.tokens + b.tokens) for a, b in combinations(single, 2)]
-    found = []
-    for pair in pairs:
-        names = [str(name) for name in pair] if not isinstance(pair, str) else [pair]
-        index = resolve_genes(names, model.vocabulary, synonyms=table).index + N_SPECIAL
-        if len(names) != 2 or (index < N_SPECIAL).any() or index[0] == index[1]:
-            unknown = [name for name, token in zip(names, index, strict=True) if token < N_SPECIAL]
-            raise ValueError(
-                f"pairs holds {names}; expected two different genes that model {model.name!r} knows"
-                + (f" (not known: {', '.join(unknown)})." if unknown else ".")
-            )
-        found.append(GeneSet("+".join(names), (int(index[0]), int(index[1]))))
+        found = [GeneSet(f"{a.name}+{b.name}", a.tokens + b.tokens) for a, b in combinations(single, 2)]
+    else:
+        found = [_read_pair(pair, model, table) for pair in pairs]
+    found = list({frozenset(one.tokens): one for one in reversed(found)}.values())[::-1]
+    if twice := {one.name for one in found} & {one.name for one in sets}:
+        raise ValueError(f"pairs gives {sorted(twice)}, which genes names too; name the sets in genes otherwise.")
     return found
+
+
+def _read_pair(pair: Sequence[str], model: Model, table: SynonymTable | None) -> GeneSet:
+    names = [pair] if isinstance(pair, str) else [str(name) for name in pair]
+    index = resolve_genes(names, model.vocabulary, synonyms=table).index + N_SPECIAL
+    if len(names) != 2 or (index < N_SPECIAL).any() or index[0] == index[1]:
+        unknown = [name for name, token in zip(names, index, strict=True) if token < N_SPECIAL]
+        raise ValueError(
+            f"pairs holds {names}; expected two different genes that model {model.name!r} knows"
+            + (f" (not known: {', '.join(unknown)})." if unknown else ".")
+        )
+    return GeneSet("+".join(names), (int(index[0]), int(index[1])))
 
 
 def plan_groups(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from scflyformer import _log
 from scflyformer.stats._readouts import AgeChange, ByGroup, ProbabilityChange, TokenMove, TowardsStates
 from scflyformer.stats._shift import held_out_centroids, inliers
+from scflyformer.tl._features import pooling_of
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -64,6 +66,7 @@ def read_probes(
     clock: str | os.PathLike[str] | None,
     classifier: str | os.PathLike[str] | None,
     n_label: int,
+    pooling: str,
     decode: bool,
     seed: int,
 ) -> Probes:
@@ -83,9 +86,21 @@ def read_probes(
         Label of the goal.
     centroid, clock, classifier, n_label, seed
         As for :func:`scflyformer.tl.perturb`.
+    pooling
+        How ``vectors`` were pooled.
     decode
         Whether to follow the cell token, for the decoder.
+
+    Raises
+    ------
+    ValueError
+        When a clock or classifier does not read what is embedded here.
     """
+    if pooling != pooling_of(model) and not (clock is None and classifier is None):
+        raise ValueError(
+            f"pooling is {pooling!r}; clocks and classifiers of {model.name!r} read {pooling_of(model)!r}. Leave "
+            "pooling= out, or run without clock= and classifier=."
+        )
     towards = towards_states(groups, vectors, samples, centroid)
     ends = np.cumsum([0, *(len(group.pool) for group in groups[:-1])])
     columns, readouts, about = list(shifts), list[Any]([towards]), dict[str, Any]()
@@ -94,9 +109,10 @@ def read_probes(
         columns.append("age_change")
         readouts.append(age)
         about |= {"clock_age_key": content.get("age_key"), "clock_target": content["target"]}
+        about["clock_sha256"] = content["folder_sha256"]
     if classifier is not None:
         pool = vectors[np.concatenate([group.pool for group in groups])]
-        change, of = probability_change(classifier, model, pool, goal)
+        change, of, about["classifier_sha256"] = probability_change(classifier, model, pool, goal)
         columns.append("probability_change")
         readouts.append(change)
         about["probability_of"] = of
@@ -185,14 +201,15 @@ def age_change(path: str | os.PathLike[str], model: Model, groups: list[Group]) 
     slopes = tensors["weight"].astype(np.float64) / tensors["scale"]
     offsets = tensors["bias"].astype(np.float64) - (tensors["mean"].astype(np.float64) * slopes).sum(1)
     row = {name: at for at, name in enumerate(content["groups"])}
+    content = content | {"folder_sha256": own.sha256}
     clock = np.repeat([row.get(group.name, 0) for group in groups], [len(group.pool) for group in groups])
     return AgeChange(slopes, offsets, clock, partial(from_target, target=content["target"])), content
 
 
 def probability_change(
     path: str | os.PathLike[str], model: Model, vectors: np.ndarray, goal: str
-) -> tuple[ProbabilityChange, str]:
-    """Return the change in a class's probability by a saved classifier, and which class that is.
+) -> tuple[ProbabilityChange, str, str]:
+    """Return the change in a class's probability by a saved classifier, which class that is, and the folder's hash.
 
     Parameters
     ----------
@@ -210,9 +227,12 @@ def probability_change(
     classifier, content = load_classifier(path)
     _require_model(model, classifier.model, content, what="classifier")
     classes = content["classes"].astype(str)
-    found = np.flatnonzero(classes == goal)
+    found = np.flatnonzero(np.isin(classes, [goal, f"{goal}.0"]))  # a float label in `obs` is 5.0, the state is 5
     asked = np.full(len(vectors), found[0]) if len(found) else classifier.head(vectors).argmax(1)
-    return ProbabilityChange(classifier.head, classifier.temperature, asked), goal if len(found) else "the cell's own"
+    change = ProbabilityChange(classifier.head, classifier.temperature, asked)
+    if not len(found):
+        _log.info(f"perturb: {goal!r} is no class of the classifier; each cell is asked about its own class")
+    return change, goal if len(found) else "the cell's own", classifier.model.sha256
 
 
 def _require_model(model: Model, own: Model, content: dict[str, Any], *, what: str) -> None:

@@ -13,7 +13,7 @@ from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import null_effect, null_p_value, tail_p_value
 from scflyformer.tl._perturb_run import sample_weights
 from scflyformer.tl._perturb_tables import summarise
-from scflyformer.tl._scan import MIN_CELLS, GeneSet, draw_nulls
+from scflyformer.tl._scan import MIN_CELLS, GeneSet, draw_nulls, telling_names
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -118,12 +118,16 @@ def screen(
         nulls.append(null)
     chosen = [np.union1d(table.loc[table["top"], "token"], _some(table["token"].to_numpy(), seed)) for table in tables]
     every = np.unique(np.concatenate(chosen)).astype(int)
-    sets = [GeneSet(str(vocabulary.names[gene - N_SPECIAL]), (int(gene),)) for gene in every]
-    whole = pd.concat(tables, ignore_index=True)
+    names = telling_names(vocabulary)
+    sets = [GeneSet(str(names[gene - N_SPECIAL]), (int(gene),)) for gene in every]
+    filled = [table for table in tables if len(table)] or tables[:1]
+    whole = pd.concat(filled, ignore_index=True).astype({"n_null": np.int64})
     for fdr, p_value in ADJUSTED.items():
         whole[fdr] = false_discovery_rate(whole[p_value].to_numpy(dtype=np.float64))
     places = [np.searchsorted(every, genes) for genes in chosen]
-    return Screened(whole, pd.concat(nulls, ignore_index=True), sets, places)
+    return Screened(
+        whole, pd.concat([null for null in nulls if len(null)] or nulls[:1], ignore_index=True), sets, places
+    )
 
 
 def _group_tables(
@@ -138,7 +142,7 @@ def _group_tables(
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a group's genes and their null genes, from the estimate for each token of its cells."""
-    n_tokens, known = vocabulary.n_genes + N_SPECIAL, np.isfinite(shifts)
+    n_tokens, known, names = vocabulary.n_genes + N_SPECIAL, np.isfinite(shifts), telling_names(vocabulary)
     tokens, own = part.tokens[known], np.repeat(samples[pool.cells], part.lengths)[known]
     mean = np.bincount(tokens, weights=shifts[known] * sample_weights(tokens, own), minlength=n_tokens)
     counts = np.bincount(part.tokens, minlength=n_tokens)
@@ -151,7 +155,7 @@ def _group_tables(
     judged = [_judged(mean[gene], mean[others]) for gene, others in zip(genes, beside, strict=True)]
     table = pd.DataFrame(
         {
-            "gene": vocabulary.names[genes - N_SPECIAL].astype(object),
+            "gene": names[genes - N_SPECIAL],
             "gene_id": vocabulary.gene_ids[genes - N_SPECIAL].astype(object),
             "group": pool.name,
             "n_cells": counts[genes],
@@ -160,13 +164,13 @@ def _group_tables(
             **pd.DataFrame(judged, columns=list(JUDGED), index=range(len(genes))),
         }
     )
-    table["top"] = table["effect"].abs().rank(method="first", ascending=False) <= n_top
+    table["top"] = table["effect"].abs().rank(method="first", ascending=False, na_option="bottom") <= n_top
     every = np.concatenate([np.empty(0, dtype=np.int64), *beside])
     null = pd.DataFrame(
         {
             "gene": np.repeat(table["gene"].to_numpy(), [len(others) for others in beside]),
             "group": pool.name,
-            "null_gene": vocabulary.names[every - N_SPECIAL].astype(object),
+            "null_gene": names[every - N_SPECIAL],
             "n_cells": counts[every],
             "shift": mean[every],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import label_p_value, null_effect, null_p_value, t_interval, tail_p_value
 from scflyformer.stats._shift import sample_means
+from scflyformer.tl._scan import MIN_CELLS
 
 if TYPE_CHECKING:
     from scflyformer.tl._perturb_run import Found
-    from scflyformer.tl._scan import GeneSet, Scan, Shifts
+    from scflyformer.tl._scan import Scan, Shifts
 
 RESULTS = (
     "gene",
@@ -83,6 +85,13 @@ def make_tables(
     tested = ["shift", *(name for name in columns if name in READOUTS)]
     others = [name for name in columns if name not in tested]
     results, cells, null = [], [], []
+
+    @cache  # in a scan of all genes each is a null gene of many
+    def mean_of(group: int, at: int, column: int) -> tuple[float, int]:
+        one = found.shifts[group][at]
+        values = one.values[:, column]
+        return _mean(sample_means(values, samples[one.cells])), int(np.isfinite(values).sum())
+
     for place, number in sorted((place, at) for at, own in enumerate(scan.wanted) for place in own):
         pool, shifts = scan.pools[number], found.shifts[number]
         own, *beside = scan.wanted[number][place]
@@ -93,11 +102,11 @@ def make_tables(
         for name in tested:
             column = columns.index(name)
             summary = summarise(one, samples, column)
-            drawn = [summarise(shifts[at], samples, column) for at in beside]
-            values = np.array([each["shift"] for each in drawn], dtype=np.float64)
+            drawn = [mean_of(number, at, column) for at in beside]
+            values = np.array([mean for mean, _ in drawn], dtype=np.float64)
             judged = _judged(summary, values)
             row |= judged if name == "shift" else _prefixed(judged, name)
-            table |= {name: values} | ({"n_cells": [each["n_cells"] for each in drawn]} if name == "shift" else {})
+            table |= {name: values} | ({"n_cells": [n for _, n in drawn]} if name == "shift" else {})
         means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
         row |= dict(zip(others, means, strict=True))
         if found.labels is not None:
@@ -142,19 +151,35 @@ def summarise(shifts: Shifts, samples: np.ndarray, column: int = 0) -> dict[str,
     }
 
 
-def left_out(
-    sets: list[GeneSet], unknown: list[str], scan: Scan, bare: list[str], *, every: bool
-) -> tuple[list[str], pd.DataFrame]:
-    """Return the names without any result, and why each combination of gene and group has none."""
-    reasons = [(name, "all", "not in the model's vocabulary") for name in unknown]
+def left_out(unknown: list[str], scan: Scan, bare: list[str], *, every: bool) -> tuple[list[str], pd.DataFrame]:
+    """Return the names without any result, and why each combination of gene and group has none.
+
+    Parameters
+    ----------
+    unknown
+        Names that the model does not know, or the cells do not measure.
+    scan
+        What was edited where.
+    bare
+        Groups without start or goal cells.
+    every
+        Whether all genes were asked for.
+    """
+    reasons = [(name, "all", "not in the model's vocabulary, or not measured") for name in unknown]
     reasons += [("all", label, "no start or no goal cells") for label in bare]
-    lacking = [] if every else [
-        (one.name, pool.name) for place, one in enumerate(sets)
-        for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if place not in wanted
-    ]  # fmt: skip
-    reasons += [(gene, group, "not expressed in the start cells") for gene, group in lacking]
-    done = {place for wanted in scan.wanted for place in wanted}
-    absent = [*unknown, *(one.name for place, one in enumerate(sets) if place not in done)]
+    absent = list(unknown)
+    if every:
+        empty = [pool.name for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if not wanted]
+        reasons += [("all", label, f"no gene in {MIN_CELLS} perturbed cells") for label in empty]
+    else:
+        reasons += [
+            (one.name, pool.name, "not expressed in the perturbed cells")
+            for place, one in enumerate(scan.sets)
+            for pool, wanted in zip(scan.pools, scan.wanted, strict=True)
+            if place not in wanted
+        ]
+        done = {place for wanted in scan.wanted for place in wanted}
+        absent += [one.name for place, one in enumerate(scan.sets) if place not in done]
     return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
 
 

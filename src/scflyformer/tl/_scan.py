@@ -16,6 +16,7 @@ from scflyformer.stats._nulls import gene_profile, match_nulls
 from scflyformer.tokens._edit import FOUND_ONLY, cells_with
 
 if TYPE_CHECKING:
+    from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.tokens._edit import Kind
     from scflyformer.tokens._rows import TokenRows
 
@@ -24,7 +25,7 @@ MIN_CELLS = 10
 """Least edited cells of a group that hold a gene, where all genes are asked for."""
 _FEW_NULLS = 20
 _DEALS = 5
-"""Times that null genes are paired anew, where many pairs would have no cell."""
+"""Times that null genes of a set's members are put together anew: some sets repeat a gene, some no cell holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +152,6 @@ def plan_scan(
     seed: int,
     measured: np.ndarray | None = None,
     chosen: Sequence[np.ndarray] | None = None,
-    apart: bool = True,
     members: Sequence[int] = (),
 ) -> Scan:
     """Choose null sets, and pair cells with the sets to edit in them.
@@ -174,8 +174,6 @@ def plan_scan(
         Tokens among which genes to switch on are drawn; by default those of ``ranked``.
     chosen
         Places in ``sets`` that are wanted in each group; all by default.
-    apart
-        Whether a gene that is tested may not be a null gene.
     members
         Places in ``sets`` of which each gene is also run by itself, in null sets as well.
     """
@@ -183,13 +181,14 @@ def plan_scan(
     bounds = np.cumsum([0, *(len(pool.cells) for pool in pools)])
     parts = [ranked.take(np.arange(first, last)) for first, last in pairwise(bounds)]
     beside, eligible = parts, [np.unique(ranked.tokens) if measured is None else measured] * len(pools)
-    if sets is None or not apart:
+    apart = sets is not None
+    if not apart:
         eligible = [np.flatnonzero(np.bincount(part.tokens, minlength=n_tokens) >= MIN_CELLS) for part in parts]
         beside = [part.select(np.isin(part.tokens, genes)) for part, genes in zip(parts, eligible, strict=True)]
     if sets is None:
         every = np.unique(np.concatenate(eligible))
         sets = [GeneSet(str(names[gene - N_SPECIAL]), (int(gene),)) for gene in every]
-        chosen, apart = [np.searchsorted(every, genes) for genes in eligible], False
+        chosen = [np.searchsorted(every, genes) for genes in eligible]
     table, wanted = SetTable(), []
     for number, (pool, part, genes) in enumerate(zip(pools, beside, eligible, strict=True)):
         own = range(len(sets)) if chosen is None else [int(place) for place in chosen[number]]
@@ -211,6 +210,13 @@ def plan_scan(
     together = tuple(np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
     ends = np.cumsum([len(cells) for cells, _ in pairs])
     return Scan(list(pools), list(sets), wanted, table, (together[0], together[1]), ends)
+
+
+def telling_names(vocabulary: Vocabulary) -> np.ndarray:
+    """Return the reading name of each gene, its id where genes share one."""
+    names, counts = np.unique(vocabulary.names, return_counts=True)
+    shared = np.isin(vocabulary.names, names[counts > 1])
+    return np.where(shared, vocabulary.gene_ids, vocabulary.names).astype(object)
 
 
 def draw_nulls(
@@ -263,16 +269,18 @@ def draw_nulls(
         if len(columns) == 1:
             drawn[place] = [(int(gene),) for gene in columns[0]]
             continue
-        deals = [[rng.permutation(column) for column in columns] for _ in range(_DEALS if place in together else 1)]
+        deals = [[rng.permutation(column) for column in columns] for _ in range(_DEALS)]
         rows = np.concatenate([np.column_stack(deal) for deal in deals])
-        if place in together:
+        rows = rows[[len(set(row)) == len(row) for row in rows.tolist()]]
+        if place in together and kind in FOUND_ONLY:
             rows = rows[_held_whole(pool, rows, n_tokens)]
-        drawn[place] = [tuple(dict.fromkeys(map(int, row))) for row in rows[:n]]
+        unlike = {frozenset(row): tuple(row) for row in reversed(rows.tolist())}
+        drawn[place] = list(reversed(unlike.values()))[:n]
     return drawn
 
 
 def _held_whole(pool: TokenRows, sets: np.ndarray, n_tokens: int) -> np.ndarray:
-    """Return which sets, shape (n_sets, width), are of different genes that some cell holds together."""
+    """Return which sets, shape (n_sets, width), some cell holds whole."""
     shape, ones = (len(pool), n_tokens), np.ones(len(pool.tokens), dtype=np.float32)
     held = sparse.csr_matrix((ones, pool.tokens, pool.indptr), shape=shape).tocsc()
     found = np.ones(len(sets), dtype=bool)
@@ -280,7 +288,7 @@ def _held_whole(pool: TokenRows, sets: np.ndarray, n_tokens: int) -> np.ndarray:
         both = held[:, genes[0]]
         for gene in genes[1:]:
             both = both.multiply(held[:, gene])
-        found[place] = both.nnz > 0 and len(set(genes.tolist())) == len(genes)
+        found[place] = both.nnz > 0
     return found
 
 
