@@ -181,8 +181,8 @@ def perturb(
         `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, `net_shift`, and
         the changes in age and probability.
     `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and after exact runs `net_shift` and the changes
-        in age and probability.
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and after exact runs `net_shift` and the
+        changes in age and probability.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
