@@ -125,7 +125,7 @@ def test_scan_of_planted_drivers(tmp_path):
     weights = (folder / "model.safetensors").read_bytes()
     assert train(design, folder, corpus="atlas", n_cells=20) == folder
     assert (folder / "model.safetensors").read_bytes() == weights
-    found = scan(design, folder, seed=2, n_others=5, n_null=10, max_cells=30)
+    found = scan(design, folder, seed=2, n_others=5, n_null=20, max_cells=30)
     assert set(found) == {"regulators", "regulators and modules", "all genes"}
     n = {family: calls["shift, p-value by rank"]["n"] for family, calls in found.items()}
     assert n["regulators"] <= 11 < n["regulators and modules"] <= 29 < n["all genes"]
