@@ -188,7 +188,10 @@ def _put(folder: Path, target: Path, *, aside: Path) -> None:
     except ModelFolderError:
         if target.exists():  # damaged
             target.rename(aside)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:  # another process came between the look and the step
+            check_folder(target)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
