@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scflyformer.genes._vocabulary import MASK, N_SPECIAL
-from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL
 from scflyformer.training._objective import MASK_SHARE
 
 if TYPE_CHECKING:

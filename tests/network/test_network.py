@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import BertForMaskedLM, BertModel
 
-from scflyformer.genes._vocabulary import MASK, N_SPECIAL, PAD
-from scflyformer.network._network import HIDDEN_VALUE, make_config
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL, PAD
+from scflyformer.network._network import make_config
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 

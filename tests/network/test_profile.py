@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from scflyformer.genes._vocabulary import MASK, N_SPECIAL, PAD
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL, PAD
 from scflyformer.network._infer import embed_rows
-from scflyformer.network._network import HIDDEN_VALUE
 from scflyformer.network._profile import ProfileEncoder
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scflyformer.genes._vocabulary import N_SPECIAL, PAD
-from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, N_SPECIAL, PAD
 from scflyformer.tokens._rows import TokenRows
 from scflyformer.training._labelled import LabelledBatches, LabelledCells
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PAD, MASK, CELL = 0, 1, 2
 SPECIALS = ("<pad>", "<mask>", "<cell>")
 N_SPECIAL = len(SPECIALS)
+HIDDEN_VALUE = -1.0
+"""A value below zero says "not shown": masked tokens carry it."""
 _TEXT = {"gene_id": str, "symbol": str, "synonyms": str}
 COLUMNS = ("token_id", "gene_id", "symbol", "median", "n_cells", "synonyms")
 

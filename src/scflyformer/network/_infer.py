@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import torch
 
-from scflyformer.genes._vocabulary import PAD
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_device, pick_dtype
-from scflyformer.network._network import HIDDEN_VALUE
 from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from transformers.models.bert.modeling_bert import BertOnlyMLMHead
 
 from scflyformer.genes._vocabulary import CELL, N_SPECIAL, PAD
 from scflyformer.network._profile import ProfileEncoder
-from scflyformer.tokens._edit import HIDDEN_VALUE as HIDDEN_VALUE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,20 +196,13 @@ class CellBert(BertPreTrainedModel):
         """
         last: Any = self.bert.encoder.layer[-1]
         hidden = self._lower(embedded, mask, len(self.bert.encoder.layer) - 1)
-        cell, attention = hidden[:, :1], last.attention.self
-        query, key, value = (
-            part.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
-            for part in (attention.query(cell), attention.key(hidden), attention.value(hidden))
-        )
+        cell = hidden[:, :1]
         context = nn.functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
+            *query_key_value(last, cell, hidden),
             attn_mask=None if mask is None else mask.bool()[:, None, None],
-            dropout_p=attention.dropout.p if self.training else 0.0,
+            dropout_p=last.attention.self.dropout.p if self.training else 0.0,
         )
-        cell = last.attention.output(context.transpose(1, 2).flatten(2), cell)
-        return last.output(last.intermediate(cell), cell)
+        return after_attention(last, cell, context)
 
     def forward(
         self, tokens: Tensor, values: Tensor, selected: Tensor, panel: Tensor | None = None
@@ -229,3 +221,18 @@ class CellBert(BertPreTrainedModel):
     def profile_logits(self, cells: Tensor) -> Tensor:
         """Return log-scale expression of every vocabulary gene, shape (n, n_genes), from cell vectors."""
         return self.profile_decoder(cells)
+
+
+def query_key_value(layer: Any, asking: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries of the tokens ``asking``, and keys and values of ``hidden``, (n, heads, tokens, head size)."""
+    attention = layer.attention.self
+    query, key, value = (
+        part.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+        for part in (attention.query(asking), attention.key(hidden), attention.value(hidden))
+    )
+    return query, key, value
+
+
+def after_attention(layer: Any, asking: Tensor, context: Tensor) -> Tensor:
+    """Return a layer's output for the tokens ``asking`` from what they attended to, (n, heads, tokens, head size)."""
+    return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), asking))

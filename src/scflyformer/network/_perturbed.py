@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from scflyformer.genes._vocabulary import PAD
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows
-from scflyformer.network._network import HIDDEN_VALUE
 from scflyformer.stats._readouts import TowardsStates
 from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
 from scflyformer.tokens._edit import Edited, Kind, edit_tokens

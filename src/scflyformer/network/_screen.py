@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from scflyformer.genes._vocabulary import N_SPECIAL, PAD
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, N_SPECIAL, PAD
 from scflyformer.network._device import pick_device, pick_dtype
-from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.network._network import after_attention, query_key_value
 from scflyformer.tokens._batches import pad_rows, token_batches
 
 if TYPE_CHECKING:
@@ -175,20 +175,16 @@ def _layer(layer: Any, asking: Tensor, hidden: Tensor, seen: Tensor) -> Tensor:
     The bias travels as one number more of each key, against a 1 in each query: so attention stays fused, and its
     memory linear in the length, though the bias has a gradient.
     """
-    attention = layer.attention.self
-    query, key, value = (
-        part.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
-        for part in (attention.query(asking), attention.key(hidden), attention.value(hidden))
-    )
-    column = (seen / attention.scaling).to(key.dtype)[:, None, :, None].expand(*key.shape[:3], 1)
+    query, key, value = query_key_value(layer, asking, hidden)
+    scaling = layer.attention.self.scaling
+    column = (seen / scaling).to(key.dtype)[:, None, :, None].expand(*key.shape[:3], 1)
     context = nn.functional.scaled_dot_product_attention(
         nn.functional.pad(query, (0, 1), value=1.0),
         torch.cat([key, column], dim=3),
         nn.functional.pad(value, (0, 1)),
-        scale=attention.scaling,
+        scale=scaling,
     )[..., :-1]
-    attended = layer.attention.output(context.transpose(1, 2).flatten(2), asking)
-    return layer.feed_forward_chunk(attended)
+    return after_attention(layer, asking, context)
 
 
 def _through_code(

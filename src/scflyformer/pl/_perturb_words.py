@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer.tokens._edit import DOSED
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,7 +23,6 @@ _DONE = {
     "activate": "activated",
     "mask": "masked",
 }
-_DOSED = ("knockdown", "activate")
 
 
 def panel_title(
@@ -65,7 +66,7 @@ def _done(params: Mapping[str, Any]) -> str:
     """Return what was done to the genes, with the dose where there is one."""
     kind = str(params["kind"])
     words = _DONE.get(kind, kind)
-    if kind not in _DOSED or "dose" not in params:
+    if kind not in DOSED or "dose" not in params:
         return words
     dose = float(params["dose"])
     return f"{words} by half" if dose == 0.5 else f"{words} by {100 * dose:.3g} %"

@@ -129,6 +129,16 @@ def null_effect(observed: float, null: np.ndarray) -> tuple[float, float]:
     return mean, (observed - mean) / spread if spread > 0 else float("nan")
 
 
+def beside_nulls(observed: float, null: np.ndarray) -> dict[str, float | int]:
+    """Return what an observed shift is worth beside null shifts, shape (n_null,), as all tables of scans tell it.
+
+    ``null_mean`` and ``effect`` of :func:`null_effect`, ``p_value`` of :func:`null_p_value`, ``n_null``.
+    """
+    mean, effect = null_effect(observed, null)
+    p_value, n_null = null_p_value(observed, null), int(np.isfinite(null).sum())
+    return {"null_mean": mean, "effect": effect, "p_value": p_value, "n_null": n_null}
+
+
 def label_p_value(shifts: np.ndarray, null: np.ndarray) -> float:
     """p-value of a gene's effect among its effects where the states were dealt anew.
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value
-from scflyformer.tl._perturb_tables import join_names, summarise
+from scflyformer.stats._nulls import beside_nulls
+from scflyformer.tl._perturb_tables import join_names, skipped_table, summarise
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -66,17 +66,13 @@ def scan_results(
         for place, (tested, *null) in asked.items():
             row, one = rows[tested], scan.sets[place]
             beside = np.array([rows[number]["change"] for number in null if number in rows], dtype=np.float64)
-            mean, effect = null_effect(row["change"], beside)
             found[place, at] = {
                 "gene": one.name,
                 "gene_id": join_names(vocabulary.gene_ids, one.tokens),
                 "group": pool.name,
                 "kind": kind,
                 **row,
-                "null_mean": mean,
-                "effect": effect,
-                "p_value": null_p_value(row["change"], beside),
-                "n_null": int(np.isfinite(beside).sum()),
+                **beside_nulls(row["change"], beside),
             }
     table = pd.DataFrame([found[key] for key in sorted(found)])
     table["fdr"] = false_discovery_rate(table["p_value"].to_numpy())
@@ -99,16 +95,10 @@ def left_out(scan: Scan, unread: list[str], bare: list[str], *, asked: bool) -> 
     """
     reasons = [(name, "all", "not read by the clock") for name in unread]
     reasons += [("all", label, "no cells with counts in the genes that the clock reads") for label in bare]
+    nowhere, lacking = scan.without_cells()
     if asked:
-        reasons += [
-            (one.name, pool.name, "not expressed in the drawn cells")
-            for place, one in enumerate(scan.sets)
-            for pool, found in zip(scan.pools, scan.wanted, strict=True)
-            if place not in found
-        ]
-    done = {place for found in scan.wanted for place in found}
-    absent = [*unread, *(one.name for place, one in enumerate(scan.sets) if place not in done)]
-    return absent, text_index(pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object))
+        reasons += [(*one, "not expressed in the drawn cells") for one in lacking]
+    return [*unread, *nowhere], text_index(skipped_table(reasons))
 
 
 def _row(one: Shifts, samples: np.ndarray) -> dict[str, Any]:

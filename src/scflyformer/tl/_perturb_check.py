@@ -9,13 +9,10 @@ import pandas as pd
 
 from scflyformer.tl._perturb_readouts import Centroid
 from scflyformer.tl._states import present
-from scflyformer.tokens._edit import FOUND_ONLY, Kind
+from scflyformer.tokens._edit import DOSED, FOUND_ONLY, Kind
 
 if TYPE_CHECKING:
     from scflyformer.tl._scan import GeneSet
-
-DOSED = ("knockdown", "activate")
-"""Kinds that are done by a dose."""
 
 
 def check_arguments(asked: Mapping[str, Any]) -> None:

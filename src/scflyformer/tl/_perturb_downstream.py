@@ -11,7 +11,6 @@ from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._contextual import contextual_moves
 from scflyformer.network._perturbed import Edits
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.tl._perturb_run import slots
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -62,23 +61,22 @@ def downstream_genes(
     run
         ``device``, ``dtype`` and ``batch_tokens``.
     """
-    slot, named = slots(scan)
     wanted = set(zip(results["gene"], results["group"], strict=True))
     tested = [(number, place) for place, one in enumerate(scan.sets) for number, pool in enumerate(scan.pools)
               if place in scan.wanted[number] and (one.name, pool.name) in wanted]  # fmt: skip
-    order = np.unique([named[number, scan.wanted[number][place][0]] for number, place in tested])
-    kept = np.flatnonzero(np.isin(slot, order))
+    order = np.unique([scan.slot_of[number, scan.wanted[number][place][0]] for number, place in tested])
+    kept = np.flatnonzero(np.isin(scan.slot, order))
     edits = Edits(scan.table.matrix(), scan.pairs[0][kept], scan.pairs[1][kept], kind, dose)
     with progress(total=len(kept), desc="downstream genes", unit="copy") as bar:
         moved, counts = contextual_moves(
-            network, rows.take(scan.cells), edits, np.searchsorted(order, slot[kept]), bar=bar, **run
+            network, rows.take(scan.cells), edits, np.searchsorted(order, scan.slot[kept]), bar=bar, **run
         )
     measured = np.ones(vocabulary.n_genes, dtype=bool) if rows.panel is None else rows.panel
     decoder = None if found.moves is None else network.profile_decoder.weight.detach().cpu().numpy().astype(np.float64)
     tables = []
     for number, place in tested:
         own, *null = scan.wanted[number][place]
-        at = int(np.searchsorted(order, named[number, own]))
+        at = int(np.searchsorted(order, scan.slot_of[number, own]))
         table = pd.DataFrame(
             {
                 "gene": scan.sets[place].name,
@@ -109,11 +107,11 @@ def _expression(
     out = dict.fromkeys(("expression_change", "null_mean", "effect", "p_value", "fdr"), empty)
     if decoder is None or found.moves is None:
         return out
-    change = decoder @ found.moves[found.slot[number, own]]
-    run = [one for one in null if (number, one) in found.slot]
+    change = decoder @ found.moves[scan.slot_of[number, own]]
+    run = [one for one in null if (number, one) in scan.slot_of]
     if len(run) < 2:
         return out | {"expression_change": change}
-    beside = found.moves[[found.slot[number, one] for one in run]] @ decoder.T
+    beside = found.moves[[scan.slot_of[number, one] for one in run]] @ decoder.T
     for row, one in enumerate(run):  # a gene says nothing about how the loss of others acts on it
         beside[row, np.array(scan.table.sets[one]) - N_SPECIAL] = np.nan
     mean, spread, middle = np.nanmean(beside, 0), np.nanstd(beside, 0, ddof=1), np.nanmedian(beside, 0)

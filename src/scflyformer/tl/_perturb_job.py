@@ -14,7 +14,7 @@ from scflyformer import _adata, _log
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._nulls import LEAST_NULLS
 from scflyformer.tl import _features
-from scflyformer.tl._perturb_check import DOSED, no_group, nothing_to_edit
+from scflyformer.tl._perturb_check import no_group, nothing_to_edit
 from scflyformer.tl._perturb_pairs import interactions
 from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
 from scflyformer.tl._perturb_readouts import Centroid, read_probes
@@ -22,7 +22,7 @@ from scflyformer.tl._perturb_states import log_fold_changes, separability_table
 from scflyformer.tl._perturb_tables import left_out, make_tables, shift_columns
 from scflyformer.tl._scan import Pool, plan_scan, telling_names
 from scflyformer.tl._states import read_state, read_states, require_disjoint
-from scflyformer.tokens._edit import FOUND_ONLY
+from scflyformer.tokens._edit import DOSED, FOUND_ONLY
 
 if TYPE_CHECKING:
     from anndata import AnnData

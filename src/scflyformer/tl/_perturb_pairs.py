@@ -9,7 +9,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value
+from scflyformer.stats._nulls import beside_nulls
 from scflyformer.tl._perturb_tables import summarise
 from scflyformer.tl._scan import Shifts
 from scflyformer.tl._tables import text_index
@@ -67,13 +67,12 @@ def interactions(
                 continue
             row = summarise(tested, samples)
             beside = np.array([summarise(one, samples)["shift"] for one in null if one is not None])
-            mean, effect = null_effect(row["shift"], beside)
             first, second = (str(symbols[token - N_SPECIAL]) for token in tested.tokens)
             rows.append(
                 {"gene": scan.sets[place].name, "gene_a": first, "gene_b": second, "group": pool.name, "kind": kind}
                 | row
-                | {"interaction": row["shift"], "null_mean": mean, "effect": effect, "n_null": len(beside)}
-                | {"p_value": null_p_value(row["shift"], beside)}
+                | {"interaction": row["shift"]}
+                | beside_nulls(row["shift"], beside)
             )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["fdr"] = false_discovery_rate(table["p_value"].to_numpy(dtype=np.float64))

@@ -31,27 +31,16 @@ class Found:
     ----------
     shifts
         For each group: number of a set → what was read off its cells.
-    slot
-        (group, number of a set) → row of the arrays below.
     labels
-        Mean shift over sample means towards the goal and each permuted goal, shape (n_slots, 1 + n_permutations);
-        `None` without.
+        Mean shift over sample means towards the goal and each permuted goal, shape (n_slots, 1 + n_permutations),
+        in the slots of the scan; `None` without.
     moves
-        Mean move over sample means of the cell token, shape (n_slots, hidden size); `None` without.
+        Mean move over sample means of the cell token, shape (n_slots, hidden size); likewise.
     """
 
     shifts: list[dict[int, Shifts]]
-    slot: dict[tuple[int, int], int]
     labels: np.ndarray | None
     moves: np.ndarray | None
-
-
-def slots(scan: Scan) -> tuple[np.ndarray, dict[tuple[int, int], int]]:
-    """Number the combinations of group and set that were run: the number of each pair, and of each combination."""
-    group = scan.group[scan.pairs[0]]
-    keys, slot = np.unique(group * len(scan.table.sets) + scan.pairs[1], return_inverse=True)
-    named = {(int(key // len(scan.table.sets)), int(key % len(scan.table.sets))): at for at, key in enumerate(keys)}
-    return slot, named
 
 
 def run_scan(
@@ -92,20 +81,20 @@ def run_scan(
     run
         ``device``, ``dtype`` and ``batch_tokens``.
     """
-    slot, named = slots(scan)
-    weight = sample_weights(slot, samples[scan.cells][scan.pairs[0]])
+    weight = sample_weights(scan.slot, samples[scan.cells][scan.pairs[0]])
     averaged = [readout for readout in (probes.labels, probes.token) if readout is not None]
     edits = Edits(scan.table.matrix(), *scan.pairs, kind, dose)
     with progress(total=len(scan.pairs[0]), desc=f"{kind} genes", unit="copy") as bar:
         values, means = read_copies(
             network, rows.take(scan.cells), edits, vectors=vectors[scan.cells], pooling=pooling,
-            readouts=probes.readouts, means=[Mean(readout, slot, weight) for readout in averaged],
+            readouts=probes.readouts, means=[Mean(readout, scan.slot, weight) for readout in averaged],
             checkpoint=checkpoint, bar=bar, **run,
         )  # fmt: skip
-    found = dict(zip(map(id, averaged), means, strict=True))
+    labels = None if probes.labels is None else means.pop(0)
+    moves = None if probes.token is None else means.pop(0)
     towards = values[0]
     shifts = scan.by_set(np.column_stack([*values, towards[:, 0] - towards[:, 1]]))
-    return Found(shifts, named, found.get(id(probes.labels)), found.get(id(probes.token)))
+    return Found(shifts, labels, moves)
 
 
 def sample_weights(slot: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import null_effect, null_p_value, tail_p_value
+from scflyformer.stats._nulls import beside_nulls, tail_p_value
 from scflyformer.tl._perturb_run import sample_weights
 from scflyformer.tl._perturb_tables import summarise
 from scflyformer.tl._scan import MIN_CELLS, GeneSet, draw_nulls, telling_names
@@ -42,8 +42,7 @@ class Screened:
     table
         A row per gene and group: `gene`, `gene_id`, `group`, `n_cells`, `estimate` (mean over sample means);
         `null_mean`, `effect`, `p_value`, `p_tail`, `n_null` beside null genes' estimates, `fdr` and `fdr_tail` over the
-        table; `top`, whether
-        its effect is among the largest of the group; `token`.
+        table; `top`, whether its effect is among the largest of the group; `token`.
     null
         `gene`, `group`, `null_gene`, `n_cells`, `shift`: the estimates that each estimate stands beside.
     sets
@@ -178,9 +177,8 @@ def _group_tables(
     return table, null
 
 
-def _judged(estimate: float, null: np.ndarray) -> tuple[float, float, float, float, int]:
-    p_values = null_p_value(estimate, null), tail_p_value(estimate, null)
-    return *null_effect(estimate, null), *p_values, int(np.isfinite(null).sum())
+def _judged(estimate: float, null: np.ndarray) -> dict[str, float | int]:
+    return beside_nulls(estimate, null) | {"p_tail": tail_p_value(estimate, null)}
 
 
 def _some(genes: np.ndarray, seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import label_p_value, null_effect, null_p_value, t_interval, tail_p_value
+from scflyformer.stats._nulls import beside_nulls, label_p_value, t_interval, tail_p_value
 from scflyformer.stats._shift import sample_means
 from scflyformer.tl._scan import MIN_CELLS
 
@@ -104,14 +104,15 @@ def make_tables(
             summary = summarise(one, samples, column)
             drawn = [mean_of(number, at, column) for at in beside]
             values = np.array([mean for mean, _ in drawn], dtype=np.float64)
-            judged = _judged(summary, values)
+            judged = summary | beside_nulls(summary["shift"], values)
+            judged["p_tail"] = tail_p_value(summary["shift"], values)
             row |= judged if name == "shift" else _prefixed(judged, name)
             table |= {name: values} | ({"n_cells": [n for _, n in drawn]} if name == "shift" else {})
         means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
         row |= dict(zip(others, means, strict=True))
         if found.labels is not None:
-            null_labels = found.labels[[found.slot[number, at] for at in beside]]
-            row["p_label"] = label_p_value(found.labels[found.slot[number, own]], null_labels)
+            null_labels = found.labels[[scan.slot_of[number, at] for at in beside]]
+            row["p_label"] = label_p_value(found.labels[scan.slot_of[number, own]], null_labels)
         results.append({**about, "kind": kind, **row})
         null.append(pd.DataFrame({**about, **table}))
         cells.append(_cell_table(about, one, columns, names, samples))
@@ -167,27 +168,18 @@ def left_out(unknown: list[str], scan: Scan, bare: list[str], *, every: bool) ->
     """
     reasons = [(name, "all", "not in the model's vocabulary, or not measured") for name in unknown]
     reasons += [("all", label, "no start or no goal cells") for label in bare]
-    absent = list(unknown)
     if every:
         empty = [pool.name for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if not wanted]
         reasons += [("all", label, f"no gene in {MIN_CELLS} perturbed cells") for label in empty]
-    else:
-        reasons += [
-            (one.name, pool.name, "not expressed in the perturbed cells")
-            for place, one in enumerate(scan.sets)
-            for pool, wanted in zip(scan.pools, scan.wanted, strict=True)
-            if place not in wanted
-        ]
-        done = {place for wanted in scan.wanted for place in wanted}
-        absent += [one.name for place, one in enumerate(scan.sets) if place not in done]
-    return absent, pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
+        return unknown, skipped_table(reasons)
+    nowhere, lacking = scan.without_cells()
+    reasons += [(*one, "not expressed in the perturbed cells") for one in lacking]
+    return [*unknown, *nowhere], skipped_table(reasons)
 
 
-def _judged(summary: dict[str, Any], null: np.ndarray) -> dict[str, Any]:
-    mean, effect = null_effect(summary["shift"], null)
-    judged = {"null_mean": mean, "effect": effect, "p_value": null_p_value(summary["shift"], null)}
-    judged["p_tail"] = tail_p_value(summary["shift"], null)
-    return summary | judged | {"n_null": int(np.isfinite(null).sum())}
+def skipped_table(reasons: list[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return what has no row in the results: gene, group and why."""
+    return pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
 
 
 def _prefixed(judged: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -133,6 +134,32 @@ class Scan:
     def group(self) -> np.ndarray:
         """Group of each of `cells`."""
         return np.repeat(np.arange(len(self.pools)), [len(pool.cells) for pool in self.pools])
+
+    @cached_property
+    def _slots(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(self.group[self.pairs[0]] * len(self.table.sets) + self.pairs[1], return_inverse=True)
+
+    @property
+    def slot(self) -> np.ndarray:
+        """Number of the combination of group and set that each pair is of, int64, shape (n_pairs,)."""
+        return self._slots[1]
+
+    @cached_property
+    def slot_of(self) -> dict[tuple[int, int], int]:
+        """The number of each combination that was run, by group and number of the set."""
+        n = len(self.table.sets)
+        return {(int(key // n), int(key % n)): at for at, key in enumerate(self._slots[0])}
+
+    def without_cells(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return the sets that no cell holds, and the combinations of set and group without a cell, by name."""
+        lacking = [
+            (one.name, pool.name)
+            for place, one in enumerate(self.sets)
+            for pool, wanted in zip(self.pools, self.wanted, strict=True)
+            if place not in wanted
+        ]
+        done = {place for wanted in self.wanted for place in wanted}
+        return [one.name for place, one in enumerate(self.sets) if place not in done], lacking
 
     def by_set(self, values: np.ndarray) -> list[dict[int, Shifts]]:
         """Cut what was read off the pairs, shape (n_pairs, n_columns), into one piece a group and set."""

@@ -13,14 +13,14 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from scflyformer.genes._vocabulary import MASK, PAD
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, PAD
 from scflyformer.tokens._rows import TokenRows
 
 Kind = Literal["delete", "overexpress", "knockdown", "activate", "mask"]
 FOUND_ONLY = ("delete", "knockdown", "mask")
 """Kinds that act only in cells which hold a gene of the set."""
-HIDDEN_VALUE = -1.0
-"""A value below zero says "not shown": masked tokens carry it."""
+DOSED = ("knockdown", "activate")
+"""Kinds that are done by a dose."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scflyformer.genes._vocabulary import PAD
-from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.tokens._batches import pad_rows
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scflyformer.genes._vocabulary import MASK, N_SPECIAL
-from scflyformer.network._network import HIDDEN_VALUE
+from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
