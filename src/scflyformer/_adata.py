@@ -5,33 +5,32 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scflyformer import _log
+from scflyformer import _dask
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
-from scflyformer._matrix import missing_key
+from scflyformer._gene_names import column, gene_names, match_genes, synonym_table
+from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._ranked import map_token_rows, token_rows
 from scflyformer._write import run_params, write
-from scflyformer.genes._coverage import Coverage, require_coverage
-from scflyformer.genes._resolve import Resolution, resolve_genes
-from scflyformer.genes._synonyms import SynonymTable, read_synonyms
-from scflyformer.tokens._rank import rank_tokens
-from scflyformer.tokens._rows import TokenRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models._model import Model
 
 __all__ = [
+    "column",
     "expression",
     "gene_names",
+    "is_lazy",
+    "map_token_rows",
     "match_genes",
     "obs_column",
     "open_data",
@@ -112,149 +111,9 @@ def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False)
     return copied, copied.mod[mod]
 
 
-def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
-    """Return the gene names: ``var_names``, or the column ``gene_key`` of ``var``.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    """
-    if gene_key is None:
-        return adata.var_names.to_numpy()
-    if gene_key not in adata.var:
-        raise KeyError(missing_key(gene_key, list(adata.var), what="gene_key", place="var"))
-    return adata.var[gene_key].to_numpy(dtype=object)
-
-
-def synonym_table(synonyms: str | os.PathLike[str] | SynonymTable | None) -> SynonymTable | None:
-    """Return a synonym table as it is, or read the one named."""
-    return synonyms if synonyms is None or isinstance(synonyms, SynonymTable) else read_synonyms(synonyms)
-
-
-def match_genes(
-    adata: AnnData,
-    vocabulary: Vocabulary,
-    *,
-    gene_key: str | None = None,
-    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
-) -> Resolution:
-    """Resolve the gene names of an object; an error where not one is recognised."""
-    table = synonym_table(synonyms)
-    found = resolve_genes(gene_names(adata, gene_key), vocabulary, synonyms=table)
-    if found.n_mapped == 0:
-        _require(adata, vocabulary, found, gene_key, table, kept=float("nan"), total=float("nan"))
-    return found
-
-
-def token_rows(
-    adata: AnnData,
-    model: Model,
-    *,
-    layer: str | None = None,
-    gene_key: str | None = None,
-    max_len: int | None = None,
-    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
-    with_values: bool = True,
-    progress: bool = True,
-) -> tuple[TokenRows, dict[str, Any]]:
-    """Turn the cells of an object into ranked tokens of a model.
-
-    Parameters
-    ----------
-    adata
-        The data: counts, or log1p of normalised counts (told from the values).
-    model
-        The model whose vocabulary and length hold.
-    layer
-        Layer with the expression; `X` where `None`.
-    gene_key
-        Column of `var` with the gene names; `var_names` where `None`.
-    max_len
-        Most tokens a cell; the model's length where `None`.
-    synonyms
-        A FlyBase synonym file, or ``"flybase"`` to fetch it.
-    with_values
-        ``False`` leaves the values out where only the order counts; see `rank_tokens`.
-    progress
-        Whether to show a bar.
-
-    Returns
-    -------
-    The ranked cells, in the order of `obs`, and the coverage report (plain values, fit for `uns`). A cell without
-    counts in the model's genes has no tokens.
-
-    Raises
-    ------
-    ValueError
-        Where values are no expression, where too few genes are recognised, or ``max_len`` is not 1 to the model's
-        length.
-    KeyError
-        Where ``layer`` or ``gene_key`` do not exist.
-    """
-    vocabulary, limit = model.vocabulary, model.max_len
-    max_len = limit if max_len is None else max_len
-    if not 1 <= max_len <= limit:
-        raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
-    table = synonym_table(synonyms)
-    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
-
-    def rank(chunk: CountChunk) -> tuple[TokenRows, np.ndarray]:
-        rows = rank_tokens(chunk.indptr, chunk.genes, chunk.counts, vocabulary.medians, with_values=with_values)
-        return rows.cut(max_len), np.array([chunk.kept, chunk.total, chunk.n_rebuilt])
-
-    genes = GeneMap(found.index, vocabulary.n_genes)
-    parts, scale = map_counts(adata, genes, rank, layer=layer, progress=_log.progress if progress else None)
-    kept, total, rebuilt = np.sum([sums for _, sums in parts], axis=0).tolist()
-    coverage = _require(adata, vocabulary, found, gene_key, table, kept=kept, total=total)
-    panel = np.isin(np.arange(vocabulary.n_genes), found.index)
-    rows = replace(TokenRows.concatenate([ranked for ranked, _ in parts]), panel=panel)
-    n_empty = int((rows.lengths == 0).sum())
-    if n_empty:
-        _log.warning(f"{n_empty} of {len(rows)} cells have no counts in the model's genes and get no tokens.")
-    report = coverage.report() | {
-        "scale": scale,
-        "share_cells_whole_counts": round(rebuilt / len(rows), 6),
-        "n_cells_empty": n_empty,
-    }
-    return rows, report
-
-
-def _require(
-    adata: AnnData,
-    vocabulary: Vocabulary,
-    found: Resolution,
-    gene_key: str | None,
-    table: SynonymTable | None,
-    *,
-    kept: float,
-    total: float,
-) -> Coverage:
-    """Check the floor of coverage and log what was recognised."""
-    coverage = Coverage.of(found, vocabulary, counts_mapped=kept, counts=total)
-    column = "var_names" if gene_key is None else f"var[{gene_key!r}]"
-    advice = require_coverage(
-        coverage, vocabulary, column=column, others=_other_names(adata, gene_key), with_table=table is not None
-    )
-    _log.info(str(coverage))
-    if advice:
-        _log.warning(advice)
-    return coverage
-
-
-def _other_names(adata: AnnData, gene_key: str | None) -> dict[str, pd.Series]:
-    """Return the text columns of `var` that might hold gene names and were not used."""
-    columns = (name for name in adata.var.columns if name != gene_key)
-    return {name: adata.var[name] for name in columns if _is_text(adata.var[name])}
-
-
-def _is_text(column: Any) -> bool:
-    """Whether a column holds text, categories of text included."""
-    if not isinstance(column, pd.Series):  # a column name that occurs twice
-        return False
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.cat.categories
-    return column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
+def is_lazy(adata: AnnData, layer: str | None) -> bool:
+    """Whether the expression is a dask array."""
+    return _dask.is_lazy(matrix_of(adata, layer))
 
 
 def expression(
@@ -332,12 +191,12 @@ def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
     """
     if key not in adata.obs:
         raise KeyError(missing_key(key, list(adata.obs), what=what, place="obs"))
-    return adata.obs[key]
+    return column(adata.obs, key)
 
 
 def obs_text(adata: AnnData, key: str, *, what: str) -> np.ndarray:
     """Return a column of `obs` as text, object, `None` where it is missing; arguments as for :func:`obs_column`."""
-    column = obs_column(adata, key, what=what)
-    text = column.astype(object).map(str).to_numpy(dtype=object)
-    text[column.isna().to_numpy()] = None
+    values = obs_column(adata, key, what=what)
+    text = values.astype(object).map(str).to_numpy(dtype=object)
+    text[values.isna().to_numpy()] = None
     return text

@@ -6,14 +6,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy import sparse
 
-from scflyformer._matrix import RawRows, raw_chunks
+from scflyformer import _dask
+from scflyformer._matrix import RawRows, csr_chunks, matrix_of, raw_chunks
 from scflyformer.tokens._scale import (
     Scale,
     ScaleEvidence,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_WORKERS = 8
+BLOCK_CELLS = 1 << 14
+"""Cells whose results are gathered at a time: enough to find many of nearly equal length, few enough for memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +113,13 @@ def _without_repeats(rows: RawRows, n_vars: int) -> RawRows:
 def map_counts(
     adata: AnnData,
     genes: GeneMap,
-    work: Callable[[CountChunk], T],
+    work: Callable[[CountChunk], Any],
     *,
     layer: str | None,
+    gather: Callable[[list[Any]], Any] | None = None,
     progress: Callable[..., Any] | None = None,
-) -> tuple[list[T], Scale]:
-    """Apply ``work`` to the counts of all cells, chunk by chunk, in a few threads.
+) -> tuple[list[Any], Scale]:
+    """Apply ``work`` to the counts of all cells, chunk by chunk: in a few threads, or wherever dask computes.
 
     Parameters
     ----------
@@ -126,8 +132,13 @@ def map_counts(
         start; so it must not change anything outside.
     layer
         Layer to read; `X` where `None`.
+    gather
+        What to make of the results of consecutive chunks, as soon as there are `BLOCK_CELLS` cells; for a dask array
+        those of one of its row chunks, beside the data. Called from one thread at a time, except by dask. `None`
+        leaves them as they are.
     progress
-        Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on.
+        Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on. Dask has
+        bars of its own.
 
     Returns
     -------
@@ -141,25 +152,58 @@ def map_counts(
     where = _where(layer)
     product = genes.product() if genes.collapses else None
 
-    def run(scale: Scale) -> list[T]:
-        def one(chunk: RawRows) -> T:
+    def run(scale: Scale) -> list[Any]:
+        def one(chunk: RawRows) -> Any:
             return work(_to_counts(chunk, genes, product, scale, where))
 
-        results = _in_threads(one, raw_chunks(adata, layer))
-        if progress is None:
-            return [result for _, result in results]
-        collected = []
-        with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) as bar:
-            for n_cells, result in results:
-                collected.append(result)
-                bar.update(n_cells)
-        return collected
+        return _map_raw(adata, layer, one, gather, progress=progress)
 
     try:
         return run("counts"), "counts"
     except _NotCounts:
         scale = find_scale(adata, genes, layer=layer, where=where)
     return run(scale), scale
+
+
+def _map_raw(
+    adata: AnnData,
+    layer: str | None,
+    work: Callable[[RawRows], Any],
+    gather: Callable[[list[Any]], Any] | None = None,
+    *,
+    progress: Callable[..., Any] | None = None,
+) -> list[Any]:
+    """Apply ``work`` to the chunks as they stand in the data; arguments and result as for `map_counts`."""
+    matrix = matrix_of(adata, layer)
+    block_of = gather or list
+    if _dask.is_lazy(matrix):
+        blocks = _dask.map_row_blocks(matrix, partial(_block, work=work, gather=block_of))
+    else:
+        silent = nullcontext()
+        with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) if progress else silent as bar:
+            blocks = list(_blocks(_in_threads(work, raw_chunks(adata, layer)), block_of, bar))
+    return blocks if gather else list(chain.from_iterable(blocks))
+
+
+def _block(rows: Any, *, work: Callable[[RawRows], Any], gather: Callable[[list[Any]], T]) -> T:
+    """Return what becomes of cells in memory."""
+    return gather([work(chunk) for chunk in csr_chunks(rows)])
+
+
+def _blocks(results: Iterator[tuple[int, Any]], gather: Callable[[list[Any]], T], bar: Any) -> Iterator[T]:
+    """Yield what ``gather`` makes of the results of every `BLOCK_CELLS` cells, or a chunk more."""
+    waiting: list[Any] = []
+    n_waiting = 0
+    for n_cells, result in results:
+        waiting.append(result)
+        n_waiting += n_cells
+        if bar is not None:
+            bar.update(n_cells)
+        if n_waiting >= BLOCK_CELLS:
+            yield gather(waiting)
+            waiting, n_waiting = [], 0
+    if waiting:
+        yield gather(waiting)
 
 
 def row_chunks(
@@ -213,17 +257,18 @@ def row_chunks(
 
 def find_scale(adata: AnnData, genes: GeneMap, *, layer: str | None, where: str) -> Scale:
     """Return the scale of data that are not counts, from all cells; see `ScaleEvidence`."""
-    evidence = ScaleEvidence(where)
-    for chunk in raw_chunks(adata, layer):
-        rows = _relabel(chunk, genes)
-        evidence.add(rows.data, rows.indptr)
-    if evidence.clear:
-        return evidence.scale()
-    evidence = ScaleEvidence(where, candidates=("log1p", "linear", "log2(x+1)", "log10(x+1)"))
-    for chunk in raw_chunks(adata, layer):
-        rows = _relabel(chunk, genes)
-        evidence.add(rows.data, rows.indptr)
-    return evidence.scale()
+
+    def evidence(candidates: tuple[Scale, ...]) -> ScaleEvidence:
+        def one(chunk: RawRows) -> ScaleEvidence:
+            rows = _relabel(chunk, genes)
+            found = ScaleEvidence(where, candidates)
+            found.add(rows.data, rows.indptr)
+            return found
+
+        return ScaleEvidence.together(where, candidates, _map_raw(adata, layer, one))
+
+    usual = evidence(("log1p",))
+    return usual.scale() if usual.clear else evidence(("log1p", "linear", "log2(x+1)", "log10(x+1)")).scale()
 
 
 def _where(layer: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Rows of `X` or of a layer, whatever holds them: CSR, CSC or dense, in memory or on disk, view or not."""
+"""Rows of `X` or of a layer, whatever holds them: CSR, CSC or dense, in memory, on disk or behind dask, view or not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+
+from scflyformer import _dask
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,23 +70,27 @@ def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
 def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
     """Yield the rows of `X` or of a layer, in order.
 
-    CSR and dense data are read piece by piece. CSC data is laid out by gene and is turned into CSR once, in memory; so
-    is a view of a file, which AnnData does not let one index again.
+    CSR and dense data are read piece by piece, dask arrays by their row chunks. CSC data is laid out by gene and is
+    turned into CSR once, in memory; so is a view of a file, which AnnData does not let one index again.
     """
+    if _dask.is_lazy(matrix_of(adata, layer)):
+        for block in _dask.row_blocks(matrix_of(adata, layer)):
+            yield from csr_chunks(block.compute())
+        return
     piecewise = adata.is_view and not adata.isbacked
     source = matrix_of(adata[:1] if piecewise else adata, layer)
     if getattr(source, "format", "csr") != "csr":
         whole = matrix_of(adata, layer)
-        yield from _csr_chunks(_as_csr(whole if sparse.issparse(whole) else whole.to_memory()))
+        yield from csr_chunks(whole if sparse.issparse(whole) else whole.to_memory())
     elif sparse.issparse(source) and not piecewise:
-        yield from _csr_chunks(_as_csr(source))
+        yield from csr_chunks(source)
     else:
         n_obs, n_vars = adata.shape
         dense = isinstance(source, np.ndarray)
         size = max((DENSE_VALUES if dense else DISK_VALUES) // max(n_vars, 1), 1)
         for start in range(0, n_obs, size):
             rows = slice(start, min(start + size, n_obs))
-            yield from _csr_chunks(_as_csr(matrix_of(adata[rows], layer) if piecewise else source[rows]))
+            yield from csr_chunks(matrix_of(adata[rows], layer) if piecewise else source[rows])
 
 
 def _as_csr(block: Any) -> sparse.csr_matrix:
@@ -97,12 +103,13 @@ def _as_csr(block: Any) -> sparse.csr_matrix:
         return sparse.csr_matrix(np.asarray(block, dtype=np.float32 if narrow else None))
     raise TypeError(
         f"The data is a {type(block).__module__}.{type(block).__name__}; expected a NumPy array or a SciPy sparse "
-        "matrix, in memory or on disk. Call .to_memory() or .compute() first."
+        "matrix, in memory, on disk or as chunks of a dask array. Call .to_memory() first."
     )
 
 
-def _csr_chunks(matrix: sparse.csr_matrix) -> Iterator[RawRows]:
-    """Cut a CSR matrix into chunks without copying its values."""
+def csr_chunks(block: Any) -> Iterator[RawRows]:
+    """Cut a matrix in memory, sparse or dense, into chunks; the values of a CSR matrix are not copied."""
+    matrix = _as_csr(block)
     n_obs = matrix.shape[0]
     size = max(int(CHUNK_VALUES // max(matrix.nnz / max(n_obs, 1), 1)), 1)
     for start in range(0, n_obs, size):

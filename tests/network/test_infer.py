@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -97,16 +99,12 @@ def test_one_layer_has_a_second_to_last(make_network, make_rows):
     assert np.isfinite(found).all()
 
 
-def test_dropout_is_off_and_progress_counts_batches(make_network, make_rows):
-    network, rows, seen = make_network().train(), make_rows([9, 9, 9]), []
-
-    def progress(batches, **told):
-        seen.append(told)
-        return batches
-
-    found = embed_rows(network, rows, pooling="cell", batch_tokens=9, progress=progress, **CPU)
-    np.testing.assert_array_equal(found, embed_rows(network, rows, pooling="cell", batch_tokens=9, **CPU))
-    assert seen == [{"total": 3, "desc": "embedding cells"}]
+def test_dropout_is_off_and_the_bar_counts_cells(make_network, make_rows):
+    network, rows, moved = make_network().train(), make_rows([9, 9, 9]), []
+    bar = SimpleNamespace(update=moved.append)
+    found = embed_rows(network, rows, pooling="cell", batch_tokens=18, bar=bar, **CPU)
+    np.testing.assert_array_equal(found, embed_rows(network, rows, pooling="cell", batch_tokens=18, **CPU))
+    assert moved == [2, 1]
     assert not network.training
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._memory import run_batches
 from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from scflyformer.network._network import CellBert
     from scflyformer.tokens._rows import TokenRows
 
@@ -32,7 +31,7 @@ def embed_rows(
     dtype: str = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
     counted: np.ndarray | None = None,
-    progress: Callable[..., Iterable] | None = None,
+    bar: Any = None,
 ) -> np.ndarray:
     """Embed ranked cells.
 
@@ -47,8 +46,12 @@ def embed_rows(
         second-to-last layer.
     counted
         With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
-    progress
-        Wraps the batches, called as ``progress(batches, total=..., desc=...)``.
+    device, dtype
+        Where and in which number format to run; see :func:`scflyformer.tl.embed`.
+    batch_tokens
+        Tokens a batch; halved, with a word in the log, where memory does not hold so many.
+    bar
+        Moved by the number of cells done with ``bar.update``.
 
     Returns
     -------
@@ -59,11 +62,10 @@ def embed_rows(
     ValueError
         When ``pooling`` is unknown, the cell token is asked of a network that has none, or ``batch_tokens`` is not
         positive.
+    RuntimeError
+        When memory does not hold a single cell.
     """
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell' or 'mean'.")
-    if pooling == "cell" and not network.has_cell_token:
-        raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
+    check_embedding(network, pooling, batch_tokens)
     if counted is not None and len(rows) and rows.lengths.max() > network.max_len:
         raise ValueError(f"`counted` goes with cells of at most {network.max_len} tokens; cut the cells first.")
     rows = rows.cut(network.max_len)
@@ -72,15 +74,26 @@ def embed_rows(
     network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
-    batches = token_batches(rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
-    stream = progress(batches, total=len(batches), desc="embedding cells") if progress else batches
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
+
+    def run(batch: np.ndarray) -> None:
+        weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False)
+        out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
+
     with torch.inference_mode(), mixed:
-        for batch in stream:
-            weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False)
-            out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
+        run_batches(run, rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens, bar=bar)
     out[rows.lengths == 0] = 0
     return out
+
+
+def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal["auto"]) -> None:
+    """Refuse what `embed_rows` cannot do, before cells are read; raises what it raises."""
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell' or 'mean'.")
+    if pooling == "cell" and not network.has_cell_token:
+        raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
+    if batch_tokens != "auto":
+        token_batches(np.empty(0, dtype=np.int64), batch_tokens)
 
 
 def _embed_batch(

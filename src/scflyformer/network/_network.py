@@ -184,7 +184,9 @@ class CellBert(BertPreTrainedModel):
         """Return what the first layers make of the tokens; the others are not run."""
         bert: Any = self.bert
         hidden = bert.embeddings(inputs_embeds=embedded)
-        layer_mask = create_bidirectional_mask(bert.config, hidden, mask)
+        layer_mask: Any = None if mask is None else mask.bool()[:, None, None]
+        if bert.config._attn_implementation != "sdpa":  # spelt out for every token that asks, which sdpa can do without
+            layer_mask = create_bidirectional_mask(bert.config, hidden, mask)
         for layer in bert.encoder.layer[:n_layers]:
             hidden = layer(hidden, layer_mask)
         return hidden

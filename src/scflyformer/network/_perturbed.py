@@ -13,8 +13,9 @@ import torch
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows
+from scflyformer.network._memory import run_batches
 from scflyformer.stats._readouts import TowardsStates
-from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
+from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows
 from scflyformer.tokens._edit import Edited, Kind, edit_tokens
 
 if TYPE_CHECKING:
@@ -245,12 +246,15 @@ def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, ba
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
     flat = np.arange(len(rows.tokens))
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
+
+    def run(batch: np.ndarray) -> None:
+        place = pad_rows(rows.indptr, flat, batch, -1)
+        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(target, torch.int64)
+        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(target)
+        mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
+        hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
+        out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
+
     with torch.inference_mode(), mixed:
-        for batch in token_batches(rows.lengths, batch_tokens):
-            place = pad_rows(rows.indptr, flat, batch, -1)
-            tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(target, torch.int64)
-            values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(target)
-            mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
-            hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
-            out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
+        run_batches(run, rows.lengths, batch_tokens)
     return out

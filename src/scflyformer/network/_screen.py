@@ -11,8 +11,9 @@ from torch import nn
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, N_SPECIAL, PAD
 from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._memory import run_batches
 from scflyformer.network._network import after_attention, query_key_value
-from scflyformer.tokens._batches import pad_rows, token_batches
+from scflyformer.tokens._batches import pad_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,18 +105,20 @@ def first_order_shifts(
     out = np.full(len(rows.tokens), np.nan)
     known = np.flatnonzero(np.asarray(states) >= 0)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
-    for batch in token_batches(rows.lengths[known], SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens):
+
+    def run(batch: np.ndarray) -> None:
         cells = known[batch]
         cells = cells[rows.lengths[cells] > 1]
-        if len(cells):
-            tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD)).to(target, torch.int64)
-            values = torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE)).to(target)
-            with mixed:
-                found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
-            place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1)
-            out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
-        if bar is not None:
-            bar.update(len(batch))
+        if not len(cells):
+            return
+        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD)).to(target, torch.int64)
+        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE)).to(target)
+        with mixed:
+            found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
+        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1)
+        out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
+
+    run_batches(run, rows.lengths[known], SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens, bar=bar)
     if bar is not None:
         bar.update(len(rows) - len(known))
     return out

@@ -200,7 +200,8 @@ def _embedding_part(
     network = clock.model.network()
     pooling = _features.pooling_of(clock.model)
     slope = clock.slopes["embedding"][group]
-    vectors = embed_rows(network, rows, pooling=pooling, progress=progress, **run)
+    with progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
+        vectors = embed_rows(network, rows, pooling=pooling, bar=bar, **run)
     old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
 
     tokens = np.where(sets < clock.model.vocabulary.n_tokens, sets, PAD)  # the others are read as expression alone

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
+from scflyformer.tl._vectors import embed_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,7 +39,9 @@ def embed(
     ----------
     adata
         Cells × genes: counts, or log1p of normalised counts (told from the values, see
-        :func:`scflyformer.pp.tokenize`).
+        :func:`scflyformer.pp.tokenize`). In memory, backed by a file, or lazy (a dask array, from
+        :func:`anndata.experimental.read_lazy` or made by hand), whose row chunks are embedded by the dask scheduler in
+        force, on a cluster too. Tokens exist for a block of cells at a time.
     model
         Name of a model, or its folder.
     layer
@@ -59,9 +60,10 @@ def embed(
         Name of the keys written.
     device, dtype
         Where and in which number format to run. ``"auto"`` follows the settings, then takes CUDA, MPS or the
-        CPU; bfloat16 on CUDA, float32 elsewhere.
+        CPU; bfloat16 on CUDA, float32 elsewhere. For lazy data each worker of the scheduler chooses.
     batch_tokens
-        Tokens a batch, padding included; memory grows with it, results do not depend on it.
+        Tokens a batch, padding included; memory grows with it, results do not depend on it. Where memory does not
+        suffice it is halved until it does, which the log says.
     copy
         Return a changed copy instead of writing to ``adata``.
 
@@ -73,14 +75,16 @@ def embed(
         The embedding; zeros for a cell without counts in the model's genes.
     `uns[key_added]` : dict
         ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
-        at the model's length; ``"params"``: arguments (device and number format those that ran), model, model hash and
-        package version.
+        at the model's length; ``"params"``: arguments (device and number format those that ran; for lazy data those
+        asked for), model, model hash and package version.
 
     Raises
     ------
     ValueError
         When the object is empty, values are negative, missing, infinite or on mixed scales, too few genes are
         recognised, the model has no cell token to read, or ``batch_tokens`` is not positive.
+    RuntimeError
+        When memory does not hold a single cell.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` do not exist; lists near names.
 
@@ -94,34 +98,18 @@ def embed(
     """
     from scflyformer import models
     from scflyformer.network._device import pick_device, pick_dtype
-    from scflyformer.network._infer import embed_rows
 
     loaded = models.load(model)
     if pooling == "auto":
         pooling = _features.pooling_of(loaded)
-    place = pick_device(device)
-    number = str(pick_dtype(dtype, place)).removeprefix("torch.")
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=synonyms)
-    vectors = embed_rows(
-        loaded.network(),
-        rows,
-        pooling=pooling,
-        device=str(place),
-        dtype=number,
-        batch_tokens=batch_tokens,
-        progress=_log.progress,
-    )
-    coverage["n_cells_at_full_length"] = int(np.sum(rows.lengths == loaded.max_len))
-    params = _adata.run_params(
-        loaded,
-        layer=layer,
-        gene_key=gene_key,
-        pooling=pooling,
-        synonyms=synonyms,
-        device=str(place),
-        dtype=number,
-    )
+    ran: dict[str, str] = {"device": device, "dtype": dtype}
+    if not _adata.is_lazy(cells, layer):
+        place = pick_device(device)
+        ran = {"device": str(place), "dtype": str(pick_dtype(dtype, place)).removeprefix("torch.")}
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms}
+    vectors, coverage = embed_cells(cells, loaded, pooling=pooling, batch_tokens=batch_tokens, **ran, **road)
+    params = _adata.run_params(loaded, pooling=pooling, **road, **ran)
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: {"coverage": coverage, "params": params}})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
     return out if copy else None

@@ -15,6 +15,7 @@ from scflyformer._matrix import missing_key
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.stats._linear import column_moments
 from scflyformer.stats._splits import cell_folds, sample_folds
+from scflyformer.tl._vectors import embed_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,18 +77,8 @@ def embedding(
     if use_rep in adata.obsm and all(made.get(name) in wanted for name, wanted in same.items()):
         _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
         return np.asarray(adata.obsm[use_rep], dtype=np.float32)
-    from scflyformer.network._infer import embed_rows
-
-    rows, _ = _adata.token_rows(adata, model, layer=layer, gene_key=gene_key)
-    return embed_rows(
-        model.network(),
-        rows,
-        pooling=pooling,
-        device=device,
-        dtype=dtype,
-        batch_tokens=batch_tokens,
-        progress=_log.progress,
-    )
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "pooling": pooling, "batch_tokens": batch_tokens}
+    return embed_cells(adata, model, device=device, dtype=dtype, **road)[0]
 
 
 def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.ndarray:

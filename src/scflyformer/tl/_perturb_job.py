@@ -105,7 +105,8 @@ def perturbed(
     bars: dict[str, Any] = {"progress": _log.progress} | run
     seen = np.unique(np.concatenate([part for group in groups for part in (group.start, group.goal, *group.alt)]))
     vectors = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
-    vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, **bars)
+    with _log.progress(total=len(seen), desc="embedding cells", unit="cell") as bar:
+        vectors[seen] = embed_rows(network, rows.take(seen), pooling=pooling, bar=bar, **run)
     apart = separability_table(groups, vectors, samples, names, seed=seed)
     _warn(apart, states, sampled=sample_key is not None)
 

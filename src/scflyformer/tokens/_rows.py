@@ -72,7 +72,9 @@ class TokenRows:
         rows = self.cut(max_len)
         index = np.int32 if len(rows.tokens) < np.iinfo(np.int32).max else np.int64
         ranks = np.arange(max_len, dtype=index)
-        columns = np.concatenate([ranks[:length] for length in rows.lengths.tolist()] or [ranks[:0]])
+        columns = np.empty(len(rows.tokens), dtype=index)
+        for start, stop in zip(rows.indptr[:-1].tolist(), rows.indptr[1:].tolist(), strict=True):
+            columns[start:stop] = ranks[: stop - start]
         parts = (rows.tokens.astype(np.int32, copy=False), columns, rows.indptr.astype(index))
         return sparse.csr_matrix(parts, shape=(len(rows), max_len))
 

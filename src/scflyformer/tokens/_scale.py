@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -111,7 +112,7 @@ def rebuild_counts(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, 
 
 @dataclass
 class ScaleEvidence:
-    """What the values of all cells say about their scale; `add` chunks in any order, then ask for `scale`.
+    """What the values of cells say about their scale: `add` chunks, bring evidence `together`, then ask for `scale`.
 
     Everything is decided by whole cells and by sums over them, so the answer does not depend on the chunks. Cells whose
     values are all whole numbers are counts, or chance; they do not take part in the choice among other scales.
@@ -146,6 +147,19 @@ class ScaleEvidence:
             if self._possible(scale):
                 cells = rebuild_counts(to_linear(values, scale), indptr)[1]
                 self.rebuilt[scale] = self.rebuilt.get(scale, 0) + int(cells.sum())
+
+    @classmethod
+    def together(cls, where: str, candidates: tuple[Scale, ...], parts: Iterable[ScaleEvidence]) -> ScaleEvidence:
+        """Return what several pieces of evidence say as one."""
+        whole = cls(where, candidates)
+        for part in parts:
+            whole.largest = max(whole.largest, part.largest)
+            whole.largest_whole = max(whole.largest_whole, part.largest_whole)
+            whole.n_cells += part.n_cells
+            whole.n_whole += part.n_whole
+            for scale, count in part.rebuilt.items():
+                whole.rebuilt[scale] = whole.rebuilt.get(scale, 0) + count
+        return whole
 
     def _possible(self, scale: str) -> bool:
         return self.largest <= LOG_MAX.get(scale, np.inf)

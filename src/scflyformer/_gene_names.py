@@ -1,0 +1,96 @@
+"""The gene names of an object: read, resolved against a vocabulary, judged."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scflyformer._matrix import missing_key
+from scflyformer.genes._coverage import Coverage, require_coverage
+from scflyformer.genes._resolve import Resolution, resolve_genes
+from scflyformer.genes._synonyms import SynonymTable, read_synonyms
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.genes._vocabulary import Vocabulary
+
+
+def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
+    """Return the gene names: ``var_names``, or the column ``gene_key`` of ``var``.
+
+    Raises
+    ------
+    KeyError
+        When there is no such column; lists near names.
+    """
+    if gene_key is None:
+        return adata.var_names.to_numpy()
+    if gene_key not in adata.var:
+        raise KeyError(missing_key(gene_key, list(adata.var), what="gene_key", place="var"))
+    return column(adata.var, gene_key).to_numpy(dtype=object)
+
+
+def column(frame: Any, key: str) -> pd.Series:
+    """Return a column of `obs` or `var`, in memory where the object is lazy."""
+    found = frame[key]
+    return found if isinstance(found, pd.Series | pd.DataFrame) else found.to_series()
+
+
+def synonym_table(synonyms: str | os.PathLike[str] | SynonymTable | None) -> SynonymTable | None:
+    """Return a synonym table as it is, or read the one named."""
+    return synonyms if synonyms is None or isinstance(synonyms, SynonymTable) else read_synonyms(synonyms)
+
+
+def match_genes(
+    adata: AnnData,
+    vocabulary: Vocabulary,
+    *,
+    gene_key: str | None = None,
+    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
+) -> Resolution:
+    """Resolve the gene names of an object; an error where not one is recognised."""
+    table = synonym_table(synonyms)
+    found = resolve_genes(gene_names(adata, gene_key), vocabulary, synonyms=table)
+    if found.n_mapped == 0:
+        coverage_of(adata, vocabulary, found, gene_key, table, np.full(2, np.nan))
+    return found
+
+
+def coverage_of(
+    adata: AnnData,
+    vocabulary: Vocabulary,
+    found: Resolution,
+    gene_key: str | None,
+    table: SynonymTable | None,
+    counts: np.ndarray,
+) -> tuple[Coverage, str | None]:
+    """Return what was recognised, and advice where more could be; an error below the floor.
+
+    ``counts`` are the sums over known genes and over all, NaN where they were not read.
+    """
+    kept, total = counts.tolist()
+    coverage = Coverage.of(found, vocabulary, counts_mapped=kept, counts=total)
+    place = "var_names" if gene_key is None else f"var[{gene_key!r}]"
+    advice = require_coverage(
+        coverage, vocabulary, column=place, others=_other_names(adata, gene_key), with_table=table is not None
+    )
+    return coverage, advice
+
+
+def _other_names(adata: AnnData, gene_key: str | None) -> dict[str, pd.Series]:
+    """Return the text columns of `var` that might hold gene names and were not used."""
+    columns = {name: column(adata.var, name) for name in adata.var.columns if name != gene_key}
+    return {name: values for name, values in columns.items() if _is_text(values)}
+
+
+def _is_text(column: Any) -> bool:
+    """Whether a column holds text, categories of text included."""
+    if not isinstance(column, pd.Series):  # a column name that occurs twice
+        return False
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.categories
+    return column.dtype == object or pd.api.types.is_string_dtype(column.dtype)

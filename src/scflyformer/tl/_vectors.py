@@ -1,0 +1,72 @@
+"""Cells of an object become vectors of a model, block by block: what `tl.embed` and the clock share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scflyformer import _adata, _log
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.models._model import Model
+    from scflyformer.network._infer import Pooling
+
+
+def embed_cells(
+    adata: AnnData,
+    model: Model,
+    *,
+    pooling: Pooling,
+    device: str,
+    dtype: str,
+    batch_tokens: Any,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    synonyms: Any = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Embed the cells of an object; tokens exist for a block of cells at a time.
+
+    Parameters
+    ----------
+    adata
+        The data. Row chunks of a dask array are ranked and embedded where the scheduler in force runs them, on the
+        ``device`` of that place.
+    model
+        The model.
+    pooling, device, dtype, batch_tokens
+        As for `scflyformer.network._infer.embed_rows`.
+    layer, gene_key, synonyms
+        As for `scflyformer._ranked.token_rows`, which also says what is raised.
+
+    Returns
+    -------
+    Vectors in the order of `obs`, float32, shape (n_obs, width), and the coverage report.
+    """
+    from scflyformer.network._infer import check_embedding, embed_rows
+
+    network = model.network()
+    check_embedding(network, pooling, batch_tokens)
+    read = partial(embed_rows, network, pooling=pooling, device=device, dtype=dtype, batch_tokens=batch_tokens)
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms, "progress": False}
+    if _adata.is_lazy(adata, layer):
+        blocks, coverage = _adata.map_token_rows(adata, model, read, **road)
+    else:
+        with _log.progress(total=adata.n_obs, desc="embedding cells", unit="cell") as bar:
+            blocks, coverage = _adata.map_token_rows(adata, model, partial(read, bar=bar), **road)
+    return _stacked(blocks), coverage
+
+
+def _stacked(blocks: list[np.ndarray]) -> np.ndarray:
+    """Stack blocks and empty their list, so that they and the whole never exist at once."""
+    out = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), dtype=np.float32)
+    start = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        out[start : start + len(block)] = block
+        start += len(block)
+    return out

@@ -1,0 +1,117 @@
+"""Passing proves: lazy objects, from h5ad or zarr or chunked by hand, give what the same cells in memory give, in
+threads, in other processes and on a cluster; the network is sent once, and errors come back as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import scflyformer as sf
+
+da = pytest.importorskip("dask.array", reason="dask is not installed")
+pytest.importorskip("xarray", reason="xarray is not installed, which lazy AnnData objects need")
+
+KEY = "X_scflyformer"
+CLOSE = {"atol": 1e-5, "rtol": 0}
+pytestmark = pytest.mark.filterwarnings("default")  # dask and xarray have their own
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model) -> ad.AnnData:
+    """Counts of 50 cells, two of them empty, with tokens and vectors."""
+    random = np.random.default_rng(0)
+    counts = random.poisson(random.gamma(0.6, 3, 65), (50, 65)).astype(np.float32)
+    counts[[5, 49]] = 0
+    var = pd.DataFrame(
+        {"FBgn": [f"FBgn99{n:05d}" for n in range(1, 61)] + [f"NOTFLY{n}" for n in range(5)]},
+        index=[f"tiny{n}" for n in range(1, 61)] + [f"stranger{n}" for n in range(5)],
+    )
+    obs = pd.DataFrame({"batch": np.repeat(["a", "b"], 25)}, index=[f"cell{n}" for n in range(50)])
+    cells = ad.AnnData(sp.csr_matrix(counts), obs=obs, var=var)
+    sf.pp.tokenize(cells, model=tiny_model)
+    sf.tl.embed(cells, model=tiny_model)
+    return cells
+
+
+def chunked(base: ad.AnnData, how: str, folder: Any) -> ad.AnnData:
+    """Return the cells without results, lazy."""
+    bare = ad.AnnData(base.X.copy(), obs=base.obs[["batch"]], var=base.var)
+    if how == "h5ad":
+        bare.write_h5ad(folder / "cells.h5ad")
+        return ad.experimental.read_lazy(folder / "cells.h5ad")
+    if how == "zarr":
+        bare.write_zarr(folder / "cells.zarr")
+        return ad.experimental.read_lazy(folder / "cells.zarr")
+    if how == "dense columns":
+        bare.X = da.from_array(base.X.toarray(), chunks=(20, 30))
+    else:
+        bare.X = da.map_blocks(
+            sp.csr_matrix, da.from_array(base.X.toarray(), chunks=(20, 65)), meta=sp.csr_matrix((0, 0))
+        )
+    return bare
+
+
+def check(found: ad.AnnData, base: ad.AnnData) -> None:
+    assert isinstance(found.obsm[KEY], np.ndarray)
+    np.testing.assert_allclose(found.obsm[KEY], base.obsm[KEY], **CLOSE)
+    assert isinstance(found.obsm["tokens"], sp.csr_matrix)
+    assert (found.obsm["tokens"] != base.obsm["tokens"]).nnz == 0
+    np.testing.assert_array_equal(np.asarray(found.obs["n_tokens"]), base.obs["n_tokens"])
+    for key in (KEY, "tokens"):
+        assert found.uns[key]["coverage"] == base.uns[key]["coverage"]
+
+
+@pytest.mark.parametrize("how", ["h5ad", "zarr", "dense columns", "csr"])
+def test_lazy_objects_give_what_memory_gives(base, tiny_model, tmp_path, how):
+    lazy = chunked(base, how, tmp_path)
+    sf.pp.tokenize(lazy, model=tiny_model)
+    sf.tl.embed(lazy, model=tiny_model, device="cpu")
+    check(lazy, base)
+    assert lazy.uns[KEY]["params"]["device"] == "cpu"
+    assert type(lazy.X) is da.Array
+
+
+def test_gene_names_of_a_lazy_column(base, tiny_model, tmp_path):
+    lazy = chunked(base, "h5ad", tmp_path)
+    sf.tl.embed(lazy, model=tiny_model, gene_key="FBgn")
+    np.testing.assert_allclose(lazy.obsm[KEY], base.obsm[KEY], **CLOSE)
+
+
+def test_log_normalised_values_and_copies(base, tiny_model, tmp_path):
+    lazy = chunked(base, "csr", tmp_path)
+    logged = base.X.copy()
+    logged.data = np.log1p(logged.data * 1.5)
+    lazy.X = da.from_array(logged.toarray(), chunks=(7, 65))
+    found = sf.tl.embed(lazy, model=tiny_model, copy=True)
+    assert found.uns[KEY]["coverage"]["scale"] == "log1p"
+    np.testing.assert_allclose(found.obsm[KEY], base.obsm[KEY], **CLOSE)
+    assert KEY not in lazy.obsm
+
+
+def test_errors_come_back_and_nothing_is_written(base, tiny_model, tmp_path):
+    lazy = chunked(base, "csr", tmp_path)
+    lazy.X = lazy.X.map_blocks(lambda block: -block, meta=sp.csr_matrix((0, 0)))
+    with pytest.raises(ValueError, match="X holds negative values"):
+        sf.tl.embed(lazy, model=tiny_model)
+    assert KEY not in lazy.obsm
+    assert KEY not in lazy.uns
+
+
+def test_a_cluster_of_two_processes_gives_the_same(base, tiny_model, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    here = chunked(base, "csr", tmp_path)
+    sf.tl.embed(here, model=tiny_model)
+    asked: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**asked) as cluster, distributed.Client(cluster) as client:
+        assert len(client.scheduler_info()["workers"]) == 2
+        for how in ("h5ad", "zarr", "csr"):
+            lazy = chunked(base, how, tmp_path)
+            sf.pp.tokenize(lazy, model=tiny_model)
+            sf.tl.embed(lazy, model=tiny_model)
+            check(lazy, base)
+        np.testing.assert_array_equal(lazy.obsm[KEY], here.obsm[KEY])  # the same chunks: to the last bit
