@@ -102,8 +102,8 @@ def test_one_layer_has_a_second_to_last(make_network, make_rows):
 def test_dropout_is_off_and_the_bar_counts_cells(make_network, make_rows):
     network, rows, moved = make_network().train(), make_rows([9, 9, 9]), []
     bar = SimpleNamespace(update=moved.append)
-    found = embed_rows(network, rows, pooling="cell", batch_tokens=18, bar=bar, **CPU)
-    np.testing.assert_array_equal(found, embed_rows(network, rows, pooling="cell", batch_tokens=18, **CPU))
+    found = embed_rows(network, rows, pooling="cell", batch_tokens=32, bar=bar, **CPU)
+    np.testing.assert_array_equal(found, embed_rows(network, rows, pooling="cell", batch_tokens=32, **CPU))
     assert moved == [2, 1]
     assert not network.training
 

@@ -12,6 +12,7 @@ import torch
 from scflyformer import _log
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._memory import is_out_of_memory, run_batches
+from scflyformer.tokens._batches import in_steps
 
 
 class Shelf:
@@ -21,7 +22,7 @@ class Shelf:
         self.lengths, self.room, self.error, self.taken = lengths, room, error, []
 
     def __call__(self, batch: np.ndarray) -> None:
-        if len(batch) * self.lengths[batch].max() > self.room:
+        if len(batch) * in_steps(self.lengths[batch].max()) > self.room:
             raise self.error
         self.taken.append(batch)
 
@@ -50,7 +51,7 @@ def test_the_batch_is_halved_until_it_fits(error, monkeypatch):
 
 def test_one_cell_that_does_not_fit_says_what_to_do():
     lengths = np.array([5, 50])
-    with pytest.raises(RuntimeError, match="one cell of 50 tokens. Free memory, or run with device='cpu'"):
+    with pytest.raises(RuntimeError, match="one cell of 64 tokens. Free memory, or run with device='cpu'"):
         run_batches(Shelf(lengths, 20, MESSAGES[0]), lengths, 200)
 
 

@@ -1,23 +1,36 @@
-"""Batches hold every cell once, keep to the budget, and do not mix lengths where one length fills most of them."""
+"""Batches hold every cell once, keep to the budget with padding in whole steps, and put like lengths together."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflyformer.tokens._batches import pad_rows, token_batches
+from scflyformer.tokens._batches import in_steps, pad_rows, token_batches
 
 
-@given(st.lists(st.integers(0, 30), max_size=80), st.integers(1, 200))
+@given(st.lists(st.integers(0, 70), max_size=80), st.integers(1, 300))
 def test_batches_partition_the_cells_within_the_budget(lengths: list[int], budget: int) -> None:
-    """Each cell once; several cells only where they fit; most of one length means all of one length."""
+    """Each cell once, longest first; several cells only where they fit."""
     found = token_batches(np.array(lengths, dtype=np.int64), budget)
-    assert sorted(np.concatenate(found).tolist() if found else []) == list(range(len(lengths)))
+    order = np.concatenate(found).tolist() if found else []
+    assert sorted(order) == list(range(len(lengths)))
+    assert [lengths[cell] for cell in order] == sorted(lengths, reverse=True)
     for batch in found:
-        own = np.array(lengths)[batch]
-        assert len(batch) == 1 or len(batch) * max(own.max(), 1) <= budget
-        assert (own == own[0]).all() or 2 * (own == own[0]).sum() < len(batch)
+        assert len(batch) == 1 or len(batch) * in_steps(max(lengths[cell] for cell in batch)) <= budget
+
+
+@pytest.mark.parametrize(("length", "width"), [(0, 16), (1, 16), (16, 16), (17, 32), (1024, 1024)])
+def test_lengths_in_steps(length: int, width: int) -> None:
+    assert in_steps(length) == width
+
+
+def test_rows_padded_in_steps_stay_within_the_limit() -> None:
+    indptr, flat = np.array([0, 17, 20]), np.arange(20)
+    assert pad_rows(indptr, flat, np.array([0, 1]), -1, limit=48).shape == (2, 32)
+    assert pad_rows(indptr, flat, np.array([0, 1]), -1, limit=20).shape == (2, 20)
+    assert pad_rows(indptr, flat, np.array([1]), -1, limit=20).tolist() == [[17, 18, 19] + [-1] * 13]
 
 
 def test_pad_rows_fills_at_the_end() -> None:

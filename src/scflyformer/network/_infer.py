@@ -77,7 +77,7 @@ def embed_rows(
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
 
     def run(batch: np.ndarray) -> None:
-        weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False)
+        weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=network.max_len)
         out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
 
     with torch.inference_mode(), mixed:
@@ -105,8 +105,9 @@ def _embed_batch(
     panel: torch.Tensor | None,
     device: torch.device,
 ) -> np.ndarray:
-    tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(device, torch.int64)
-    values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(device)
+    wide = {"limit": network.max_len}
+    tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD, **wide)).to(device, torch.int64)
+    values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE, **wide)).to(device)
     present = tokens != PAD
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":

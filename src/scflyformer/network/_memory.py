@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scflyformer import _log
-from scflyformer.tokens._batches import token_batches
+from scflyformer.tokens._batches import in_steps, token_batches
 
 
 def run_batches(run: Callable[[np.ndarray], None], lengths: np.ndarray, batch_tokens: int, *, bar: Any = None) -> None:
@@ -38,7 +38,7 @@ def run_batches(run: Callable[[np.ndarray], None], lengths: np.ndarray, batch_to
             if bar is not None:
                 bar.update(len(batch))
             continue
-        n_tokens = len(batch) * max(int(lengths[batch].max()), 1)
+        n_tokens = len(batch) * in_steps(int(lengths[batch].max()))
         if len(batch) == 1:
             raise RuntimeError(
                 f"Memory does not hold one cell of {n_tokens} tokens. Free memory, or run with device='cpu' or "

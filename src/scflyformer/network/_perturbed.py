@@ -248,9 +248,10 @@ def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, ba
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
 
     def run(batch: np.ndarray) -> None:
-        place = pad_rows(rows.indptr, flat, batch, -1)
-        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD)).to(target, torch.int64)
-        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE)).to(target)
+        wide = {"limit": network.max_len}
+        place = pad_rows(rows.indptr, flat, batch, -1, **wide)
+        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD, **wide)).to(target, torch.int64)
+        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE, **wide)).to(target)
         mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
         hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]

@@ -8,6 +8,11 @@ BATCH_TOKENS = 8192
 """Tokens a batch (cells times longest cell) where nothing else is asked."""
 
 
+LENGTH_STEP = 16
+"""Batches are padded to whole steps of this many tokens. A processor's libraries keep buffers for each shape of matrix
+that they meet; so there are few, and memory does not grow with the number of lengths."""
+
+
 def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     """Split cells into batches of at most ``batch_tokens`` tokens, padding included.
 
@@ -16,12 +21,12 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     lengths
         Tokens per cell, shape (n_cells,).
     batch_tokens
-        The budget: cells times the longest cell of the batch. A longer cell gets a batch of its own.
+        The budget: cells times the longest cell of the batch, rounded up to whole steps. A longer cell gets a batch of
+        its own.
 
     Returns
     -------
-    Cell positions of each batch, longest batch first so that memory peaks at once. Where most of a batch has one
-    length, the batch ends with it: nothing is padded and no mask is needed.
+    Cell positions of each batch, longest batch first so that memory peaks at once.
 
     Raises
     ------
@@ -34,20 +39,27 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     batches = []
     start = 0
     while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        batch = order[start : start + max(batch_tokens // longest, 1)]
-        n_equal = int(np.count_nonzero(lengths[batch] == lengths[batch[0]]))
-        if 2 * n_equal >= len(batch):
-            batch = batch[:n_equal]
+        batch = order[start : start + max(batch_tokens // in_steps(int(lengths[order[start]])), 1)]
         batches.append(batch)
         start += len(batch)
     return batches
 
 
-def pad_rows(indptr: np.ndarray, flat: np.ndarray, rows: np.ndarray, fill: float) -> np.ndarray:
-    """Return ``rows`` of a ragged array as one matrix, shape (len(rows), longest), short rows filled at the end."""
+def in_steps(length: int) -> int:
+    """Return a length rounded up to whole steps, at least one step."""
+    return max(-(-length // LENGTH_STEP), 1) * LENGTH_STEP
+
+
+def pad_rows(
+    indptr: np.ndarray, flat: np.ndarray, rows: np.ndarray, fill: float, *, limit: int | None = None
+) -> np.ndarray:
+    """Return ``rows`` of a ragged array as one matrix, short rows filled at the end.
+
+    The matrix is as wide as the longest row; with ``limit`` in whole steps of `LENGTH_STEP`, though at most ``limit``.
+    """
     starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
-    column = np.arange(max(int(lengths.max(initial=0)), 1))
+    longest = int(lengths.max(initial=0))
+    column = np.arange(max(longest, 1) if limit is None else max(longest, min(in_steps(longest), limit)))
     inside = column < lengths[:, None]
     if not len(flat):
         return np.full(inside.shape, fill, dtype=flat.dtype)
