@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -44,13 +45,13 @@ def mlm_twin(like: Model, folder: Path) -> Model:
     return models.load(folder)
 
 
-def draw_cells(path: Path, model: Model, n: int, *, seed: int = 0) -> tuple[TokenRows, TokenRows]:
-    """Return ``n`` cells of about the median length, ranked, and 50 others, from which centroids come."""
+def draw_cells(path: Path, model: Model, n: int, *, n_others: int = 50, seed: int = 0) -> tuple[TokenRows, TokenRows]:
+    """Return ``n`` cells of about the median length, ranked, and others, from which centroids come."""
     adata = ad.read_h5ad(path)
     some = adata[np.sort(np.random.default_rng(seed).choice(len(adata), min(500, len(adata)), replace=False))].copy()
     rows, _ = _adata.token_rows(some, model, gene_key="FBgn", progress=False)
     middle = np.argsort(np.abs(rows.lengths - np.median(rows.lengths)), kind="stable")
-    return rows.take(np.sort(middle[:n])), rows.take(np.sort(middle[-50:]))
+    return rows.take(np.sort(middle[:n])), rows.take(np.sort(middle[-n_others:]))
 
 
 def spread_pairs(rows: TokenRows, n: int) -> tuple[np.ndarray, Pairs]:
@@ -118,6 +119,58 @@ def timed(make: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, found
 
 
+@dataclass(frozen=True, eq=False)
+class Deletions:
+    """Single deletions of a few cells, ready to run by the stream and by the loop.
+
+    Attributes
+    ----------
+    model, twin
+        The model, and the mlm twin that both ways share.
+    bert
+        The twin as transformers opens it.
+    rows, sets, pairs
+        Cells, tokens to delete, and (cell, copy) pairs.
+    goals
+        Centroids for ``twin`` and ``model``.
+    """
+
+    model: Model
+    twin: Model
+    bert: Any
+    rows: TokenRows
+    sets: np.ndarray
+    pairs: Pairs
+    goals: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def prepare(
+        cls, path: Path, model: Model, folder: Path, *, n_cells: int, n_copies: int, n_others: int = 50
+    ) -> Deletions:
+        """Draw cells and load networks; the twin is kept in ``folder``."""
+        from transformers import BertForMaskedLM
+
+        twin = mlm_twin(model, folder)
+        with models._model.quiet_transformers():
+            bert = BertForMaskedLM.from_pretrained(twin.path, dtype=torch.float32).eval()
+        rows, others = draw_cells(path, model, n_cells, n_others=n_others)
+        goals = tuple(
+            embed_rows(each.network(), others, pooling=pooling_of(each), dtype="float32").astype(np.float64).mean(0)
+            for each in (twin, model)
+        )
+        return cls(model, twin, bert, rows, *spread_pairs(rows, n_copies), goals)  # type: ignore[arg-type]
+
+    def stream(self, *, own: bool = False) -> np.ndarray:
+        """Return the shifts by the package's stream through the twin, or the model's ``own`` as `tl.perturb` has it."""
+        model = self.model if own else self.twin
+        return stream(model.network(), self.rows, self.sets, self.pairs, self.goals[own], pooling_of(model))
+
+    def loop(self, *, batch: int, sets: np.ndarray | None = None, pairs: Pairs | None = None) -> np.ndarray:
+        """Return the shifts by the plain loop over all deletions, or over ``sets`` and ``pairs``."""
+        sets, pairs = (self.sets, self.pairs) if sets is None or pairs is None else (sets, pairs)
+        return plain_loop(self.bert, self.rows, sets, pairs, self.goals[0], batch=batch)
+
+
 def exact_speed(
     path: Path, model: Model, folder: Path, *, n_cells: int, n_copies: int, n_loop: int, repeats: int
 ) -> dict[str, Any]:
@@ -144,35 +197,19 @@ def exact_speed(
     it), ``loop 1``, ``loop 100``; ``length``; ``difference``, the largest between the shifts of stream and loop, and
     ``largest``, the largest shift.
     """
-    from transformers import BertForMaskedLM
-
-    twin = mlm_twin(model, folder)
-    with models._model.quiet_transformers():
-        bert = BertForMaskedLM.from_pretrained(twin.path, dtype=torch.float32).eval()
-    rows, others = draw_cells(path, model, n_cells)
-    goals = {
-        name: embed_rows(net, others, pooling=pooling, dtype="float32").astype(np.float64).mean(0)
-        for name, net, pooling in (("twin", twin.network(), "mean"), ("own", model.network(), pooling_of(model)))
-    }
-    sets, pairs = spread_pairs(rows, n_copies)
-    few_sets, few = spread_pairs(rows, n_loop)
+    ready = Deletions.prepare(path, model, folder, n_cells=n_cells, n_copies=n_copies)
+    few_sets, few = spread_pairs(ready.rows, n_loop)
+    n = len(ready.sets)
     rates: dict[str, list[float]] = {"stream": [], "stream own": [], "loop 1": [], "loop 100": []}
     for _ in range(repeats):
-        for name, net, goal, pooling in (
-            ("stream", twin.network(), goals["twin"], "mean"),
-            ("stream own", model.network(), goals["own"], pooling_of(model)),
-        ):
-            seconds, found = timed(lambda n=net, g=goal, p=pooling: stream(n, rows, sets, pairs, g, p))
-            rates[name].append(len(sets) / seconds)
-            if name == "stream":
-                ours = found
-        for name, asked, where, batch in (("loop 1", few_sets, few, 1), ("loop 100", sets, pairs, 100)):
-            seconds, theirs = timed(
-                lambda a=asked, w=where, b=batch: plain_loop(bert, rows, a, w, goals["twin"], batch=b)
-            )
-            rates[name].append(len(asked) / seconds)
+        seconds, ours = timed(ready.stream)
+        rates["stream"].append(n / seconds)
+        rates["stream own"].append(n / timed(lambda: ready.stream(own=True))[0])
+        rates["loop 1"].append(len(few_sets) / timed(lambda: ready.loop(batch=1, sets=few_sets, pairs=few))[0])
+        seconds, theirs = timed(lambda: ready.loop(batch=100))
+        rates["loop 100"].append(n / seconds)
     return {
-        "rates": rates, "length": float(rows.lengths.mean()), "n": len(sets),
+        "rates": rates, "length": float(ready.rows.lengths.mean()), "n": n,
         "difference": float(np.abs(ours - theirs).max()), "largest": float(np.abs(theirs).max()),
     }  # fmt: skip
 

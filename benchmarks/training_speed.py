@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from inspect import signature
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +34,7 @@ import torch
 import transformers
 from pretrain_fly import SETS, add_data_argument
 from scipy import sparse
-from transformers import BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import BertConfig, BertForMaskedLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 import scflyformer as sf
 from scflyformer import _adata
@@ -45,11 +45,25 @@ from scflyformer.training._store import CountWriter, TokenStore
 from scflyformer.training._trainer import train
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scflyformer.genes._vocabulary import Vocabulary
 
 WARM_UP = 2
 """Steps left out at the start of each turn."""
 MEMORY_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Sizes that the loops share: of the network, of a batch, and the steps timed."""
+
+    hidden_size: int = 192
+    n_layers: int = 4
+    max_len: int = 1024
+    batch_tokens: int = 8192
+    steps: int = 8
+    device: str = "cpu"
 
 
 class Stopwatch(TrainerCallback):
@@ -104,15 +118,17 @@ def count_tokens(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def make_store(data: Path, folder: Path, vocabulary: Vocabulary, n_cells: int) -> TokenStore:
+def make_store(
+    data: Path, folder: Path, vocabulary: Vocabulary, n_cells: int, sets: Sequence[str] = SETS
+) -> TokenStore:
     """Write a token store of random cells, the same number of each set."""
     random = np.random.default_rng(0)
-    panels = np.zeros((len(SETS), vocabulary.n_genes), dtype=bool)
+    panels = np.zeros((len(sets), vocabulary.n_genes), dtype=bool)
     with CountWriter(folder) as writer:
-        for number, name in enumerate(SETS):
+        for number, name in enumerate(sets):
             adata = ad.read_h5ad(data / "fly" / f"{name}.h5ad")
             index = _adata.match_genes(adata, vocabulary, gene_key="FBgn").index
-            cells = np.sort(random.choice(adata.n_obs, min(n_cells // len(SETS), adata.n_obs), replace=False))
+            cells = np.sort(random.choice(adata.n_obs, min(n_cells // len(sets), adata.n_obs), replace=False))
             known = np.flatnonzero(index >= 0)
             counts = sparse.coo_matrix(adata.X[cells][:, known])
             shape = (len(cells), vocabulary.n_genes)
@@ -148,40 +164,42 @@ def padded_and_masked(cells: list[torch.Tensor], n_tokens: int) -> dict[str, tor
     return {"input_ids": tokens, "attention_mask": present.long(), "labels": labels}
 
 
-def plain(store: TokenStore, n_tokens: int, args: argparse.Namespace, folder: Path) -> None:
+def plain(store: TokenStore, n_tokens: int, loop: Loop, folder: Path) -> None:
     """Train a while with the plain loop."""
     config = BertConfig(
-        vocab_size=n_tokens, hidden_size=args.hidden_size, num_hidden_layers=args.n_layers, num_attention_heads=4,
-        intermediate_size=2 * args.hidden_size, max_position_embeddings=args.max_len, hidden_dropout_prob=0.02,
+        vocab_size=n_tokens, hidden_size=loop.hidden_size, num_hidden_layers=loop.n_layers, num_attention_heads=4,
+        intermediate_size=2 * loop.hidden_size, max_position_embeddings=loop.max_len, hidden_dropout_prob=0.02,
         attention_probs_dropout_prob=0.0, type_vocab_size=1,
     )  # fmt: skip
-    mean = np.minimum(store.lengths, args.max_len).mean()
+    mean = np.minimum(store.lengths, loop.max_len).mean()
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=args.steps + WARM_UP, learning_rate=1e-3, max_grad_norm=1.0,
-        per_device_train_batch_size=max(round(args.batch_tokens / mean), 1), use_cpu=True, report_to=[],
+        output_dir=str(folder), max_steps=loop.steps + WARM_UP, learning_rate=1e-3, max_grad_norm=1.0,
+        per_device_train_batch_size=max(round(loop.batch_tokens / mean), 1), use_cpu=loop.device == "cpu", report_to=[],
         disable_tqdm=True, save_strategy="no", logging_strategy="no", remove_unused_columns=False,
         dataloader_pin_memory=False,
     )  # fmt: skip
-    Trainer(
-        count_tokens(BertForMaskedLM(config)), arguments, train_dataset=Cells(store, args.max_len),
+    trainer = Trainer(
+        count_tokens(BertForMaskedLM(config)), arguments, train_dataset=Cells(store, loop.max_len),
         data_collator=lambda cells: padded_and_masked(cells, n_tokens),
-    ).train()  # fmt: skip
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
-def ours(store: TokenStore, n_tokens: int, args: argparse.Namespace, folder: Path, objective: str, dtype: str) -> None:
+def ours(store: TokenStore, n_tokens: int, loop: Loop, folder: Path, objective: str, dtype: str) -> None:
     """Train as long with the package's loop; nothing is evaluated or saved before the last step."""
-    shape = {"hidden_size": args.hidden_size, "n_layers": args.n_layers, "n_heads": 4}
-    shape |= {"feed_forward": 2 * args.hidden_size, "max_len": args.max_len, "dropout": 0.02}
+    shape = {"hidden_size": loop.hidden_size, "n_layers": loop.n_layers, "n_heads": 4}
+    shape |= {"feed_forward": 2 * loop.hidden_size, "max_len": loop.max_len, "dropout": 0.02}
     shape |= {"code_size": signature(sf.tl.pretrain).parameters["code_size"].default}
     network = count_tokens(CellBert(make_config(n_tokens, objective=objective, **shape)))
-    tokens = np.minimum(store.lengths, args.max_len).sum()
-    epochs = (args.steps + WARM_UP) * args.batch_tokens / tokens
+    tokens = np.minimum(store.lengths, loop.max_len).sum()
+    epochs = (loop.steps + WARM_UP) * loop.batch_tokens / tokens
     known = {field.name for field in fields(PretrainOptions)}
     usual = {name: each.default for name, each in signature(sf.tl.pretrain).parameters.items() if name in known}
-    given = {"objective": objective, "dtype": dtype, "epochs": epochs, "batch_tokens": args.batch_tokens}
+    given = {"objective": objective, "dtype": dtype, "epochs": epochs, "batch_tokens": loop.batch_tokens}
     options = PretrainOptions(**usual | shape | given | {"eval_steps": 10**6, "save_steps": 10**6})
     cells = np.arange(len(store))
-    train(network, store, cells, cells[:8], folder=folder, options=options, device="cpu")
+    train(network, store, cells, cells[:8], folder=folder, options=options, device=loop.device)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -192,6 +210,7 @@ def compare(args: argparse.Namespace) -> None:
     loops = {"plain, float32": None} | {
         f"{objective}, {dtype}": (objective, dtype) for objective in ("mlm", "cell") for dtype in args.dtypes
     }
+    loop = Loop(args.hidden_size, args.n_layers, args.max_len, args.batch_tokens, args.steps)
     records = []
     with tempfile.TemporaryDirectory() as scratch:
         store = make_store(args.data, Path(scratch, "store"), vocabulary, args.cells)
@@ -207,9 +226,9 @@ def compare(args: argparse.Namespace) -> None:
             for name, settings in loops.items():
                 folder = Path(scratch, f"{repeat}-{name}")
                 if settings is None:
-                    plain(store, vocabulary.n_tokens, args, folder)
+                    plain(store, vocabulary.n_tokens, loop, folder)
                 else:
-                    ours(store, vocabulary.n_tokens, args, folder, *settings)
+                    ours(store, vocabulary.n_tokens, loop, folder, *settings)
                 assert Stopwatch.latest is not None
                 records.append({"turn": repeat + 1, "loop": name} | Stopwatch.latest.speed())
                 shown = ", ".join(f"{key} {records[-1][key]:,.0f}" for key in ("wall", "cpu"))
@@ -228,15 +247,15 @@ def compare(args: argparse.Namespace) -> None:
         if below and args.profile:
             print(f"{name} is below the 3 times asked for; a profile follows the table.", file=sys.stderr)
     if args.profile:
-        profile(args, vocabulary)
+        profile(args, loop, vocabulary)
 
 
-def profile(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
+def profile(args: argparse.Namespace, loop: Loop, vocabulary: Vocabulary) -> None:
     """Print the operations that the package's loop spends its time in."""
     with tempfile.TemporaryDirectory() as scratch:
         store = make_store(args.data, Path(scratch, "store"), vocabulary, args.cells)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
-            ours(store, vocabulary.n_tokens, args, Path(scratch, "run"), "cell", args.dtypes[0])
+            ours(store, vocabulary.n_tokens, loop, Path(scratch, "run"), "cell", args.dtypes[0])
         print(recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
 
 
@@ -306,12 +325,12 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("--vocabulary", default="fly-tiny", help="model whose genes and medians hold (%(default)s)")
     parser.add_argument("--cells", type=int, default=4000)
-    parser.add_argument("--hidden-size", type=int, default=192)
-    parser.add_argument("--n-layers", type=int, default=4)
-    parser.add_argument("--max-len", type=int, default=1024)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--hidden-size", type=int, default=Loop.hidden_size)
+    parser.add_argument("--n-layers", type=int, default=Loop.n_layers)
+    parser.add_argument("--max-len", type=int, default=Loop.max_len)
+    parser.add_argument("--batch-tokens", type=int, default=Loop.batch_tokens)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="of the package's loop")
-    parser.add_argument("--steps", type=int, default=8, help="steps timed in a turn (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Loop.steps, help="steps timed in a turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="print the operations that take longest")

@@ -45,13 +45,13 @@ def test_the_batch_is_halved_until_it_fits(error, monkeypatch):
     run_batches(shelf, lengths, 80, bar=SimpleNamespace(update=moved.append))
     assert sorted(np.concatenate(shelf.taken)) == list(range(8))
     assert sum(moved) == 8
-    assert said[0] == "out of memory with 80 tokens a batch: going on with 40."
+    assert said[0] == "out of memory with 75 tokens a batch: going on with 37."
     assert len(said) == 2
 
 
 def test_one_cell_that_does_not_fit_says_what_to_do():
     lengths = np.array([5, 50])
-    with pytest.raises(RuntimeError, match="one cell of 64 tokens. Free memory, or run with device='cpu'"):
+    with pytest.raises(RuntimeError, match="one cell of 63 tokens. Free memory, or run with device='cpu'"):
         run_batches(Shelf(lengths, 20, MESSAGES[0]), lengths, 200)
 
 

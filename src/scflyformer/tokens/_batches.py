@@ -46,8 +46,8 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
 
 
 def in_steps(length: int) -> int:
-    """Return a length rounded up to whole steps, at least one step."""
-    return max(-(-length // LENGTH_STEP), 1) * LENGTH_STEP
+    """Return a length rounded up so that the tokens and the cell token before them fill whole steps."""
+    return -(-(length + 1) // LENGTH_STEP) * LENGTH_STEP - 1
 
 
 def pad_rows(

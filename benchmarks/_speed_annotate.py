@@ -1,0 +1,63 @@
+"""Speed of `tl.annotate` beside the plain embedding loop, a scaler and a logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+from _speed_part import GENE_KEY, Line, Part
+from _speed_reference import PlainLoop, tried
+
+import scflyformer as sf
+
+LABEL, SAMPLE = "cell_type", "batch"
+
+
+class Annotate(Part):
+    """Every other library is the reference, the others are labelled."""
+
+    lines = (Line("reference and query cells, float32"),)
+
+    def setup(self) -> None:
+        """Draw cells of both sides and open the networks."""
+        super().setup()
+        cells = self.settings.draw(self.settings.some(1500, 400))
+        small = self.few or self.settings.quick
+        if small:  # few cells of many types teach nothing
+            cells = cells[cells.obs[LABEL].isin(cells.obs[LABEL].value_counts().index[:4])].copy()
+        teaches = cells.obs[SAMPLE].isin(np.unique(cells.obs[SAMPLE])[::2]).to_numpy()
+        n = 40 if small else 1000
+        self.reference = cells[np.flatnonzero(teaches)[:: max(teaches.sum() // n, 1)][:n]].copy()
+        self.query = cells[np.flatnonzero(~teaches)[:: max((~teaches).sum() // n, 1)][:n]].copy()
+        self.units = self.reference.n_obs + self.query.n_obs
+        self.loop = PlainLoop(sf.models.load(self.settings.model), device=self.settings.device)
+
+    def tune(self) -> None:
+        """Let the reference choose its batch size."""
+        self.tried = self.loop.tune(self.query[: self.settings.some(400, 16)].copy())
+
+    def time_ours(self) -> None:
+        """Annotate with the package."""
+        sf.tl.annotate(
+            self.query, reference=self.reference, label_key=LABEL, sample_key=SAMPLE, model=self.settings.model,
+            gene_key=GENE_KEY, baselines="none", device=self.settings.device, dtype="float32",
+        )  # fmt: skip
+        self.found["ours"] = self.query.obs["annotation_best"].to_numpy(dtype=str)
+
+    def time_reference(self) -> None:
+        """Embed with the plain loop, standardise, fit, predict."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        classifier.fit(self.loop.embed(self.reference), self.reference.obs[LABEL].to_numpy(dtype=str))
+        self.found["reference"] = classifier.predict(self.loop.embed(self.query))
+
+    def note(self, line: Line) -> str:
+        """Return the cells, what ours does beyond the reference, and how often the labels are right."""
+        truth = self.query.obs[LABEL].to_numpy(dtype=str)
+        right = [(self.found[side] == truth).mean() for side in (line.ours, line.reference)]
+        return (
+            f"{self.reference.n_obs:,} + {self.query.n_obs:,} cells; ours also tests and calibrates on held-out "
+            f"libraries and tunes the penalty; right labels {right[0]:.1%}, reference {right[1]:.1%}; "
+            f"{tried(self.tried)}"
+        )
