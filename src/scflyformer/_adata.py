@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scflyformer import _dask
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
 from scflyformer._gene_names import column, gene_names, match_genes, synonym_table
-from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._matrix import is_lazy, missing_key
 from scflyformer._ranked import map_token_rows, token_rows
 from scflyformer._write import run_params, write
 
@@ -109,11 +108,6 @@ def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False)
         warnings.simplefilter("ignore", FutureWarning)  # mudata announces a change that makes no difference here
         copied = data.copy()
     return copied, copied.mod[mod]
-
-
-def is_lazy(adata: AnnData, layer: str | None) -> bool:
-    """Whether the expression is a dask array."""
-    return _dask.is_lazy(matrix_of(adata, layer))
 
 
 def expression(

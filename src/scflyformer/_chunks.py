@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer import _dask
-from scflyformer._matrix import RawRows, csr_chunks, matrix_of, raw_chunks
+from scflyformer._matrix import RawRows, csr_chunks, is_lazy, matrix_of, raw_chunks
 from scflyformer.tokens._scale import (
     Scale,
     ScaleEvidence,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_WORKERS = 8
-BLOCK_CELLS = 1 << 14
+BLOCK_CELLS = 1 << 13
 """Cells whose results are gathered at a time: enough to find many of nearly equal length, few enough for memory."""
 
 
@@ -134,8 +134,8 @@ def map_counts(
         Layer to read; `X` where `None`.
     gather
         What to make of the results of consecutive chunks, as soon as there are `BLOCK_CELLS` cells; for a dask array
-        those of one of its row chunks, beside the data. Called from one thread at a time, except by dask. `None`
-        leaves them as they are.
+        beside the data, of one row chunk at a time. Called from one thread, except by dask. `None` leaves them as they
+        are.
     progress
         Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on. Dask has
         bars of its own.
@@ -159,6 +159,8 @@ def map_counts(
         return _map_raw(adata, layer, one, gather, progress=progress)
 
     try:
+        if is_lazy(adata, layer):  # before every worker finds out by itself
+            _to_counts(next(raw_chunks(adata, layer)), genes, product, "counts", where)
         return run("counts"), "counts"
     except _NotCounts:
         scale = find_scale(adata, genes, layer=layer, where=where)
@@ -174,23 +176,28 @@ def _map_raw(
     progress: Callable[..., Any] | None = None,
 ) -> list[Any]:
     """Apply ``work`` to the chunks as they stand in the data; arguments and result as for `map_counts`."""
-    matrix = matrix_of(adata, layer)
-    block_of = gather or list
-    if _dask.is_lazy(matrix):
-        blocks = _dask.map_row_blocks(matrix, partial(_block, work=work, gather=block_of))
+    blocks: Iterable[Any]
+    if is_lazy(adata, layer):
+        parts: list[Any] = _dask.map_row_blocks(matrix_of(adata, layer), partial(_block, work=work, gather=gather or list))
+        if any(isinstance(part, _NotCounts) for part in parts):
+            raise _NotCounts
+        blocks = chain.from_iterable(parts)
     else:
-        silent = nullcontext()
-        with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) if progress else silent as bar:
-            blocks = list(_blocks(_in_threads(work, raw_chunks(adata, layer)), block_of, bar))
-    return blocks if gather else list(chain.from_iterable(blocks))
+        none = nullcontext()
+        with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) if progress else none as bar:
+            blocks = list(_blocks(_in_threads(work, raw_chunks(adata, layer)), gather or list, bar))
+    return list(blocks if gather else chain.from_iterable(blocks))
 
 
-def _block(rows: Any, *, work: Callable[[RawRows], Any], gather: Callable[[list[Any]], T]) -> T:
-    """Return what becomes of cells in memory."""
-    return gather([work(chunk) for chunk in csr_chunks(rows)])
+def _block(rows: Any, *, work: Callable[[RawRows], Any], gather: Callable[[list[Any]], Any]) -> list[Any] | _NotCounts:
+    """Return what becomes of a row chunk; that they are no counts is said quietly, where dask would log a failure."""
+    try:
+        return list(_blocks(((chunk.n_rows, work(chunk)) for chunk in csr_chunks(rows)), gather, None))
+    except _NotCounts:
+        return _NotCounts()  # a new one: that which was raised holds the chunk
 
 
-def _blocks(results: Iterator[tuple[int, Any]], gather: Callable[[list[Any]], T], bar: Any) -> Iterator[T]:
+def _blocks(results: Iterable[tuple[int, Any]], gather: Callable[[list[Any]], T], bar: Any) -> Iterator[T]:
     """Yield what ``gather`` makes of the results of every `BLOCK_CELLS` cells, or a chunk more."""
     waiting: list[Any] = []
     n_waiting = 0

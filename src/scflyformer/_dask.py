@@ -31,8 +31,8 @@ def map_row_blocks(matrix: Any, work: Callable[[Any], T]) -> list[T]:
     matrix
         Two-dimensional dask array.
     work
-        Called with a chunk, dense or sparse, in memory. It is pickled for schedulers of other processes, and sent once,
-        not with every chunk.
+        Called with a chunk, dense or sparse, in memory. It is pickled for schedulers of other processes; one that runs
+        on a cluster gets it once, not with every chunk.
 
     Returns
     -------
@@ -40,7 +40,12 @@ def map_row_blocks(matrix: Any, work: Callable[[Any], T]) -> list[T]:
     """
     import dask
 
-    shared = dask.delayed(work, pure=False, traverse=False)
+    shared = dask.delayed(work, pure=False, traverse=False)  # a node of the graph, to which the others refer
+    call = dask.delayed(_call, pure=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph")  # it holds the network's weights, once
-        return list(dask.compute(*[shared(block) for block in row_blocks(matrix)]))
+        return list(dask.compute(*[call(shared, block) for block in row_blocks(matrix)]))
+
+
+def _call(work: Callable[[Any], T], rows: Any) -> T:
+    return work(rows)

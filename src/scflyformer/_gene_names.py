@@ -87,10 +87,10 @@ def _other_names(adata: AnnData, gene_key: str | None) -> dict[str, pd.Series]:
     return {name: values for name, values in columns.items() if _is_text(values)}
 
 
-def _is_text(column: Any) -> bool:
+def _is_text(values: Any) -> bool:
     """Whether a column holds text, categories of text included."""
-    if not isinstance(column, pd.Series):  # a column name that occurs twice
+    if not isinstance(values, pd.Series):  # a column name that occurs twice
         return False
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.cat.categories
-    return column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.categories
+    return values.dtype == object or pd.api.types.is_string_dtype(values.dtype)

@@ -55,6 +55,13 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
     return adata.X
 
 
+def is_lazy(adata: AnnData, layer: str | None) -> bool:
+    """Whether `X` or a layer is a dask array; a view is not taken out to tell."""
+    if adata.isbacked and layer is None:
+        return False
+    return _dask.is_lazy(matrix_of(adata[:1] if adata.is_view and not adata.isbacked else adata, layer))
+
+
 def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
     """Return the message for a key that is not there: near names first, else all names."""
     known = [str(name) for name in known]
@@ -70,10 +77,11 @@ def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
 def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
     """Yield the rows of `X` or of a layer, in order.
 
-    CSR and dense data are read piece by piece, dask arrays by their row chunks. CSC data is laid out by gene and is
-    turned into CSR once, in memory; so is a view of a file, which AnnData does not let one index again.
+    CSR and dense data are read piece by piece, dask arrays by their row chunks, one after the other. CSC data is laid
+    out by gene and is turned into CSR once, in memory; so is a view of a file, which AnnData does not let one index
+    again.
     """
-    if _dask.is_lazy(matrix_of(adata, layer)):
+    if is_lazy(adata, layer):
         for block in _dask.row_blocks(matrix_of(adata, layer)):
             yield from csr_chunks(block.compute())
         return

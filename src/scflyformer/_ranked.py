@@ -117,20 +117,21 @@ def map_token_rows(
     table = synonym_table(synonyms)
     found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
     genes = GeneMap(found.index, vocabulary.n_genes)
-    if not Coverage.of(found, vocabulary, counts_mapped=float("nan"), counts=float("nan")).enough:
-        # The names alone do not clear the floor: the counts may, and what follows may be long.
-        sums, _ = map_counts(adata, genes, _shares, layer=layer)
-        coverage_of(adata, vocabulary, found, gene_key, table, np.sum(sums, axis=0))
+    bar = _log.progress if progress else None
+    counts = np.full(2, np.nan)
+    if not Coverage.of(found, vocabulary, counts_mapped=np.nan, counts=np.nan).enough:
+        # The names alone do not clear the floor. The counts may; but what follows may be long, so these come first.
+        counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
+    advice = coverage_of(adata, vocabulary, found, gene_key, table, counts)[1]
+    if advice:
+        _log.warning(advice)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)
     panel = np.isin(np.arange(vocabulary.n_genes), found.index)
     gather = partial(_gather, panel=panel, max_len=max_len, then=then)
-    bar = _log.progress if progress else None
     blocks, scale = map_counts(adata, genes, rank, layer=layer, gather=gather, progress=bar)
     sums = np.sum([sums for _, sums in blocks], axis=0)
-    coverage, advice = coverage_of(adata, vocabulary, found, gene_key, table, sums[:2])
+    coverage = Coverage.of(found, vocabulary, counts_mapped=sums[0], counts=sums[1])
     _log.info(str(coverage))
-    if advice:
-        _log.warning(advice)
     rebuilt, n_empty, n_full = sums[2:].tolist()
     if n_empty:
         _log.warning(f"{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens.")

@@ -12,6 +12,7 @@ import torch
 from scflyformer import _log
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._memory import is_out_of_memory, run_batches
+from scflyformer.network._perturbed import token_states
 from scflyformer.tokens._batches import in_steps
 
 
@@ -30,49 +31,73 @@ class Shelf:
 MESSAGES = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
     MemoryError("Unable to allocate 3 GiB"),
 ]
 
 
 @pytest.mark.parametrize("error", MESSAGES, ids=lambda error: type(error).__name__)
-def test_the_batch_is_halved_until_it_fits(error, monkeypatch):
+def test_the_batch_is_halved_until_it_fits(error, make_network, monkeypatch):
     said = []
     monkeypatch.setattr(_log, "warning", said.append)
     lengths = np.array([7, 3, 10, 10, 1, 8, 10, 9])
     shelf = Shelf(lengths, 20, error)
     moved = []
-    run_batches(shelf, lengths, 80, bar=SimpleNamespace(update=moved.append))
+    run_batches(make_network(max_len=80), shelf, lengths, 80, bar=SimpleNamespace(update=moved.append))
     assert sorted(np.concatenate(shelf.taken)) == list(range(8))
     assert sum(moved) == 8
     assert said[0] == "out of memory with 75 tokens a batch: going on with 37."
     assert len(said) == 2
 
 
-def test_one_cell_that_does_not_fit_says_what_to_do():
+def test_one_cell_that_does_not_fit_says_what_to_do(make_network):
     lengths = np.array([5, 50])
-    with pytest.raises(RuntimeError, match="one cell of 63 tokens. Free memory, or run with device='cpu'"):
-        run_batches(Shelf(lengths, 20, MESSAGES[0]), lengths, 200)
+    with pytest.raises(RuntimeError, match="one cell of 63 tokens. Free memory, or choose another device="):
+        run_batches(make_network(max_len=80), Shelf(lengths, 20, MESSAGES[0]), lengths, 200)
 
 
-def test_other_errors_are_not_swallowed():
+def test_other_errors_are_not_swallowed(make_network):
     lengths = np.array([5, 50])
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        run_batches(Shelf(lengths, 20, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), lengths, 200)
+        run_batches(
+            make_network(max_len=80),
+            Shelf(lengths, 20, RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
+            lengths,
+            200,
+        )
     assert not is_out_of_memory(ValueError("out of range"))
 
 
-def test_embeddings_are_the_same(make_network, make_rows, monkeypatch):
-    """As when a GPU runs full: the network refuses batches above 30 tokens."""
+def cramped(network, name: str, room: int, monkeypatch) -> list[int]:
+    """Let a method of the network refuse batches of more than ``room`` tokens; return what it was asked for."""
+    method, asked = getattr(type(network), name), []
+
+    def refuse(self, tokens, *args, **kwargs):
+        asked.append(tokens.numel())
+        if tokens.numel() > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+        return method(self, tokens, *args, **kwargs)
+
+    monkeypatch.setattr(type(network), name, refuse)
+    return asked
+
+
+def test_embeddings_are_the_same_and_later_cells_do_not_try_again(make_network, make_rows, monkeypatch):
     network, rows = make_network(), make_rows([9, 9, 20, 3, 1, 0, 14])
     expected = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
-    embed = type(network).embed
-
-    def cramped(self, tokens, *args, **kwargs):
-        if tokens.numel() > 30:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
-        return embed(self, tokens, *args, **kwargs)
-
-    monkeypatch.setattr(type(network), "embed", cramped)
+    asked = cramped(network, "embed", 30, monkeypatch)
     found = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert max(asked) > 30
+    asked.clear()
+    np.testing.assert_array_equal(embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32"), found)
+    assert max(asked) <= 30
+
+
+def test_states_of_tokens_are_the_same(make_network, make_rows, monkeypatch):
+    network, rows = make_network(), make_rows([9, 9, 20, 3, 14])
+    expected = token_states(network, rows, "cpu", "float32", 1000)
+    asked = cramped(network, "encode", 30, monkeypatch)
+    np.testing.assert_allclose(token_states(network, rows, "cpu", "float32", 1000), expected, atol=1e-5)
+    assert max(asked) > 30

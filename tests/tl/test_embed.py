@@ -68,6 +68,28 @@ def test_cell_order_other_cells_and_batches_have_no_say(base, tiny_model, random
     np.testing.assert_allclose(embed(cells[order], tiny_model, batch_tokens=batch_tokens), expected[order], **CLOSE)
 
 
+def test_blocks_have_no_say(base, tiny_model, monkeypatch):
+    """Chunks of a cell or two, tokens of five cells at a time."""
+    monkeypatch.setattr("scflyformer._matrix.CHUNK_VALUES", 60)
+    monkeypatch.setattr("scflyformer._chunks.BLOCK_CELLS", 5)
+    cells = base[0].copy()
+    sf.tl.embed(cells, model=tiny_model)
+    np.testing.assert_allclose(cells.obsm[KEY], base[1], **CLOSE)
+    monkeypatch.undo()
+    assert cells.uns[KEY]["coverage"] == sf.tl.embed(base[0], model=tiny_model, copy=True).uns[KEY]["coverage"]
+
+
+def test_a_view_is_not_taken_out_whole(base, tiny_model, monkeypatch):
+    """Only the rows that are read at a time."""
+    from scflyformer import _matrix
+
+    sizes, matrix_of = [], _matrix.matrix_of
+    monkeypatch.setattr(_matrix, "DISK_VALUES", 4 * base[0].n_vars)
+    monkeypatch.setattr(_matrix, "matrix_of", lambda adata, layer: sizes.append(adata.n_obs) or matrix_of(adata, layer))
+    list(_matrix.raw_chunks(base[0][3:], None))
+    assert max(sizes) == 4
+
+
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
 def test_gene_order_and_unknown_genes_have_no_say(base, tiny_model, random, n_unknown):
     cells, expected = base

@@ -24,6 +24,12 @@ def test_batches_partition_the_cells_within_the_budget(lengths: list[int], budge
 @pytest.mark.parametrize(("length", "width"), [(0, 15), (1, 15), (15, 15), (16, 31), (1023, 1023)])
 def test_lengths_in_steps(length: int, width: int) -> None:
     assert in_steps(length) == width
+    assert in_steps(length, 5) == max(length, 5)
+
+
+def test_a_short_network_gets_full_batches() -> None:
+    """As for the longest cells of a network of 1,024 tokens, which the next step would lie beyond."""
+    assert list(map(len, token_batches(np.full(16, 1024), 8192, limit=1024))) == [8, 8]
 
 
 def test_rows_padded_in_steps_stay_within_the_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Pooling = Literal["cell", "mean"]
 MEAN_LAYER = -2
 """The article averages the second-to-last layer."""
+_one_at_a_time = Lock()
+"""Dask's threads share the network, the device's memory and torch's own threads."""
 
 
 def embed_rows(
@@ -71,7 +74,8 @@ def embed_rows(
     rows = rows.cut(network.max_len)
     target = pick_device(device)
     number = pick_dtype(dtype, target)
-    network.to(target).eval()  # type: ignore[arg-type]
+    with _one_at_a_time:
+        network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -80,8 +84,9 @@ def embed_rows(
         weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=network.max_len)
         out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
 
-    with torch.inference_mode(), mixed:
-        run_batches(run, rows.lengths, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens, bar=bar)
+    budget = BATCH_TOKENS if batch_tokens == "auto" else batch_tokens
+    with _one_at_a_time, torch.inference_mode(), mixed:
+        run_batches(network, run, rows.lengths, budget, bar=bar)
     out[rows.lengths == 0] = 0
     return out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,16 +12,27 @@ import torch
 from scflyformer import _log
 from scflyformer.tokens._batches import in_steps, token_batches
 
+if TYPE_CHECKING:
+    from scflyformer.network._network import CellBert
 
-def run_batches(run: Callable[[np.ndarray], None], lengths: np.ndarray, batch_tokens: int, *, bar: Any = None) -> None:
+_fitting: WeakKeyDictionary[CellBert, int] = WeakKeyDictionary()
+"""Tokens a batch that a network came down to, so that its next cells do not try again."""
+_SIGNS = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
+
+
+def run_batches(
+    network: CellBert, run: Callable[[np.ndarray], None], lengths: np.ndarray, batch_tokens: int, *, bar: Any = None
+) -> None:
     """Run cells in batches of nearly equal length; where memory does not suffice, go on with smaller ones.
 
     Parameters
     ----------
+    network
+        The network that runs: what it came down to holds for later calls, too.
     run
         Called with the positions of a batch's cells. It must be safe to call again after it ran out of memory.
     lengths
-        Tokens of each cell, shape (n_cells,).
+        Tokens of each cell, at most as many as the network reads, shape (n_cells,).
     batch_tokens
         Tokens a batch, padding included. Halved whenever a batch does not fit, which the log says.
     bar
@@ -31,23 +43,25 @@ def run_batches(run: Callable[[np.ndarray], None], lengths: np.ndarray, batch_to
     RuntimeError
         When one cell alone does not fit; says what to do.
     """
-    todo = token_batches(lengths, batch_tokens)
+    limit = network.max_len
+    todo = token_batches(lengths, batch_tokens, limit=limit)
+    if network in _fitting:
+        todo = token_batches(lengths, min(batch_tokens, _fitting[network]), limit=limit)
     while todo:
         batch = todo.pop(0)
         if _fits(run, batch):
             if bar is not None:
                 bar.update(len(batch))
             continue
-        n_tokens = len(batch) * in_steps(int(lengths[batch].max()))
+        n_tokens = len(batch) * in_steps(int(lengths[batch].max()), limit)
         if len(batch) == 1:
             raise RuntimeError(
-                f"Memory does not hold one cell of {n_tokens} tokens. Free memory, or run with device='cpu' or "
-                "dtype='bfloat16'."
+                f"Memory does not hold one cell of {n_tokens} tokens. Free memory, or choose another device=."
             )
-        batch_tokens = n_tokens // 2
-        _log.warning(f"out of memory with {n_tokens} tokens a batch: going on with {batch_tokens}.")
+        _fitting[network] = n_tokens // 2
+        _log.warning(f"out of memory with {n_tokens} tokens a batch: going on with {n_tokens // 2}.")
         left = np.concatenate([batch, *todo])
-        todo = [left[part] for part in token_batches(lengths[left], batch_tokens)]
+        todo = [left[part] for part in token_batches(lengths[left], n_tokens // 2, limit=limit)]
 
 
 def _fits(run: Callable[[np.ndarray], None], batch: np.ndarray) -> bool:
@@ -66,8 +80,5 @@ def _fits(run: Callable[[np.ndarray], None], batch: np.ndarray) -> bool:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out: of CUDA, MPS, or the processor."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return should_reduce_batch_size(error) or "out of memory" in str(error)
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(sign in str(error) for sign in _SIGNS)

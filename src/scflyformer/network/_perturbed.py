@@ -257,5 +257,5 @@ def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, ba
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
 
     with torch.inference_mode(), mixed:
-        run_batches(run, rows.lengths, batch_tokens)
+        run_batches(network, run, rows.lengths, batch_tokens)
     return out

@@ -111,14 +111,16 @@ def first_order_shifts(
         cells = cells[rows.lengths[cells] > 1]
         if not len(cells):
             return
-        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD)).to(target, torch.int64)
-        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE)).to(target)
+        wide = {"limit": network.max_len}
+        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD, **wide)).to(target, torch.int64)
+        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE, **wide)).to(target)
         with mixed:
             found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
-        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1)
+        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, **wide)
         out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
 
-    run_batches(run, rows.lengths[known], SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens, bar=bar)
+    budget = SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens
+    run_batches(network, run, rows.lengths[known], budget, bar=bar)
     if bar is not None:
         bar.update(len(rows) - len(known))
     return out

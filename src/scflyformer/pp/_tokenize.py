@@ -70,7 +70,8 @@ def tokenize(
         Tokens of the cell; 0 where it has no counts in the model's genes.
     `uns[key_added]` : dict
         ``"coverage"``: genes recognised and by which way, the shares of the vocabulary and of the counts, the scale
-        found, cells without tokens; ``"params"``: arguments, model, model hash and package version.
+        found, cells without tokens, cells with ``max_len`` or more; ``"params"``: arguments, model, model
+        hash and package version.
 
     Raises
     ------

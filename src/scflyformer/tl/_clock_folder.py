@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scflyformer import _log
+from scflyformer import _adata, _log
 from scflyformer.tl import _features
 from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
 from scflyformer.tl._clock_run import ALL, ARMS, Arm, GroupClock
@@ -144,7 +144,7 @@ def apply_clock(
     names = data.obs_names.to_numpy()
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
-        keys.append(data.obs[age_key].astype(str).to_numpy())
+        keys.append(_adata.column(data.obs, age_key).astype(str).to_numpy())
     bundles = np.full(data.n_obs, -1)
     bundles[~bare] = deal(
         names[~bare], [key[~bare] for key in keys], content["aggregate"], size=content["pseudocell_size"], seed=seed

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL
+from scflyformer._settings import DEFAULT_MODEL, settings
 from scflyformer.tl import _features
 from scflyformer.tl._vectors import embed_cells
 
@@ -103,7 +103,10 @@ def embed(
     if pooling == "auto":
         pooling = _features.pooling_of(loaded)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    ran: dict[str, str] = {"device": device, "dtype": dtype}
+    asked = {"device": settings.device, "dtype": settings.dtype}
+    ran: dict[str, str] = {
+        name: asked[name] if value == "auto" else value for name, value in (("device", device), ("dtype", dtype))
+    }
     if not _adata.is_lazy(cells, layer):
         place = pick_device(device)
         ran = {"device": str(place), "dtype": str(pick_dtype(dtype, place)).removeprefix("torch.")}

@@ -95,7 +95,7 @@ def perturbed(
             raise ValueError(f"The cells do not measure {', '.join(one.name for one in lacking)}; ask for other genes.")
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
     if not groups:
-        raise ValueError(no_group(groupby, state_key, cells.obs[state_key][filled]))
+        raise ValueError(no_group(groupby, state_key, _adata.column(cells.obs, state_key)[filled]))
     if sample_key is None:
         _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
 

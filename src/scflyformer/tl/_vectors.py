@@ -53,6 +53,7 @@ def embed_cells(
     read = partial(embed_rows, network, pooling=pooling, device=device, dtype=dtype, batch_tokens=batch_tokens)
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms, "progress": False}
     if _adata.is_lazy(adata, layer):
+        network.to("cpu")  # type: ignore[arg-type]  # wherever it ran before, workers may have no such place
         blocks, coverage = _adata.map_token_rows(adata, model, read, **road)
     else:
         with _log.progress(total=adata.n_obs, desc="embedding cells", unit="cell") as bar:

@@ -9,11 +9,13 @@ BATCH_TOKENS = 8192
 
 
 LENGTH_STEP = 16
-"""Batches are padded to whole steps of this many tokens. A processor's libraries keep buffers for each shape of matrix
-that they meet; so there are few, and memory does not grow with the number of lengths."""
+"""Batches are padded so that their tokens, with the cell token in front, fill whole steps.
+
+A processor's libraries keep buffers for each shape of matrix that they meet: few shapes, little memory.
+"""
 
 
-def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+def token_batches(lengths: np.ndarray, batch_tokens: int, *, limit: int | None = None) -> list[np.ndarray]:
     """Split cells into batches of at most ``batch_tokens`` tokens, padding included.
 
     Parameters
@@ -21,8 +23,9 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     lengths
         Tokens per cell, shape (n_cells,).
     batch_tokens
-        The budget: cells times the longest cell of the batch, rounded up to whole steps. A longer cell gets a batch of
-        its own.
+        The budget: cells times the width of the batch, see `in_steps`. A wider cell gets a batch of its own.
+    limit
+        Most tokens a cell may have.
 
     Returns
     -------
@@ -39,15 +42,16 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     batches = []
     start = 0
     while start < len(order):
-        batch = order[start : start + max(batch_tokens // in_steps(int(lengths[order[start]])), 1)]
+        batch = order[start : start + max(batch_tokens // in_steps(int(lengths[order[start]]), limit), 1)]
         batches.append(batch)
         start += len(batch)
     return batches
 
 
-def in_steps(length: int) -> int:
-    """Return a length rounded up so that the tokens and the cell token before them fill whole steps."""
-    return -(-(length + 1) // LENGTH_STEP) * LENGTH_STEP - 1
+def in_steps(length: int, limit: int | None = None) -> int:
+    """Return how wide a batch is whose longest cell has ``length`` tokens: whole steps, at most ``limit``."""
+    width = -(-(length + 1) // LENGTH_STEP) * LENGTH_STEP - 1
+    return width if limit is None else max(min(width, limit), length)
 
 
 def pad_rows(
@@ -55,11 +59,11 @@ def pad_rows(
 ) -> np.ndarray:
     """Return ``rows`` of a ragged array as one matrix, short rows filled at the end.
 
-    The matrix is as wide as the longest row; with ``limit`` in whole steps of `LENGTH_STEP`, though at most ``limit``.
+    The matrix is as wide as the longest row; with ``limit`` as wide as `in_steps` says.
     """
     starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
     longest = int(lengths.max(initial=0))
-    column = np.arange(max(longest, 1) if limit is None else max(longest, min(in_steps(longest), limit)))
+    column = np.arange(max(longest, 1) if limit is None else in_steps(longest, limit))
     inside = column < lengths[:, None]
     if not len(flat):
         return np.full(inside.shape, fill, dtype=flat.dtype)

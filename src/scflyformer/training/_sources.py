@@ -105,19 +105,21 @@ def describe_source(
     ValueError
         When no column has a gene id, a used cell has no sample, or nothing is left after ``exclude``.
     """
-    from scflyformer._adata import gene_names, obs_column
+    from scflyformer._adata import column, gene_names, obs_column
     from scflyformer._matrix import matrix_of
 
     matrix_of(adata, layer)
     ids = _words(gene_names(adata, gene_key))
     if not (ids != "").any():
         raise ValueError(f"{name}: var[{gene_key!r}] holds no gene ids. Pass another column as gene_key.")
-    column = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
-    symbols = _words((adata.var_names if column is None else adata.var[column]).to_numpy())
+    key = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
+    symbols = _words((adata.var_names if key is None else column(adata.var, key)).to_numpy())
     used = np.ones(adata.n_obs, dtype=bool)
     for key, values in exclude.items():
         if key in adata.obs:
-            used &= ~adata.obs[key].astype(str).isin([str(value) for value in values]).to_numpy()
+            used &= (
+                ~obs_column(adata, key, what="exclude").astype(str).isin([str(value) for value in values]).to_numpy()
+            )
     if not used.any():
         raise ValueError(f"{name}: exclude={dict(exclude)!r} leaves none of its {adata.n_obs} cells. Leave it out.")
     samples = np.full(adata.n_obs, "")
@@ -143,14 +145,15 @@ def _words(names: np.ndarray) -> np.ndarray:
 
 def _check_excluded(sources: list[Source], exclude: Mapping[str, Sequence[str]]) -> None:
     """Refuse an excluded value that occurs nowhere: a misspelt name would train on cells meant to be kept apart."""
+    from scflyformer._adata import column
     from scflyformer._matrix import missing_key
 
     for key, values in exclude.items():
-        holders = [source.adata.obs[key] for source in sources if key in source.adata.obs]
+        holders = [column(source.adata.obs, key) for source in sources if key in source.adata.obs]
         if not holders:
             columns = sorted({str(name) for source in sources for name in source.adata.obs})
             raise KeyError(missing_key(key, columns, what="exclude", place="obs"))
-        there = sorted({text for column in holders for text in column.astype(str).unique()})
+        there = sorted({text for holder in holders for text in holder.astype(str).unique()})
         absent = sorted({str(value) for value in values} - set(there))
         if absent:
             raise ValueError(f"exclude names {absent} in obs[{key!r}], which no source has; there are {there[:20]}.")
