@@ -178,7 +178,9 @@ def _map_raw(
     """Apply ``work`` to the chunks as they stand in the data; arguments and result as for `map_counts`."""
     blocks: Iterable[Any]
     if is_lazy(adata, layer):
-        parts: list[Any] = _dask.map_row_blocks(matrix_of(adata, layer), partial(_block, work=work, gather=gather or list))
+        parts: list[Any] = _dask.map_row_blocks(
+            matrix_of(adata, layer), partial(_block, work=work, gather=gather or list)
+        )
         if any(isinstance(part, _NotCounts) for part in parts):
             raise _NotCounts
         blocks = chain.from_iterable(parts)
