@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scflyformer._settings import settings
-from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 
 
 @pytest.fixture
@@ -62,3 +62,8 @@ def test_a_device_that_is_not_there(machine, device):
 def test_unknown_number_type(dtype):
     with pytest.raises(ValueError, match=r"is unknown; expected 'auto' or one of \['bfloat16', 'float16', 'float32'\]"):
         pick_dtype(dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("asked", "device", "found"), [("auto", "cpu", 8192), ("auto", "cuda", 65536), (9, "cuda", 9)])
+def test_tokens_a_batch(asked, device, found):
+    assert pick_batch_tokens(asked, torch.device(device)) == found

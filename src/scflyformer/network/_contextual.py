@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scflyformer.network._perturbed import block_cuts, edit_block, token_states
-from scflyformer.tokens._batches import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
@@ -51,12 +50,11 @@ def contextual_moves(
     width = network.config.vocab_size
     shape = int(slot.max(initial=-1)) + 1, width
     sums, counts = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    budget = BATCH_TOKENS if batch_tokens == "auto" else batch_tokens
     for block in block_cuts(rows, edits):
         edited = edit_block(rows, edits, block, max_len=network.max_len)
         unique, which = np.unique(edited.source, return_inverse=True)
         cells = rows.take(unique)
-        pair = (token_states(network, part, device, dtype, budget) for part in (cells, edited.rows))
+        pair = (token_states(network, part, device, dtype, batch_tokens) for part in (cells, edited.rows))
         before, after = map(_directions, pair)
         # the place of a copy's token in its cell, found by (cell, token)
         home = np.repeat(np.arange(len(cells)), cells.lengths) * width + cells.tokens

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from scflyformer._settings import settings
+from scflyformer.tokens._batches import BATCH_TOKENS, CUDA_BATCH_TOKENS
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -47,3 +48,10 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype not in _DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; expected 'auto' or one of {sorted(_DTYPES)}.")
     return _DTYPES[dtype]
+
+
+def pick_batch_tokens(batch_tokens: int | Literal["auto"], device: torch.device) -> int:
+    """Return the tokens a batch; ``auto`` takes more on CUDA than elsewhere."""
+    if batch_tokens != "auto":
+        return batch_tokens
+    return CUDA_BATCH_TOKENS if device.type == "cuda" else BATCH_TOKENS

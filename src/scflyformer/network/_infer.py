@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
-from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 from scflyformer.network._memory import run_batches
-from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows, token_batches
+from scflyformer.tokens._batches import pad_rows, token_batches
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
@@ -84,7 +84,7 @@ def embed_rows(
         weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=network.max_len)
         out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
 
-    budget = BATCH_TOKENS if batch_tokens == "auto" else batch_tokens
+    budget = pick_batch_tokens(batch_tokens, target)
     with _one_at_a_time, torch.inference_mode(), mixed:
         run_batches(network, run, rows.lengths, budget, bar=bar)
     out[rows.lengths == 0] = 0

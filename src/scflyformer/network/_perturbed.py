@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
-from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows
 from scflyformer.network._memory import run_batches
 from scflyformer.stats._readouts import TowardsStates
-from scflyformer.tokens._batches import BATCH_TOKENS, pad_rows
+from scflyformer.tokens._batches import pad_rows
 from scflyformer.tokens._edit import Edited, Kind, edit_tokens
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def mean_over_kept(
     """
     unique, which = np.unique(edited.source, return_inverse=True)
     cells = rows.take(unique)
-    hidden = token_states(network, cells, device, dtype, BATCH_TOKENS if batch_tokens == "auto" else batch_tokens)
+    hidden = token_states(network, cells, device, dtype, batch_tokens)
     lengths = cells.lengths
     sums = np.zeros((len(cells), hidden.shape[1]))
     filled = lengths > 0
@@ -237,7 +237,9 @@ def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int
     )
 
 
-def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int) -> np.ndarray:
+def token_states(
+    network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int | Literal["auto"]
+) -> np.ndarray:
     """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
     target = pick_device(device)
     number = pick_dtype(dtype, target)
@@ -257,5 +259,5 @@ def token_states(network: CellBert, rows: TokenRows, device: str, dtype: str, ba
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
 
     with torch.inference_mode(), mixed:
-        run_batches(network, run, rows.lengths, batch_tokens)
+        run_batches(network, run, rows.lengths, pick_batch_tokens(batch_tokens, target))
     return out
