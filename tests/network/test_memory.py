@@ -11,7 +11,7 @@ import torch
 
 from scflyformer import _log
 from scflyformer.network._infer import embed_rows
-from scflyformer.network._memory import is_out_of_memory, run_batches
+from scflyformer.network._memory import hand_back, is_out_of_memory, run_batches
 from scflyformer.network._perturbed import token_states
 from scflyformer.tokens._batches import in_steps
 
@@ -101,3 +101,9 @@ def test_states_of_tokens_are_the_same(make_network, make_rows, monkeypatch):
     asked = cramped(network, "encode", 30, monkeypatch)
     np.testing.assert_allclose(token_states(network, rows, "cpu", "float32", 1000), expected, atol=1e-5)
     assert max(asked) > 30
+
+
+def test_memory_is_handed_back_without_harm():
+    block = np.ones(1 << 20)
+    hand_back()
+    assert block.sum() == 1 << 20

@@ -11,7 +11,7 @@ import torch
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
-from scflyformer.network._memory import run_batches
+from scflyformer.network._memory import hand_back, run_batches
 from scflyformer.tokens._batches import pad_rows, token_batches
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Pooling = Literal["cell", "mean"]
 MEAN_LAYER = -2
 """The article averages the second-to-last layer."""
+MANY_CELLS = 1000
+"""Cells of a call from which memory is handed back after it, which takes some milliseconds."""
 _one_at_a_time = Lock()
 """Dask's threads share the network, the device's memory and torch's own threads."""
 
@@ -87,6 +89,8 @@ def embed_rows(
     budget = pick_batch_tokens(batch_tokens, target)
     with _one_at_a_time, torch.inference_mode(), mixed:
         run_batches(network, run, rows.lengths, budget, bar=bar)
+    if len(rows) >= MANY_CELLS:
+        hand_back()
     out[rows.lengths == 0] = 0
     return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -82,3 +84,11 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out: of CUDA, MPS, or the processor."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or any(sign in str(error) for sign in _SIGNS)
+
+
+def hand_back() -> None:
+    """Return freed memory to the system: glibc keeps some for every shape of batch that it has met."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
