@@ -1,4 +1,4 @@
-# make demo [DATA=cells.h5ad]   the whole analysis on simulated cells, or on yours; figures and tables in demo/
+# make demo [DATA=cells.h5ad] [OUT=demo]   the whole analysis on simulated cells, or on yours; figures and tables in demo/
 # make test                     the test suite with coverage
 # make lint | docs | notebooks | wheel | clean
 
