@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import sys
 import time
 import warnings
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from _peak import peak_mb, start_peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,9 +117,9 @@ def answer(
     cells = read_cells(args.cells)
     for module in packages.values():
         import_module(module)
-    before, begin, begin_cpu = _start_peak(), time.perf_counter(), time.process_time()
+    before, begin, begin_cpu = start_peak(), time.perf_counter(), time.process_time()
     result = make(cells, args)
-    seconds, cpu_seconds, peak = time.perf_counter() - begin, time.process_time() - begin_cpu, _peak_mb()
+    seconds, cpu_seconds, peak = time.perf_counter() - begin, time.process_time() - begin_cpu, peak_mb()
     arrays = {name: result.pop(name) for name in ("probability", "classes", "novelty") if name in result}
     versions = {name: _version(name, module) for name, module in packages.items()}
     said = {
@@ -137,32 +137,3 @@ def _version(name: str, module: str) -> str:
         return version(name)
     except PackageNotFoundError:  # run from a checkout
         return sys.modules[module.split(".")[0]].__version__
-
-
-def _status_mb(field: str) -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith(field)), None)
-
-
-def _start_peak() -> float:
-    """Return the memory held now, in MB, after forgetting the peak so far where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-    held = _status_mb("VmRSS:")
-    return _peak_mb() if held is None else held
-
-
-def _peak_mb() -> float:
-    """Return the most memory held by this process since `_start_peak`, in MB.
-
-    Linux hands ``ru_maxrss`` of the parent on to the processes it starts, so it is read only where there is no /proc.
-    """
-    peak = _status_mb("VmHWM:")
-    if peak is not None:
-        return peak
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,62 +1,35 @@
 """Peak memory of a call, in a process of its own: resident memory beyond what was resident before the call.
 
 Before the call, cells and networks are there, and a call on a few cells has loaded what the first call loads. The peak
-is the kernel's own high-water mark of this process (``VmHWM``), set back before the call; where there is none, the
-growth of ``ru_maxrss``. Processes are forked from one that has imported what all need.
+is what `_peak` says. Processes are forked from one that has imported what all need.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
-import resource
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _peak import peak_mb, start_peak
 from _speed_settings import Settings
+
+from scflyformer.network._memory import hand_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
 PRELOADED = ["scanpy", "sklearn.linear_model", "torch", "transformers.trainer", "scflyformer.network._infer"]
-STATUS = Path("/proc/self/status")
-RESET = Path("/proc/self/clear_refs")
-
-
-def _status(key: str) -> float:
-    """Return a line of the process's status, MB."""
-    return next(float(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(key)) / 1024
-
-
-def _max_rss() -> float:
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def _return_freed() -> None:
-    """Give freed memory back to the system where glibc can, so that a call does not fill it unseen."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
-    if trim is not None:
-        trim(0)
 
 
 def peak_beyond(work: Callable[[], object]) -> float:
     """Return by how much a call's peak exceeds what was resident before it, MB."""
     gc.collect()
-    _return_freed()
-    try:
-        RESET.write_text("5")
-    except OSError:
-        before = _max_rss()
-        work()
-        return _max_rss() - before
-    before = _status("VmRSS")
+    hand_back()  # or a call would fill freed memory unseen
+    before = start_peak()
     work()
-    return _status("VmHWM") - before
+    return peak_mb() - before
 
 
 def measure(settings: Settings, where: str, name: str, side: str, params: tuple[Any, ...]) -> float:

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from _atlas_report import report, table
-from _exchange import _peak_mb
+from _peak import peak_mb
 from anndata.io import read_elem
 from make_atlas import make_atlas
 from pretrain_fly import add_data_argument
@@ -110,7 +110,7 @@ def one(args: argparse.Namespace) -> dict[str, Any]:
     work(adata[:WARM_UP].to_memory(), **options)
     if args.cold:
         forget(args.file)
-    before = _peak_mb()
+    before = peak_mb()
     begin = time.perf_counter()
     work(adata, **options)
     seconds = time.perf_counter() - begin
@@ -119,7 +119,7 @@ def one(args: argparse.Namespace) -> dict[str, Any]:
         "cells": adata.n_obs,
         "seconds": seconds,
         "cells/s": adata.n_obs / seconds,
-        "peak memory (GB)": _peak_mb() / 1e3,
+        "peak memory (GB)": peak_mb() / 1e3,
         "before (GB)": before / 1e3,
         "result (GB)": _size(adata.obsm[KEYS[step]]) / 1e9,
         "plain read (s)": read,

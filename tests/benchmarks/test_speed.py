@@ -145,7 +145,8 @@ def test_tables_give_ratios_of_turns(settings, monkeypatch, capsys):
 
 
 def test_peak_is_beyond_what_was_there():
-    from _speed_memory import RESET, peak_beyond
+    from _peak import RESET
+    from _speed_memory import peak_beyond
 
     if not RESET.exists():
         pytest.skip("the high-water mark of memory can be set back on Linux alone")

@@ -76,8 +76,6 @@ def embed_rows(
     rows = rows.cut(network.max_len)
     target = pick_device(device)
     number = pick_dtype(dtype, target)
-    with _one_at_a_time:
-        network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -88,6 +86,7 @@ def embed_rows(
 
     budget = pick_batch_tokens(batch_tokens, target)
     with _one_at_a_time, torch.inference_mode(), mixed:
+        network.to(target).eval()  # type: ignore[arg-type]
         run_batches(network, run, rows.lengths, budget, bar=bar)
     if len(rows) >= MANY_CELLS:
         hand_back()
@@ -105,6 +104,15 @@ def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal
         token_batches(np.empty(0, dtype=np.int64), batch_tokens)
 
 
+def padded(
+    network: CellBert, rows: TokenRows, cells: np.ndarray, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids, int64, and values of some cells as a batch for the network, shape (n, `in_steps`) each."""
+    limit = network.max_len
+    tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD, limit=limit)).to(device, torch.int64)
+    return tokens, torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE, limit=limit)).to(device)
+
+
 def _embed_batch(
     network: CellBert,
     rows: TokenRows,
@@ -114,9 +122,7 @@ def _embed_batch(
     panel: torch.Tensor | None,
     device: torch.device,
 ) -> np.ndarray:
-    wide = {"limit": network.max_len}
-    tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD, **wide)).to(device, torch.int64)
-    values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE, **wide)).to(device)
+    tokens, values = padded(network, rows, batch, device)
     present = tokens != PAD
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":

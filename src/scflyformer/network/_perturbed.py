@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
+from scflyformer.genes._vocabulary import PAD
 from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
-from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows
+from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows, padded
 from scflyformer.network._memory import run_batches
 from scflyformer.stats._readouts import TowardsStates
 from scflyformer.tokens._batches import pad_rows
@@ -250,10 +250,8 @@ def token_states(
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
 
     def run(batch: np.ndarray) -> None:
-        wide = {"limit": network.max_len}
-        place = pad_rows(rows.indptr, flat, batch, -1, **wide)
-        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, batch, PAD, **wide)).to(target, torch.int64)
-        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, batch, HIDDEN_VALUE, **wide)).to(target)
+        place = pad_rows(rows.indptr, flat, batch, -1, limit=network.max_len)
+        tokens, values = padded(network, rows, batch, target)
         mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
         hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from scflyformer.genes._vocabulary import HIDDEN_VALUE, N_SPECIAL, PAD
+from scflyformer.genes._vocabulary import N_SPECIAL, PAD
 from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._infer import check_embedding, padded
 from scflyformer.network._memory import run_batches
 from scflyformer.network._network import after_attention, query_key_value
 from scflyformer.tokens._batches import pad_rows
@@ -89,10 +90,7 @@ def first_order_shifts(
         When a cell is longer than the network reads, ``pooling`` is unknown, the cell token is asked of a network that
         has none, or ``batch_tokens`` is not positive.
     """
-    if pooling not in ("cell", "mean"):
-        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell' or 'mean'.")
-    if pooling == "cell" and not network.has_cell_token:
-        raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
+    check_embedding(network, pooling, batch_tokens)
     if len(rows) and rows.lengths.max() > network.max_len:
         raise ValueError(
             f"A cell has {rows.lengths.max()} tokens, and the network reads {network.max_len}; cut the cells first."
@@ -111,12 +109,10 @@ def first_order_shifts(
         cells = cells[rows.lengths[cells] > 1]
         if not len(cells):
             return
-        wide = {"limit": network.max_len}
-        tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD, **wide)).to(target, torch.int64)
-        values = torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE, **wide)).to(target)
+        tokens, values = padded(network, rows, cells, target)
         with mixed:
             found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
-        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, **wide)
+        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=network.max_len)
         out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
 
     budget = SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens

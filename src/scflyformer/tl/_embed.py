@@ -103,9 +103,9 @@ def embed(
     if pooling == "auto":
         pooling = _features.pooling_of(loaded)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    asked = {"device": settings.device, "dtype": settings.dtype}
     ran: dict[str, str] = {
-        name: asked[name] if value == "auto" else value for name, value in (("device", device), ("dtype", dtype))
+        "device": settings.device if device == "auto" else device,
+        "dtype": settings.dtype if dtype == "auto" else dtype,
     }
     if not _adata.is_lazy(cells, layer):
         place = pick_device(device)

@@ -8,8 +8,6 @@ BATCH_TOKENS = 8192
 """Tokens a batch (cells times longest cell) where nothing else is asked."""
 CUDA_BATCH_TOKENS = 65536
 """The same on a graphics card, which takes longer to start the work on a small batch than to do it."""
-
-
 LENGTH_STEP = 16
 """Batches are padded so that their tokens, with the cell token in front, fill whole steps.
 

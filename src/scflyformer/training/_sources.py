@@ -112,14 +112,12 @@ def describe_source(
     ids = _words(gene_names(adata, gene_key))
     if not (ids != "").any():
         raise ValueError(f"{name}: var[{gene_key!r}] holds no gene ids. Pass another column as gene_key.")
-    key = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
-    symbols = _words((adata.var_names if key is None else column(adata.var, key)).to_numpy())
+    other = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
+    symbols = _words((adata.var_names if other is None else column(adata.var, other)).to_numpy())
     used = np.ones(adata.n_obs, dtype=bool)
     for key, values in exclude.items():
         if key in adata.obs:
-            used &= (
-                ~obs_column(adata, key, what="exclude").astype(str).isin([str(value) for value in values]).to_numpy()
-            )
+            used &= ~column(adata.obs, key).astype(str).isin([str(value) for value in values]).to_numpy()
     if not used.any():
         raise ValueError(f"{name}: exclude={dict(exclude)!r} leaves none of its {adata.n_obs} cells. Leave it out.")
     samples = np.full(adata.n_obs, "")
