@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +44,28 @@ REP = "X_scflyformer"
 #: Roles of planted genes and how many of each are drawn as violins.
 ROLES = {"rises": 4, "falls": 2, "control": 2}
 TOWARDS, NOT_TOWARDS = "towards", "not towards"
+TABLE, CELLS = "found.tsv", "cells.h5ad"
+HEADER = ("step", "what", "embedding", "baseline", "expected")
+#: What the demo writes; from an earlier run in the same folder it is removed first.
+FILES = {
+    "umap.png": "map of the cell embedding, by cell type and age",
+    "confusion.png": "true against predicted cell types, on held-out cells",
+    "age_clock.png": "predicted against true ages, on held-out cells",
+    "expression.png": "expression of the perturbed genes by age",
+    "perturb.png": "genes deleted in old cells: shift towards the young",
+    "perturb_young.png": "genes deleted in young cells: shift towards the old",
+    TABLE: "the table above, in full",
+    CELLS: "the cells with every result, for scanpy",
+}
+#: What the numbers of a step are.
+UNITS = {
+    "embedding": "share of cells",
+    "annotation": "scores on held-out cells; 1 is best",
+    "age clock": "on held-out cells; R²: 1 is best; error in the unit of age",
+    "perturbation": "deletions: shift to the other age in standard deviations (sd) of null genes; fdr: adjusted p",
+}
+#: Letters of a line of the report.
+WIDE = 110
 
 
 @dataclass
@@ -65,7 +89,11 @@ class Demo:
 
     def table(self) -> pd.DataFrame:
         """Return the table of what was found."""
-        return pd.DataFrame(self.found, columns=["step", "what", "embedding", "baseline", "expected"])
+        return pd.DataFrame(self.found, columns=list(HEADER))
+
+    def keep_table(self) -> None:
+        """Write the table as far as it goes."""
+        self.table().to_csv(self.out / TABLE, sep="\t", index=False)
 
     def save(self, figure: plt.Figure, name: str) -> None:
         """Write a figure to the folder."""
@@ -119,10 +147,15 @@ def embed(demo: Demo) -> None:
     """Embed the cells; UMAP by type and by age; share of neighbours of the same type beside that in expression."""
     adata = demo.adata
     sf.tl.embed(adata, model=demo.model)
+    read = adata.uns[REP]["coverage"]
+    print(
+        f"  {read['n_genes_mapped']:,} of {read['n_genes']:,} genes recognised, {read['share_vocabulary']:.0%} of "
+        f"those that {demo.model} knows; it reads {read['share_counts']:.0%} of the counts."
+    )
     sc.pp.neighbors(adata, use_rep=REP, n_neighbors=15, random_state=0)
     sc.tl.umap(adata, random_state=0)
     shown = [key for key in (demo.label, demo.age, demo.sample) if key][:2]
-    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(7 * max(len(shown), 1), 5), squeeze=False)
+    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(5.5 * max(len(shown), 1), 4.2), squeeze=False)
     for ax, key in zip(axes[0], shown or [None], strict=False):
         draw_umap(ax, adata.obsm["X_umap"], None if key is None else adata.obs[key], key, demo.age)
     figure.tight_layout()
@@ -370,33 +403,94 @@ def expectation(demo: Demo, genes: list[str], where: str) -> str:
     return TOWARDS if roles == {"rises" if where == "old" else "falls"} else NOT_TOWARDS
 
 
+def clear(out: Path) -> None:
+    """Remove what an earlier demo wrote to the folder, known by its table; other files stay."""
+    table = out / TABLE
+    if not table.is_file() or table.read_text(encoding="utf-8").split("\n")[0].split("\t") != list(HEADER):
+        return
+    old = [out / name for name in FILES if (out / name).is_file()]
+    print(f"{out}/ holds an earlier demo: its {len(old)} files are replaced.")
+    for path in old:
+        path.unlink()
+
+
+def keep(demo: Demo) -> None:
+    """Write the table and the cells; the file of cells is there whole or not at all."""
+    demo.keep_table()
+    part = demo.out / f"{CELLS}.part"
+    demo.adata.write_h5ad(part)
+    part.replace(demo.out / CELLS)
+
+
 def report(demo: Demo, seconds: dict[str, float]) -> None:
-    """Write the cells and the table, and print the table."""
-    demo.adata.write_h5ad(demo.out / "cells.h5ad")
-    table = demo.table()
-    table.to_csv(demo.out / "found.tsv", sep="\t", index=False)
-    if not (table["expected"] != "").any():
-        table = table.drop(columns="expected")
-    print("\n" + in_columns(table))
-    print()
-    for wanted, who in (
-        (TOWARDS, "planted drivers should move cells towards the other age"),
-        (NOT_TOWARDS, "controls should not"),
-    ):
-        lines = [line for line in demo.verdicts if line[0] == wanted]
-        if lines:
-            ours, theirs = (sum(line[place] == wanted for line in lines) for place in (1, 2))
-            told = f"borne out by the embedding for {ours}, by expression for {theirs} (fdr 0.05)"
-            print(f"{len(lines)} deletions of {who}: {told}.")
-    print("Seconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in seconds.items()) + ".")
-    print(f"Figures, cells.h5ad and found.tsv are in {demo.out}/.")
+    """Print what was found, what of it is simulated, where it lies and what to do next."""
+    simulated = demo.truth is not None
+    print("\nWHAT WAS FOUND, beside plainer methods on the same cells")
+    print(in_sections(demo.table()) or "  Nothing: no step had the columns it needs.")
+    told = [line for wanted in (TOWARDS, NOT_TOWARDS) if (line := borne_out(demo, wanted))]
+    if told:
+        print("\n" + "\n".join(told))
+    print("\nWHAT IT IS WORTH")
+    if simulated:
+        words = (
+            "The cells are SIMULATED: types, ages and drivers were planted. This shows that the steps run and how "
+            "their results read; it says nothing about flies."
+        )
+    else:
+        words = (
+            f"A first look at your cells, with the model {demo.model}, few perturbed cells and few null genes. An "
+            "embedding that does not beat the plainer methods beside it adds nothing here, and genes chosen by their "
+            "trend in these same cells are exploratory."
+        )
+    print(textwrap.fill(words, WIDE, initial_indent="  ", subsequent_indent="  "))
+    print(f"\nWHERE IT IS: {demo.out}/")
+    for name, what in FILES.items():
+        if (demo.out / name).is_file():
+            print(f"  {name:<18} {what}")
+    print("\nWHAT TO DO NEXT: look at the figures, then open the cells in Python (after make: .venv/bin/python)")
+    for line in next_lines(demo):
+        print(f"  {line}")
+    if simulated:
+        print("and run it on cells of your own: make demo DATA=your.h5ad OUT=mine")
+    print("\nSeconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in seconds.items()) + ".")
 
 
-def in_columns(table: pd.DataFrame) -> str:
-    """Set a table of texts in columns."""
-    rows = [table.columns.tolist(), *table.to_numpy(dtype=str).tolist()]
-    widths = [max(len(row[place]) for row in rows) for place in range(table.shape[1])]
-    lines = ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def borne_out(demo: Demo, wanted: str) -> str:
+    """Say how many deletions went as planted; nothing where there are none."""
+    lines = [line for line in demo.verdicts if line[0] == wanted]
+    if not lines:
+        return ""
+    who = "planted drivers should move cells towards the other age" if wanted == TOWARDS else "controls should not"
+    ours, theirs = (sum(line[place] == wanted for line in lines) for place in (1, 2))
+    told = f"the embedding bears out {ours}, expression {theirs} (fdr at most 0.05)"
+    return f"{len(lines)} deletions of {who}:\n  {told}."
+
+
+def next_lines(demo: Demo) -> list[str]:
+    """Return lines of Python that open the cells and draw what is in them."""
+    adata = demo.adata
+    lines = ["import scanpy as sc, scflyformer as sf", f'adata = sc.read_h5ad("{demo.out / CELLS}")']
+    shown = ", ".join(f'"{key}"' for key in ("annotation", "age_clock") if key in adata.obs)
+    lines.append(f"sc.pl.umap(adata, color=[{shown}])")
+    if "perturb" in adata.uns:
+        lines.append("sf.get.perturb_df(adata)")
+    return lines
+
+
+def in_sections(table: pd.DataFrame) -> str:
+    """Set the table as a block for each step; p-values without adjustment are left to the file."""
+    lines = []
+    for step, rows in table.groupby("step", sort=False):
+        lines.append(f"\n{step} ({UNITS[str(step)]})")
+        rest = re.compile(r"^delete | of null|p [\d.]+, ")
+        texts = [[rest.sub("", text) for text in row] for row in rows.iloc[:, 1:].to_numpy(str)]
+        what, ours = (max(len(row[place]) for row in texts) for place in (0, 1))
+        for name, found, plainer, expected in texts:
+            role = {TOWARDS: "  (driver)", NOT_TOWARDS: "  (control)"}.get(expected, "")
+            whole = re.sub(r" (?=-?[\d.]+(,|$))", "\N{NO-BREAK SPACE}", plainer)  # a method and its number
+            line = f"  {name:<{what}}  embedding {found:<{ours}} | {whole}{role}"
+            wrapped = textwrap.wrap(line, WIDE, subsequent_indent=" " * (what + ours + 17))
+            lines += [part.replace("\N{NO-BREAK SPACE}", " ") for part in wrapped]
     return "\n".join(lines)
 
 
@@ -422,6 +516,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_file():
         parser.error(f"--data {options.data}: no such file")
+    if options.data is not None and options.data.resolve() == (options.out / CELLS).resolve():
+        parser.error(f"--data {options.data} would be overwritten by the results; name another folder by --out (OUT=)")
     return options
 
 
@@ -438,6 +534,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         nonlocal begin
         seconds[step], begin = time.perf_counter() - begin, time.perf_counter()
         print(f"  {step}: {seconds[step]:.0f} s", flush=True)
+        demo.keep_table()
 
     def attempt(step: str, work: Callable[[], None]) -> None:
         """Do a step; what cells of one's own cannot answer is told and left out."""
@@ -451,16 +548,22 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         done(step)
 
     demo = load(options)
+    clear(options.out)
     done("load")
-    print("embed and UMAP …", flush=True)
-    embed(demo)
-    done("embed and UMAP")
-    attempt("annotation", lambda: annotate(demo))
-    attempt("age clock", lambda: age_clock(demo))
-    if demo.age:
-        genes = choose_genes(demo)
-        attempt("expression", lambda: expression(demo, genes))
-        attempt("perturbation", lambda: perturb(demo, genes))
+    try:
+        print("embed and UMAP …", flush=True)
+        embed(demo)
+        done("embed and UMAP")
+        attempt("annotation", lambda: annotate(demo))
+        attempt("age clock", lambda: age_clock(demo))
+        if demo.age:
+            genes = choose_genes(demo)
+            attempt("expression", lambda: expression(demo, genes))
+            attempt("perturbation", lambda: perturb(demo, genes))
+    except KeyboardInterrupt:
+        sys.exit(f"\nInterrupted. {options.out}/ holds the figures, {TABLE} and {CELLS} as far as they went.")
+    finally:  # what was done is not lost with what went wrong
+        keep(demo)
     report(demo, seconds)
     return demo.table()
 

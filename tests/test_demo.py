@@ -58,6 +58,12 @@ def test_simulated(demo, tmp_path, capsys):
         "simulated cells (not measured ones)" in said
         and "10 deletions of planted drivers should move cells towards the other age" in said
     )
+    assert "2,087 of 2,088 genes recognised" in said and "100% of the counts" in said
+    told = said[said.index("WHAT WAS FOUND") :]
+    assert "The cells are SIMULATED" in told and "says nothing about flies" in told
+    assert all(f"  {path.name} " in told for path in (tmp_path / "demo").iterdir())
+    assert f'sc.read_h5ad("{tmp_path / "demo" / "cells.h5ad"}")' in told
+    assert max(map(len, told.split("WHERE IT IS")[0].splitlines())) <= 110
 
 
 @pytest.fixture
@@ -100,6 +106,42 @@ def test_named_columns(run, cells, capsys):
     assert "annotation is left out: Every class of obs['batch'] comes from one sample only" in said
     with pytest.raises(SystemExit, match="--age-key years: no such column"):
         run(cells, "--age-key", "years")
+
+
+def test_an_earlier_demo_is_replaced_and_nothing_else(run, cells, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("perturb_young.png", "umap.png", "own.png", "notes.txt"):
+        (out / name).write_text("old")
+    del cells.obs
+    run(cells)
+    assert (out / "perturb_young.png").read_text() == "old"  # no demo's: there was no table of one
+    run(cells)
+    assert "holds an earlier demo" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"umap.png", "own.png", "notes.txt", "found.tsv", "cells.h5ad"}
+    assert (out / "own.png").read_text() == "old" and (out / "umap.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError])
+def test_what_was_done_is_kept(demo, run, cells, tmp_path, monkeypatch, how):
+    def stop(*_):
+        raise how
+
+    monkeypatch.setattr(demo, "age_clock", stop)
+    with pytest.raises(SystemExit if how is KeyboardInterrupt else how) as error:
+        run(cells)
+    assert how is RuntimeError or "Interrupted" in str(error.value)
+    found = pd.read_csv(tmp_path / "out" / "found.tsv", sep="\t")
+    assert list(dict.fromkeys(found["step"])) == ["embedding", "annotation"]
+    assert "annotation" in ad.read_h5ad(tmp_path / "out" / "cells.h5ad").obs
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_its_own_result_is_not_overwritten(demo, cells, tmp_path, capsys):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(SystemExit):
+        demo.main(["--data", str(tmp_path / "cells.h5ad"), "--out", str(tmp_path)])
+    assert "would be overwritten by the results" in capsys.readouterr().err
 
 
 def test_thinning_spreads_over_samples(demo, cells):
