@@ -285,6 +285,42 @@ class TestGenes:
         wanted = oracle(cells.X.toarray()[:, 4:], cells.var_names[4:], model.vocabulary)
         assert tokens_of(cells, model, gene_key="with_gaps") == wanted
 
+    @pytest.fixture
+    def said(self, monkeypatch):
+        """What is told at verbosity 1."""
+        said: list[str] = []
+        monkeypatch.setattr(_log, "warning", said.append)
+        return said
+
+    def test_few_counts_in_known_genes_are_told_once(self, cells, model, small_chunks, said):
+        """However many chunks the data come in, and not where the same cells were told of before."""
+        matrix = cells.X.toarray()
+        matrix[:, 60:] += 500
+        cells.X = sp.csr_matrix(matrix)
+        _, coverage = _adata.token_rows(cells, model, progress=False)
+        share = f"{coverage['share_counts']:.0%}"
+        assert coverage["share_counts"] < 0.5
+        assert len(said) == 1 and f"reads {share} of your counts. The gene names are not to blame: 100%" in said[0]
+        _adata.token_rows(cells, model, progress=False, told=None)
+        assert len(said) == 1
+        _adata.token_rows(cells, model, progress=False, told="reference: ")
+        assert said[1] == f"reference: {said[0]}"
+
+    def test_few_known_names_are_told_before_the_work(self, cells, model, small_chunks, said):
+        """With their share of the counts, and once."""
+        names = [name if n < 20 else f"other{n}" for n, name in enumerate(cells.var_names)]
+        other = ad.AnnData(cells.X, obs=cells.obs, var=pd.DataFrame(index=names))
+        _adata.map_token_rows(other, model, lambda rows: said.append("block"), progress=False)
+        share = cells.X[:, :20].sum() / cells.X.sum()
+        assert said[0].startswith("Only 33% of the model's 60 genes were found among the 65 names in var_names, which")
+        assert f"hold {share:.0%} of your counts" in said[0]
+        assert set(said[1:]) == {"block"}
+
+    def test_a_panel_or_a_transcriptome_is_silent(self, cells, model, said):
+        _adata.token_rows(cells, model, progress=False)
+        _adata.token_rows(cells[:, :15].copy(), model, progress=False)
+        assert said == []
+
     def test_coverage_report(self, cells, model):
         _, coverage = _adata.token_rows(cells, model, progress=False)
         inside = cells[:, :60].X.sum() / cells.X.sum()
@@ -389,8 +425,15 @@ class TestValues:
             tokens_of(cells, model, layer="count")
         with pytest.raises(KeyError, match=r"gene_key: no 'fbgn' in adata.var; did you mean 'FBgn'\?"):
             tokens_of(cells, model, gene_key="fbgn")
-        with pytest.raises(KeyError, match=r"there are: 'FBgn'\."):
+        with pytest.raises(KeyError, match=r"there are: 'FBgn'\. Leave gene_key out to take var_names"):
             tokens_of(cells, model, gene_key="zzz")
+        cells.var = cells.var[[]]
+        with pytest.raises(
+            KeyError, match=r"gene_key: no 'FBgn' in adata.var, which has no columns\. Leave gene_key out"
+        ):
+            tokens_of(cells, model, gene_key="FBgn")
+        with pytest.raises(KeyError, match=r"gene_key: no 'FBgn' in adata.var, which has no columns"):
+            _adata.expression(cells, gene_key="FBgn")
 
     def test_no_matrix(self, cells, model):
         other = ad.AnnData(None, obs=cells.obs, var=cells.var, layers={"counts": cells.X})

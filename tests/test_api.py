@@ -19,11 +19,13 @@ DOCS = Path(__file__).parents[1] / "docs" / "api"
 PACKAGES = ("pp", "tl", "pl", "get", "models", "datasets")
 FUNCTIONS = [f"{package}.{name}" for package in PACKAGES for name in getattr(sf, package).__all__]
 SHELLS = [name for name in FUNCTIONS if name.split(".")[0] in ("pp", "tl", "pl", "get")]
+CLASSES = [f"models.{name}" for name in dir(sf.models) if inspect.isclass(getattr(sf.models, name))]
 WRITERS = [name for name in SHELLS if name.split(".")[0] in ("pp", "tl") and name not in FIRST]
 
 each = pytest.mark.parametrize("name", FUNCTIONS)
 each_shell = pytest.mark.parametrize("name", SHELLS)
 each_writer = pytest.mark.parametrize("name", WRITERS)
+each_class = pytest.mark.parametrize("name", CLASSES)
 
 
 def function(name: str) -> Callable:
@@ -91,7 +93,9 @@ def test_docstring_is_complete(name: str) -> None:
     assert doc, "no docstring"
     parts = sections(doc)
     assert parts[""].strip().splitlines()[0].endswith(".")
-    assert parts.get("Returns", "").strip(), "no Returns"
+    for section in ("Returns", "Raises", "Examples"):
+        assert parts.get(section, "").strip(), f"no {section}"
+    assert list(parts)[-1] == "Examples"
     documented = [
         one.strip()
         for names in re.findall(r"^([^\s:][^:\n]*)(?: :.*)?$", parts.get("Parameters", ""), flags=re.M)
@@ -113,7 +117,41 @@ def test_is_in_the_documentation(name: str) -> None:
     assert re.search(rf"^\s*(~?{re.escape(package)}\.)?{short}\s*$", page, flags=re.M)
 
 
+@each_class
+def test_class_is_in_the_documentation(name: str) -> None:
+    """With its public methods and properties."""
+    page = (DOCS / "models.md").read_text(encoding="utf-8")
+    shown = re.search(rf":: scflyformer\.{re.escape(name)}\n((?:   :.*\n)*)", page)
+    assert shown, f"{name} is not on the page"
+    members = [member for member, value in vars(function(name)).items() if is_member(member, value)]
+    assert set(members) <= set(re.findall(r"\w+", shown[1]))
+
+
+def is_member(name: str, value: object) -> bool:
+    """Whether it is a public method or property."""
+    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
+
+
 def test_settings_are_in_the_documentation() -> None:
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    members = next(line for line in page.splitlines() if line.strip().startswith(":members:"))
+    known = [name for name, value in vars(type(sf.settings)).items() if is_member(name, value)]
+    assert set(known) == set(re.findall(r"\w+", members)) - {"members"}
     for name in type(sf.settings)._names:
-        assert name in page
+        assert f"| `{name}` |" in page
+
+
+def test_every_page_is_in_the_contents_and_tells_an_order() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    assert pages == {*PACKAGES, "settings", "command_line"}
+    for page in pages:
+        assert re.search(rf"^{page}$", index, flags=re.M), f"{page} is not in the toctree"
+        assert f"({page}.md)" in index, f"{page} is not in the table"
+        assert "\n## Typical call order\n" in (DOCS / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_keys_has_every_writer() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    for name in WRITERS:
+        assert re.search(rf"^\| {{func}}`{name} <scflyformer\.{name}>` \| `(obs|obsm|uns)\[", index, flags=re.M), name

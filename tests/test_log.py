@@ -53,6 +53,19 @@ def test_progress_bar_moved_by_hand(capsys: pytest.CaptureFixture, verbosity) ->
     assert "steps" in capsys.readouterr().err
 
 
+def test_bar_that_says_what_is_at_work(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, verbosity
+) -> None:
+    verbosity(1)
+    monkeypatch.setattr(_log, "_is_watched", lambda: True)
+    seen = []
+    for item in _log.each(["a", "b"], desc=lambda name: f"clock: {name}"):
+        seen.append(capsys.readouterr().err)
+        assert f"clock: {item}" in seen[-1]
+    assert len(seen) == 2
+    assert list(_log.each([], desc=str)) == []
+
+
 def test_hidden_bar(capsys: pytest.CaptureFixture, verbosity) -> None:
     verbosity(3)
     assert list(_log.progress([1], shown=False)) == [1]

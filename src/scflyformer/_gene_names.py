@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer._matrix import missing_key
+from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.genes._coverage import Coverage, require_coverage
 from scflyformer.genes._resolve import Resolution, resolve_genes
 from scflyformer.genes._synonyms import SynonymTable, read_synonyms
@@ -30,8 +31,15 @@ def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
     if gene_key is None:
         return adata.var_names.to_numpy()
     if gene_key not in adata.var:
-        raise KeyError(missing_key(gene_key, list(adata.var), what="gene_key", place="var"))
+        wrong = missing_key(gene_key, list(adata.var), what="gene_key", place="var")
+        raise KeyError(f"{wrong} Leave gene_key out to take var_names.")
     return column(adata.var, gene_key).to_numpy(dtype=object)
+
+
+def all_gene_names(adata: AnnData, gene_key: str | None) -> set[str]:
+    """Return every name that the object has for its genes: the names in use and other columns of text in `var`."""
+    names = {str(name) for name in gene_names(adata, gene_key)} | {str(name) for name in adata.var_names}
+    return names.union(*(map(str, values) for values in _other_names(adata, gene_key).values()))
 
 
 def column(frame: Any, key: str) -> pd.Series:
@@ -51,12 +59,13 @@ def match_genes(
     *,
     gene_key: str | None = None,
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
+    model: str = DEFAULT_MODEL,
 ) -> Resolution:
-    """Resolve the gene names of an object; an error where not one is recognised."""
+    """Resolve the gene names of an object; an error, which shows how to open ``model``, where not one is recognised."""
     table = synonym_table(synonyms)
     found = resolve_genes(gene_names(adata, gene_key), vocabulary, synonyms=table)
     if found.n_mapped == 0:
-        coverage_of(adata, vocabulary, found, gene_key, table, np.full(2, np.nan))
+        coverage_of(adata, vocabulary, found, gene_key, table, np.full(2, np.nan), model=model)
     return found
 
 
@@ -67,18 +76,25 @@ def coverage_of(
     gene_key: str | None,
     table: SynonymTable | None,
     counts: np.ndarray,
+    *,
+    model: str = DEFAULT_MODEL,
 ) -> tuple[Coverage, str | None]:
-    """Return what was recognised, and advice where more could be; an error below the floor.
+    """Return what was recognised, and a warning where more could be; an error below the floor.
 
     ``counts`` are the sums over known genes and over all, NaN where they were not read.
     """
     kept, total = counts.tolist()
     coverage = Coverage.of(found, vocabulary, counts_mapped=kept, counts=total)
-    place = "var_names" if gene_key is None else f"var[{gene_key!r}]"
-    advice = require_coverage(
-        coverage, vocabulary, column=place, others=_other_names(adata, gene_key), with_table=table is not None
+    warning = require_coverage(
+        coverage,
+        vocabulary,
+        names=gene_names(adata, gene_key),
+        gene_key=gene_key,
+        others=_other_names(adata, gene_key),
+        with_table=table is not None,
+        model=model,
     )
-    return coverage, advice
+    return coverage, warning
 
 
 def _other_names(adata: AnnData, gene_key: str | None) -> dict[str, pd.Series]:

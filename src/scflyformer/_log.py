@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +40,25 @@ def verbosity() -> int:
 def _is_watched() -> bool:
     """Whether a person sees the bar move: a terminal or a notebook, not the log file of a script."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def each(items: Sequence[T], *, desc: Callable[[T], str], **tqdm: Any) -> Iterator[T]:
+    """Go through items beside a bar that says which one is at work.
+
+    Parameters
+    ----------
+    items
+        What to go through.
+    desc
+        Gives the words before the bar.
+    tqdm
+        As for :func:`progress`.
+    """
+    with progress(total=len(items), desc=desc(items[0]) if items else None, **tqdm) as bar:
+        for item in items:
+            bar.set_description(desc(item), refresh=_is_watched())
+            yield item
+            bar.update()
 
 
 def progress(

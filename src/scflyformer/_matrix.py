@@ -68,10 +68,12 @@ def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
     folded = {name.casefold(): name for name in reversed(known)}
     near = [folded[word] for word in get_close_matches(str(key).casefold(), folded, n=3, cutoff=0.6)]
     if near:
-        advice = f"did you mean {' or '.join(map(repr, near))}?"
+        advice = f"; did you mean {' or '.join(map(repr, near))}?"
+    elif known:
+        advice = f"; there are: {', '.join(map(repr, known[:20]))}."
     else:
-        advice = f"there are: {', '.join(map(repr, known[:20]))}." if known else "there are none."
-    return f"{what}: no {key!r} in adata.{place}; {advice}"
+        advice = ", which has no columns." if place in ("obs", "var") else "; there are none."
+    return f"{what}: no {key!r} in adata.{place}{advice}"
 
 
 def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:

@@ -13,7 +13,7 @@ import numpy as np
 from scflyformer import _log
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
 from scflyformer._gene_names import coverage_of, match_genes, synonym_table
-from scflyformer.genes._coverage import Coverage
+from scflyformer.genes._coverage import Coverage, low_counts
 from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.tokens._rank import rank_tokens
 from scflyformer.tokens._rows import TokenRows
@@ -36,6 +36,7 @@ def token_rows(
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
+    told: str | None = "",
 ) -> tuple[TokenRows, dict[str, Any]]:
     """Turn the cells of an object into ranked tokens of a model.
 
@@ -57,6 +58,9 @@ def token_rows(
         ``False`` leaves the values out where only the order counts; see `rank_tokens`.
     progress
         Whether to show a bar.
+    told
+        Words before what is told of coverage, such as ``"reference: "``; `None` tells nothing: of the same cells it was
+        told before.
 
     Returns
     -------
@@ -81,6 +85,7 @@ def token_rows(
         synonyms=synonyms,
         with_values=with_values,
         progress=progress,
+        told=told,
     )
     return TokenRows.concatenate(parts), report
 
@@ -96,6 +101,7 @@ def map_token_rows(
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
+    told: str | None = "",
 ) -> tuple[list[T], dict[str, Any]]:
     """Turn cells into ranked tokens block by block and do something with each block, so that not all exist at once.
 
@@ -103,7 +109,7 @@ def map_token_rows(
     ----------
     then
         What to do with a block of consecutive cells. For a dask array it runs where the block is, so it is pickled.
-    adata, model, layer, gene_key, max_len, synonyms, with_values, progress
+    adata, model, layer, gene_key, max_len, synonyms, with_values, progress, told
         As for `token_rows`, which also says what is raised.
 
     Returns
@@ -115,26 +121,32 @@ def map_token_rows(
     if not 1 <= max_len <= limit:
         raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
     table = synonym_table(synonyms)
-    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table)
+    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=model.name)
     genes = GeneMap(found.index, vocabulary.n_genes)
     bar = _log.progress if progress else None
     counts = np.full(2, np.nan)
-    if not Coverage.of(found, vocabulary, counts_mapped=np.nan, counts=np.nan).enough:
-        # The names alone do not clear the floor. The counts may; but what follows may be long, so these come first.
+    by_name = Coverage.of(found, vocabulary, counts_mapped=np.nan, counts=np.nan)
+    if by_name.names_poor or not by_name.enough:
+        # The counts tell how bad it is, or clear the floor; what follows may be long, so they come first.
         counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
-    advice = coverage_of(adata, vocabulary, found, gene_key, table, counts)[1]
-    if advice:
-        _log.warning(advice)
+    warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=model.name)[1]
+    if warning and told is not None:
+        _log.warning(told + warning)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)
     panel = np.isin(np.arange(vocabulary.n_genes), found.index)
     gather = partial(_gather, panel=panel, max_len=max_len, then=then)
     blocks, scale = map_counts(adata, genes, rank, layer=layer, gather=gather, progress=bar)
     sums = np.sum([sums for _, sums in blocks], axis=0)
     coverage = Coverage.of(found, vocabulary, counts_mapped=sums[0], counts=sums[1])
-    _log.info(str(coverage))
     rebuilt, n_empty, n_full = sums[2:].tolist()
-    if n_empty:
-        _log.warning(f"{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens.")
+    if told is not None:
+        _log.info(told + str(coverage))
+        if not warning and (few := low_counts(coverage, gene_key=gene_key)):
+            _log.warning(told + few)
+        if n_empty:
+            _log.warning(
+                f"{told}{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens."
+            )
     report = coverage.report() | {
         "scale": scale,
         "share_cells_whole_counts": round(rebuilt / adata.n_obs, 6),

@@ -15,7 +15,15 @@ DEFAULT_MODEL = "fly"
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-_UNSET: Any = object()
+
+class _Unset:
+    """What a setting is not changed by; its name stands in signatures."""
+
+    def __repr__(self) -> str:
+        return "unset"
+
+
+_UNSET: Any = _Unset()
 
 
 def platform_cache() -> Path:
@@ -34,6 +42,21 @@ class Settings:
 
     A value that was set here wins over the environment, and the environment over the default. Environment variables
     are read when a value is used, so that a change after import counts.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> sf.settings.device = "cpu"
+    >>> sf.settings
+    scflyformer settings
+      model_folders = ...
+      cache_folder = ...
+      registry_file = None
+      device = 'cpu'
+      dtype = 'auto'
+    >>> sf.settings.reset()
+    >>> sf.settings.device
+    'auto'
     """
 
     _names = ("model_folders", "cache_folder", "registry_file", "device", "dtype")
@@ -81,7 +104,7 @@ class Settings:
 
     @property
     def device(self) -> Device:
-        """Device for `device="auto"`: itself "auto" (cuda, then mps, then cpu) unless set."""
+        """Device of calls with ``device="auto"``; unless set it is "auto" itself: cuda, else mps, else cpu."""
         return self._values.get("device", "auto")
 
     @device.setter
@@ -90,7 +113,7 @@ class Settings:
 
     @property
     def dtype(self) -> Dtype:
-        """Number format for `dtype="auto"`: itself "auto" (by device) unless set."""
+        """Number format of calls with ``dtype="auto"``; unless set it is "auto" itself, which goes by the device."""
         return self._values.get("dtype", "auto")
 
     @dtype.setter
@@ -98,7 +121,16 @@ class Settings:
         self._values["dtype"] = _one_of("dtype", dtype, get_args(Dtype))
 
     def reset(self) -> None:
-        """Forget every value that was set, so that environment and defaults hold again."""
+        """Forget every value that was set, so that environment and defaults hold again.
+
+        Examples
+        --------
+        >>> import scflyformer as sf
+        >>> sf.settings.dtype = "float32"
+        >>> sf.settings.reset()
+        >>> sf.settings.dtype
+        'auto'
+        """
         self._values.clear()
 
     @contextmanager
@@ -129,6 +161,15 @@ class Settings:
         Returns
         -------
         A context manager that yields the settings.
+
+        Examples
+        --------
+        >>> import scflyformer as sf
+        >>> with sf.settings.override(device="cpu", dtype="float32"):
+        ...     sf.settings.dtype
+        'float32'
+        >>> sf.settings.dtype
+        'auto'
         """
         asked = {
             "model_folders": model_folders,

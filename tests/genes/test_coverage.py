@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from scflyformer.genes._coverage import FLOOR, Coverage, require_coverage
+from scflyformer.genes._coverage import FLOOR, Coverage, low_counts, require_coverage
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
 
@@ -28,10 +30,31 @@ def cover(names, vocabulary, share=float("nan")) -> Coverage:
     return Coverage.of(resolve_genes(names, vocabulary), vocabulary, counts_mapped=share, counts=1.0)
 
 
-def check(coverage, vocabulary, **options):
-    return require_coverage(
-        coverage, vocabulary, **{"column": "var_names", "others": {}, "with_table": False} | options
-    )
+def check(names, vocabulary, share=float("nan"), **options):
+    plain = {"names": names, "gene_key": None, "others": {}, "with_table": False, "model": "fly"}
+    return require_coverage(cover(names, vocabulary, share), vocabulary, **plain | options)
+
+
+def refusal(names, vocabulary, share=float("nan"), **options) -> str:
+    with pytest.raises(ValueError, match="model") as caught:
+        check(names, vocabulary, share, **options)
+    return str(caught.value)
+
+
+def mended(line: str, names: list[str], vocabulary, column: str | None = None) -> Coverage:
+    """What is recognised after the line of code that a message ends with."""
+    import types
+
+    import anndata as ad
+    import pandas as pd
+
+    var = pd.DataFrame(index=names if column is None else [f"g{n}" for n in range(len(names))])
+    if column is not None:
+        var[column] = pd.Categorical(names)
+    adata = ad.AnnData(np.ones((1, len(names)), np.float32), var=var)
+    opened = types.SimpleNamespace(load=lambda name: types.SimpleNamespace(vocabulary=vocabulary))
+    exec(line, {"adata": adata, "sf": types.SimpleNamespace(models=opened)})
+    return cover(adata.var_names if column is None else adata.var[column], vocabulary)
 
 
 def test_report(vocabulary):
@@ -76,53 +99,154 @@ def test_floor(vocabulary, n_known, share, enough):
     coverage = cover(names, vocabulary, share)
     assert coverage.enough == enough
     if enough:
-        assert check(coverage, vocabulary) is None
+        assert "genes were found among" in check(names, vocabulary, share)
     else:
         with pytest.raises(ValueError, match=r"at least 10% of either is needed.* Not recognised: 'other0', 'other1'"):
-            check(coverage, vocabulary)
+            check(names, vocabulary, share)
 
 
 def test_remedy_other_column(vocabulary):
     names = [f"stranger{n}" for n in range(N)]
     others = {"poor": names, "FBgn": [f"FBgn{n:07d}" for n in range(196)]}
-    with pytest.raises(ValueError, match=r"var\['FBgn'\] resolves 98% of the model's genes: pass gene_key='FBgn'"):
-        check(cover(names, vocabulary), vocabulary, others=others)
+    said = refusal(names, vocabulary, others=others)
+    assert "var['FBgn'] resolves 98% of the model's genes: pass gene_key='FBgn'" in said
+    assert "species" not in said and "synonyms" not in said
 
 
 def test_remedy_case(vocabulary):
+    """Capitals explain it: said first, with what matches exactly and a line that works, and nothing else."""
     names = [f"GENE{n}" for n in range(50)]
-    with pytest.raises(ValueError, match=r"50 names differ from the model's by case only \('GENE0' for 'Gene0'"):
-        check(cover(names, vocabulary), vocabulary)
+    said = refusal(names, vocabulary, 0.0)
+    assert said.startswith("In var_names 50 of 50 names differ from the model's by capitals alone ('GENE0' for 'Gene0'")
+    assert (
+        "0 are spelt with the model's capitals and match: 0.0% of the model's 200 genes and 0.0% of the counts" in said
+    )
+    assert "species" not in said and "synonyms" not in said and "at least 10%" not in said
+    line = said[said.index("known = ") :]
+    assert mended(line, names, vocabulary).n_vocabulary_mapped == 50
+    assert "sf.models.load('fly').vocabulary.names" in line
+
+
+def test_remedy_case_of_ids_in_a_column(vocabulary):
+    names = [f"fbgn{n:07d}" for n in range(150)]
+    said = refusal(names, vocabulary, gene_key="id")
+    assert said.startswith("In var['id'] 150 of 150 names differ")
+    assert mended(said[said.index("known = ") :], names, vocabulary, "id").n_vocabulary_mapped == 150
+
+
+def test_remedy_case_where_a_column_of_ids_is_at_hand(vocabulary):
+    names = [f"GENE{n}" for n in range(150)]
+    said = refusal(names, vocabulary, others={"FBgn": [f"FBgn{n:07d}" for n in range(145)]})
+    assert "by capitals alone" in said and said.endswith("pass gene_key='FBgn'.")
+
+
+def test_capitals_of_few_names_do_not_take_the_place_of_the_species(vocabulary):
+    """Human symbols agree with some fly symbols but for capitals."""
+    names = [f"GENE{n}" for n in range(40)] + [f"HUMAN{n}" for n in range(400)]
+    said = refusal(names, vocabulary, 0.0)
+    assert said.index("Is this the species") < said.index("40 of 440 names differ")
+    assert "known = " not in said
+
+
+@pytest.mark.parametrize(
+    ("spelt", "ends"),
+    [
+        ("{id}.1", "'.1'"),
+        ("{id}.{n}", r"'\.\d+'"),
+        ("Dmel_{id}", "'Dmel_'"),
+        ("drosophila_melanogaster_{id}", "'drosophila_melanogaster_'"),
+        ("dm6___{symbol}", "'dm6___'"),
+        ("{symbol}-dm6", "'-dm6'"),
+        ("dm6_{id}.2", r"'dm6_' and '\.2'"),
+    ],
+)
+@pytest.mark.parametrize("gene_key", [None, "id"])
+def test_remedy_ends_to_strip(vocabulary, spelt, ends, gene_key):
+    """A version or a species around the names is named, with a line that takes it off and works."""
+    ids = zip(vocabulary.gene_ids, vocabulary.symbols, strict=True)
+    names = [spelt.format(id=gene, symbol=symbol, n=n) for n, (gene, symbol) in enumerate(ids)]
+    said = refusal(names, vocabulary, gene_key=gene_key)
+    found = re.search(
+        rf"'[^ ]+' would be recognised without {ends}; so would names for 100% of the model's genes: ", said
+    )
+    assert found and "species" not in said and "synonyms" not in said
+    assert mended(said[found.end() :], names, vocabulary, gene_key).n_vocabulary_mapped == N
+
+
+def test_names_that_are_missing_stay_missing(vocabulary):
+    names = [f"{gene}.1" for gene in vocabulary.gene_ids] + [np.nan, None, ""]
+    assert "would be recognised without '.1'" in refusal(names, vocabulary)
 
 
 @pytest.mark.parametrize(("prefix", "species"), [("ENSG", "human"), ("ENSMUSG", "mouse"), ("WBGene", "Caenorhabditis")])
 def test_remedy_species(vocabulary, prefix, species):
     names = [f"{prefix}{n:011d}" for n in range(50)]
     with pytest.raises(ValueError, match=f"These ids are {species}.*model of that species"):
-        check(cover(names, vocabulary), vocabulary)
+        check(names, vocabulary)
+    said = refusal(names, vocabulary, others={"fly": list(vocabulary.symbols)})
+    assert "pass gene_key='fly'" in said and f"These ids are {species}" in said and "make sure that the counts" in said
 
 
 def test_remedy_synonym_file(vocabulary):
     names = [f"stranger{n}" for n in range(50)]
     with pytest.raises(ValueError, match=r"Is this the species .* synonyms='flybase'"):
-        check(cover(names, vocabulary), vocabulary)
-    with pytest.raises(ValueError, match="Is this the species") as caught:
-        check(cover(names, vocabulary), vocabulary, with_table=True)
-    assert "synonyms" not in str(caught.value)
+        check(names, vocabulary)
+    assert "synonyms" not in refusal(names, vocabulary, with_table=True)
 
 
 def test_names_that_lost_their_case(vocabulary):
     """Lower-case names still hit some genes, and not always the right ones."""
     names = [f"Gene{n}" if n < 40 else f"gene{n}" for n in range(N)]
-    with pytest.raises(ValueError, match=r"in the model's case\. .* 160 names differ from the model's by case only"):
-        check(cover(names, vocabulary, 0.2), vocabulary)
+    said = refusal(names, vocabulary, 0.2)
+    assert "160 of 200 names differ" in said and "40 are spelt with the model's capitals and match: 20.0%" in said
 
 
 def test_advice_above_the_floor(vocabulary):
     names = [f"Gene{n}" if n < 40 else f"GENE{n}" for n in range(75)]
-    assert "35 names differ" in check(cover(names, vocabulary, 0.2), vocabulary)
+    said = check(names, vocabulary, 0.2)
+    assert "35 of 75 names differ" in said
+    assert mended(said[said.index("known = ") :], names, vocabulary).n_vocabulary_mapped == 75
     others = {"FBgn": list(vocabulary.gene_ids)}
-    assert "pass gene_key='FBgn'" in check(cover(names, vocabulary, 0.2), vocabulary, others=others)
+    assert "pass gene_key='FBgn'" in check(names, vocabulary, 0.2, others=others)
+
+
+def test_few_names_fit(vocabulary):
+    """Less than half of the vocabulary and of the names: said with its share of the counts and what to do."""
+    names = [f"Gene{n}" for n in range(60)] + [f"other{n}" for n in range(100)]
+    said = check(names, vocabulary, 0.42)
+    assert said.startswith(
+        "Only 30% of the model's 200 genes were found among the 160 names in var_names, which hold 42% of your counts"
+    )
+    assert "pass the object with all genes" in said
+    assert "counts" not in check(names, vocabulary)
+    versions = [f"{name}.1" if n % 2 else name for n, name in enumerate(vocabulary.symbols)][:150]
+    assert "would be recognised without '.1'" in check(versions + [f"other{n}.1" for n in range(50)], vocabulary, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("n_known", "n_other", "share"),
+    [(60, 0, 1.0), (60, 50, 0.6), (180, 2000, 0.55), (180, 2000, float("nan"))],
+    ids=["panel", "wider panel", "transcriptome", "no counts"],
+)
+def test_silent_where_most_fits(vocabulary, n_known, n_other, share):
+    """A small panel within the vocabulary, or a whole transcriptome around it, is as it should be."""
+    names = [f"Gene{n}" for n in range(n_known)] + [f"other{n}" for n in range(n_other)]
+    assert check(names, vocabulary, share) is None
+    assert low_counts(cover(names, vocabulary, share), gene_key=None) is None
+
+
+def test_few_counts_in_a_whole_transcriptome(vocabulary):
+    """The names are not to blame where most of the vocabulary was found."""
+    names = [f"Gene{n}" for n in range(180)] + [f"other{n}" for n in range(2000)]
+    said = low_counts(cover(names, vocabulary, 0.38), gene_key=None)
+    assert "reads 38% of your counts. The gene names are not to blame: 90% of its 200 genes were found" in said
+    assert "gene_key" not in said and "synonyms" not in said
+
+
+def test_few_counts_in_a_panel(vocabulary):
+    names = [f"Gene{n}" for n in range(60)] + [f"other{n}" for n in range(50)]
+    said = low_counts(cover(names, vocabulary, 0.38), gene_key="id")
+    assert "reads 38% of your counts: it knows 60 of 110 names in var['id']. Not recognised: 'other0'" in said
 
 
 FLY = ("davie_brain_aging", "baker_brain", "fca_head", "fca_body")
@@ -154,22 +278,25 @@ def fly_vocabulary(data_dir) -> Vocabulary:
     )
 
 
-def real_coverage(path, vocabulary, gene_key=None) -> Coverage:
+def real_cover(path, vocabulary, gene_key=None) -> tuple[list[str], Coverage]:
     import anndata as ad
 
     adata = ad.read_h5ad(path)
-    names = adata.var_names if gene_key is None else adata.var[gene_key]
+    names = list(adata.var_names if gene_key is None else adata.var[gene_key])
     found = resolve_genes(names, vocabulary)
     counts = np.asarray(adata.X.sum(axis=0)).ravel()
-    return Coverage.of(found, vocabulary, counts_mapped=counts[found.index >= 0].sum(), counts=counts.sum())
+    return names, Coverage.of(found, vocabulary, counts_mapped=counts[found.index >= 0].sum(), counts=counts.sum())
 
 
 @pytest.mark.parametrize("gene_key", [None, "FBgn"])
 @pytest.mark.parametrize("name", [*FLY, "fca_gut_180cells", "bageritz_wingdisc_lib1", "bulk_pasilla_ps_rnai"])
 def test_real_fly_data_pass(data_dir, fly_vocabulary, name, gene_key):
-    coverage = real_coverage(data_dir / "fly" / f"{name}.h5ad", fly_vocabulary, gene_key)
+    """Panels and transcriptomes are silent; in bulk, other genes hold half of the counts, no fault of the names."""
+    names, coverage = real_cover(data_dir / "fly" / f"{name}.h5ad", fly_vocabulary, gene_key)
     assert max(coverage.share_vocabulary, coverage.share_counts) > 3 * FLOOR
-    assert check(coverage, fly_vocabulary) is None
+    assert check(names, fly_vocabulary, coverage.share_counts, gene_key=gene_key) is None
+    said = low_counts(coverage, gene_key=gene_key)
+    assert ("names are not to blame" in said) if name.startswith("bulk") else said is None
 
 
 @pytest.mark.parametrize(
@@ -183,8 +310,8 @@ def test_real_fly_data_pass(data_dir, fly_vocabulary, name, gene_key):
     ],
 )
 def test_real_data_of_other_species_stop(data_dir, fly_vocabulary, name, gene_key):
-    coverage = real_coverage(data_dir / "human" / f"{name}.h5ad", fly_vocabulary, gene_key)
+    names, coverage = real_cover(data_dir / "human" / f"{name}.h5ad", fly_vocabulary, gene_key)
     shares = np.array([coverage.share_vocabulary, coverage.share_counts])
     assert shares.max() < FLOOR / 3
     with pytest.raises(ValueError, match="at least 10% of either is needed"):
-        check(coverage, fly_vocabulary)
+        check(names, fly_vocabulary, coverage.share_counts, gene_key=gene_key)

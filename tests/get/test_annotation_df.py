@@ -42,7 +42,10 @@ def test_cells_without_novelty(annotated: ad.AnnData) -> None:
 
 
 def test_bad_input(annotated: ad.AnnData) -> None:
-    with pytest.raises(KeyError, match=r"no 'mien'.*did you mean 'mine'.*Run tl.annotate first"):
+    words = (
+        r"no 'mien'.*did you mean 'mine'.*Pass key='mine', or run sf.tl.annotate\(adata, ..., key_added='mien'\) first"
+    )
+    with pytest.raises(KeyError, match=words):
         sf.get.annotation_df(annotated, key="mien")
     with pytest.raises(ValueError, match="table is 'rows'; expected one of"):
         sf.get.annotation_df(annotated, key="mine", table="rows")

@@ -86,7 +86,7 @@ def test_tables_without_genes_are_chosen_by_group(written: AnnData) -> None:
         ("agreement", "method='screen'"),
         ("interactions", "pairs='all'"),
         ("downstream", "downstream=20"),
-        ("separability", r"Run tl\.perturb again"),
+        ("separability", r"Run sf\.tl\.perturb again"),
     ],
 )
 def test_a_table_that_was_not_made(written: AnnData, table: str, remedy: str) -> None:
@@ -107,5 +107,5 @@ def test_bad_requests_list_what_there_is(perturbed: AnnData, cells: AnnData) -> 
     with pytest.raises(ValueError, match="expected one of 'results', 'cells', 'null', 'separability'"):
         sf.get.perturb_df(perturbed, table="scores")
     cells.uns.clear()
-    with pytest.raises(KeyError, match=r"there are none\. Run tl\.perturb first"):
+    with pytest.raises(KeyError, match=r"no 'perturb' in adata\.uns\. Run sf\.tl\.perturb\(adata, ...\) first"):
         sf.get.perturb_df(cells)

@@ -106,7 +106,9 @@ def test_prediction_intervals_of_the_feature_set_in_obs(cells):
     assert [(box[:, 1].min(), box[:, 1].max()) for box in boxes(first)] == list(ends.itertuples(index=False, name=None))
     for box, age in zip(boxes(first), (5, 30), strict=True):
         assert box[:, 0].min() < age < box[:, 0].max()
-    assert [text.get_text() for text in first.get_legend().get_texts()] == ["sample mean", "interval (median cell)"]
+    words = [text.get_text() for text in first.figure.legends[0].get_texts()]
+    assert words[:3] == ["cell", "mean of a sample", "predicted = true age"]
+    assert words[3:] == ["90 % prediction interval (median cell)", "in brackets: 95 % intervals over samples"]
     first.figure.canvas.draw()
 
 
@@ -148,7 +150,7 @@ def test_from_the_tool(cells, tiny_model):
 
 
 def test_errors(cells):
-    with pytest.raises(KeyError, match=r"Run tl\.age_clock first"):
+    with pytest.raises(KeyError, match=r"Run sf\.tl\.age_clock\(adata, \.\.\.\) first"):
         sf.pl.age_clock(cells)
     clocked(cells)
     with pytest.raises(KeyError, match="T4/T6"):

@@ -51,7 +51,8 @@ def test_all_comes_first_then_the_best() -> None:
     whiskers = [line.vertices[:, 1] for line in axis.collections[0].get_paths()]
     np.testing.assert_allclose(whiskers, [[v - 0.2, v + 0.1] for v in (0.5, 0.6, 0.4, 0.3)])
     assert axis.get_ylabel() == "R² of log2(age + 1)"
-    assert axis.get_title(loc="left") == "12 samples, whole samples held out"
+    said = "12 samples, whole samples held out\nlines: 95 % intervals over samples"
+    assert axis.get_title(loc="left") == said and axis.get_xlabel() == "group (cells)"
     assert any(np.allclose(line.get_ydata(), 0) for line in axis.lines)
     assert not axis.texts
 
@@ -138,5 +139,5 @@ def test_errors() -> None:
         sf.pl.clock_scores(adata, features="expresion")
     with pytest.raises(ValueError, match="features is empty"):
         sf.pl.clock_scores(adata, features=[])
-    with pytest.raises(KeyError, match=r"Run tl\.age_clock first"):
+    with pytest.raises(KeyError, match=r"Run sf\.tl\.age_clock\(adata, \.\.\.\) first"):
         sf.pl.clock_scores(adata, key="other")

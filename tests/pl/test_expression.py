@@ -62,7 +62,7 @@ def test_panels_order_and_default_state(cells: AnnData, tiny_model: Path) -> Non
     assert [label.get_text().split("\n")[0] for label in axes[0].get_xticklabels()] == ["T4/T5", "glia"]
     assert means(axes[1]) == pytest.approx(want(cells, "tiny2", "cell_type")[["T4/T5", "glia"]].to_numpy(), rel=1e-4)
     cells.uns["perturb"] = {"params": {"state_key": "age"}}
-    assert sf.pl.expression(cells, "tiny1", show=False).get_xlabel() == "age"
+    assert sf.pl.expression(cells, "tiny1", show=False).get_xlabel() == "age (% of cells with the gene)"
 
 
 def test_genes_by_any_name_and_columns_of_one_gene(cells: AnnData, tiny_model: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_trend_runs_through_the_means_of_samples(cells: AnnData) -> None:
     line = axis.lines[0]
     assert line.get_xdata().tolist() == [1, 5, 30]
     assert line.get_ydata() == pytest.approx(reference.groupby(level=0).mean().to_numpy(), rel=1e-4)
-    assert axis.get_xlabel() == "age" and axis.get_ylabel() == "mean expression (log1p CP10k)"
+    assert axis.get_xlabel() == "age" and axis.get_ylabel() == "mean expression\n(log1p CP10k)"
     cut = sf.pl.expression(cells, "tiny30", kind="trend", groupby="age", order=[5, 30], sample_key="batch", show=False)
     assert cut.lines[0].get_xdata().tolist() == [5, 30]
 
@@ -175,3 +175,30 @@ def test_bad_requests_for_a_trend(cells: AnnData) -> None:
         sf.pl.expression(cells, "tiny1", groupby="age", sample_key="batch")
     with pytest.raises(ValueError, match="expected 'violin' or 'trend'"):
         sf.pl.expression(cells, "tiny1", kind="line", groupby="age")
+
+
+def said(axis: Axes) -> list[str]:
+    """What the figure says of its marks."""
+    return [text.get_text() for text in axis.figure.legends[0].get_texts()]
+
+
+def test_the_figure_says_what_its_marks_are(cells: AnnData) -> None:
+    axis = sf.pl.expression(cells, "tiny1", groupby="age", show=False)
+    assert said(axis) == ["cells", "mean of cells"]
+    over = sf.pl.expression(cells, "tiny1", kind="trend", groupby="age", sample_key="batch", show=False)
+    assert said(over) == ["mean of a sample", "mean of samples", "95 % interval over samples"]
+    alone = sf.pl.expression(cells, "tiny1", kind="trend", groupby="age", show=False)
+    assert said(alone) == ["mean of cells", "95 % interval over cells (too narrow)"]
+
+
+def test_many_panels_and_long_names_stay_legible(cells: AnnData) -> None:
+    """Rows are no wider than a page; names of states stand aslant, with nothing beyond the figure."""
+    cells.obs["state"] = [f"state {number % 7}" for number in range(60)]
+    figure = sf.pl.expression(cells, [f"tiny{n}" for n in range(1, 6)], groupby="state", return_fig=True)
+    assert figure.get_figwidth() <= 11 and len({axis.get_position().x0 for axis in figure.axes}) < 5
+    figure.canvas.draw()
+    for axis in figure.axes:
+        assert {text.get_rotation() for text in axis.get_xticklabels()} == {45}
+        assert axis.get_xticklabels()[0].get_text().startswith("state 0 (")
+        box = axis.get_tightbbox()
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1

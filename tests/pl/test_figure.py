@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 
-from scflyformer.pl._figure import finish, open_axes, open_panels
+from scflyformer.pl._figure import explain, finish, open_axes, open_panels
 
 
 def test_the_callers_axis_is_used():
@@ -55,3 +56,33 @@ def test_what_comes_back(monkeypatch, autoshow):
 def test_no_screen_no_warning():
     axis = open_axes(None, size=(1, 1))
     assert finish(axis, ax=None, show=True, return_fig=False) is None
+
+
+MARKS = [Line2D([], [], label=words) for words in ("the first mark", "the second mark", "a third")]
+
+
+def test_words_stand_below_a_figure_of_ours():
+    """It grows for them, and by as many lines as its width asks for."""
+    for width, n_rows in ((8, 1), (2, 3)):
+        panels = open_panels(None, 1, size=(width, 2))
+        assert explain(panels, MARKS, own=True) is None
+        figure = panels[0].figure
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= panels[0].get_tightbbox().y0
+        assert 0.1 * n_rows < figure.get_figheight() - 2 < 0.3 * n_rows
+    assert explain(panels, [], own=True) is None and len(figure.legends) == 1
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_words_cover_nothing_on_the_callers_axis(scale):
+    """The first of two panels has them; one too low goes without."""
+    panels = plt.subplots(1, 2)[1]
+    for axis in panels:
+        axis.plot([0, 1], [100, 1])
+        axis.set_yscale(scale)
+    box = explain(panels[:1], MARKS, own=False).get_window_extent()
+    assert panels[0].transData.transform((0, 100))[1] < box.y0 and panels[0].get_ylim()[0] == panels[1].get_ylim()[0]
+    assert explain(panels[1:], MARKS, own=False) is None and panels[1].get_legend() is None
+    low = plt.subplots(figsize=(4, 0.8))[1]
+    assert explain(np.array([low]), MARKS, own=False) is None and low.get_legend() is None and low.get_ylim() == (0, 1)

@@ -51,7 +51,7 @@ def test_means_and_samples_are_drawn_where_they_are(perturbed: AnnData, by: str)
         assert np.isclose(near[:, 1], line["shift"], atol=1e-12).any()
         assert len(near) == 1 + line["n_samples"]
         assert axis.get_xticklabels()[place].get_text() == f"{line['gene']}\n({line['n_cells']})"
-    assert axis.get_ylabel() == "shift towards 5" and axis.get_title() == "deleted in age 30"
+    assert axis.get_ylabel() == "shift towards age 5\n(change in cosine)" and axis.get_title() == "deleted in age 30"
 
 
 def test_order_choice_and_axis(perturbed: AnnData) -> None:
@@ -81,7 +81,7 @@ def test_a_panel_per_group_and_runs_without_nulls(cells: AnnData, tiny_model: Pa
 @pytest.mark.parametrize(
     ("value", "column", "words"),
     [
-        ("shift", "shift", "shift towards 5"),
+        ("shift", "shift", "shift towards age 5\n(change in cosine)"),
         ("age", "age_change", "change in predicted age"),
         ("probability", "probability_change", "change in probability of the cell's own\nclass"),
     ],
@@ -131,7 +131,7 @@ def test_changes_that_lack_columns(perturb_run: Callable) -> None:
     axis = sf.pl.perturb_shift(adata, value="age", show=False)
     assert points(axis)[:, 0].tolist() == [0, 2] and len(axis.get_xticklabels()) == 3
     run["results"] = run["results"].drop(columns="age_change")
-    with pytest.raises(KeyError, match=r"no 'age_change'\. Run tl\.perturb with clock="):
+    with pytest.raises(KeyError, match=r"no 'age_change'\. Run sf\.tl\.perturb with clock="):
         sf.pl.perturb_shift(adata, value="age")
 
 
@@ -209,5 +209,36 @@ def test_bad_requests(perturbed: AnnData) -> None:
         sf.pl.perturb_shift(perturbed, genes="tiny1", groups=[])
     with pytest.raises(KeyError, match="did you mean 'tiny30'"):
         sf.pl.perturb_shift(perturbed, genes=["tiny300"])
-    with pytest.raises(KeyError, match=r"Run tl\.perturb first"):
+    with pytest.raises(KeyError, match=r"run sf\.tl\.perturb\(adata, .*first"):
         sf.pl.perturb_shift(perturbed, key="other")
+
+
+def words(axis: Axes) -> list[str]:
+    """What the figure says of its marks."""
+    return [text.get_text() for text in axis.figure.legends[0].get_texts()]
+
+
+def test_states_that_are_numbers_are_named(perturb_run: Callable) -> None:
+    """A word speaks for itself."""
+    adata = perturb_run(state_key="genotype", goal="wild type", start="mutant")
+    adata.uns["perturb"]["results"]["net_shift"] = 0.1
+    assert sf.pl.perturb_shift(adata, show=False).get_ylabel().startswith("shift towards wild type\n")
+    axis = sf.pl.perturb_shift(adata, value="net", show=False)
+    assert axis.get_ylabel() == "shift towards wild type less towards\nmutant\n(change in cosine)"
+
+
+def test_the_figure_says_what_its_marks_are(perturb_run: Callable) -> None:
+    """Filled and open diamonds, dots, violins and the band, as far as they are drawn; all of it within the figure."""
+    adata = perturb_run()
+    axis = sf.pl.perturb_shift(adata, show=False)
+    diamonds = ["mean, 95 % interval; fdr ≤ 0.05", "mean, 95 % interval; fdr > 0.05"]
+    assert words(axis) == [*diamonds, "mean of a sample", "cells (middle 95 %)", "means of null genes (middle 95 %)"]
+    axis.figure.canvas.draw()
+    page, box = axis.figure.bbox, axis.figure.legends[0].get_window_extent()
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 + 1 and page.y0 <= box.y0
+    assert all(box.y1 <= text.get_window_extent().y0 for text in axis.get_xticklabels())
+    assert words(sf.pl.perturb_shift(adata, by="sample", show=False)) == [*diamonds, *words(axis)[2:3], words(axis)[4]]
+    run = adata.uns["perturb"]
+    run["results"] = run["results"].assign(fdr=np.nan, ci_low=np.nan, ci_over="cells")
+    run["null"] = run["null"].iloc[:0]
+    assert words(sf.pl.perturb_shift(adata, show=False)) == ["mean; not tested", "cells (middle 95 %)"]

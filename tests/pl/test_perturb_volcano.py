@@ -42,7 +42,7 @@ def test_points_are_the_table(perturb_run: Callable) -> None:
         np.testing.assert_allclose(found, want)
     line = next(line for line in axis.lines if line.get_linestyle() == "--").get_ydata()[0]
     assert line == pytest.approx(-np.log10(0.011))
-    assert axis.get_title() == "deleted in age 30" and "towards 5" in axis.get_xlabel()
+    assert axis.get_title() == "deleted in age 30" and "away from age 5      towards age 5" in axis.get_xlabel()
 
 
 def test_the_strongest_genes_are_named(perturb_run: Callable) -> None:
@@ -129,9 +129,24 @@ def test_from_the_tool(cells, tiny_model) -> None:
 def test_bad_requests(perturb_run: Callable) -> None:
     """Unknown runs and groups, and a negative number of names."""
     adata = perturb_run()
-    with pytest.raises(KeyError, match=r"Run tl\.perturb first"):
+    with pytest.raises(KeyError, match=r"run sf\.tl\.perturb\(adata, .*first"):
         sf.pl.perturb_volcano(adata, key="other")
     with pytest.raises(KeyError, match="no 'glia'"):
         sf.pl.perturb_volcano(adata, groups="glia")
     with pytest.raises(ValueError, match="n_labels is -1; expected 0 or more"):
         sf.pl.perturb_volcano(adata, n_labels=-1)
+
+
+def test_the_figure_says_what_its_colours_are(perturb_run: Callable) -> None:
+    """The line too, where there is one; on the caller's axis names keep off the words."""
+    figure = sf.pl.perturb_volcano(perturb_run(GENES, strong=5), return_fig=True)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said[:3] == ["towards age 5, fdr ≤ 0.05", "away from it, fdr ≤ 0.05", "fdr > 0.05"]
+    assert said[3:] == ["largest p-value with fdr ≤ 0.05"]
+    none = sf.pl.perturb_volcano(perturb_run(GENES, strong=0, n_null=20), return_fig=True)
+    assert [text.get_text() for text in none.legends[0].get_texts()] == said[:3]
+    _, mine = plt.subplots()
+    sf.pl.perturb_volcano(perturb_run(GENES, strong=5), ax=mine)
+    box = mine.get_legend().get_window_extent()
+    assert not any(box.overlaps(Text.get_window_extent(text)) for text in names(mine))
+    assert mine.transData.transform((0, max(points[:, 1].max() for points in dots(mine) if len(points))))[1] < box.y0

@@ -38,6 +38,16 @@ def test_the_scale_alone_makes_a_clock_or_none() -> None:
     assert np.ptp(least.predicted) < 0.01 * np.ptp(y)
 
 
+def test_a_solver_that_needs_more_steps_than_usual_gets_them() -> None:
+    """With more features than cells; where its bound is met all the same, that is told and not warned of."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(70, 10)) @ rng.normal(size=(10, 300)) + 0.3 * rng.normal(size=(70, 300))
+    y = x[:, :5].sum(axis=1) + rng.normal(size=70)
+    found, short = published_clock(x, y, scale=10.0), published_clock(x, y, scale=10.0, max_iter=20)
+    assert found.converged and not short.converged
+    assert r2(y[found.tested], found.predicted) > 0
+
+
 def test_the_split_follows_the_seed_alone() -> None:
     x, y = _data()
     one, same, other = published_clock(x, y, seed=1), published_clock(-x, y[::-1], seed=1), published_clock(x, y)

@@ -126,6 +126,26 @@ def test_a_held_out_library_has_no_part_in_its_prediction(tiny_model: Path, monk
         assert not np.allclose(adata.obs.loc[~held, f"age_clock{end}"], interval.loc[~held, end])
 
 
+def test_a_recipe_that_does_not_come_to_an_end_is_told(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words of our own, and not by a warning of the solver's."""
+    from dataclasses import replace
+
+    from scflyformer import _log
+    from scflyformer.stats import _published
+
+    original = _published.published_clock
+
+    def endless(*args: object, scale: float, **more: int) -> _published.Published:
+        return replace(original(*args, scale=scale, **more), converged=scale != 10)
+
+    said: list[str] = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    monkeypatch.setattr(_published, "published_clock", endless)
+    _run(_flies(ageing=1.0), tiny_model)
+    told = [one for one in said if "article's recipe" in one]
+    assert len(told) == 1 and "features times 10 in group 'all'; its scores there are approx" in told[0]
+
+
 def test_depth_is_told_from_expression(tiny_model: Path) -> None:
     """Old libraries are only deeper: the depth control shows it."""
     results = _run(_flies(ageing=0.0, library=0.05, depth=0.3), tiny_model)

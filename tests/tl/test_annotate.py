@@ -55,6 +55,48 @@ def test_learns_planted_types_by_sample(many_cells: ad.AnnData, tiny_model: Path
     assert found["per_class"]["n_cells"].sum() == 240
 
 
+def _with_counts_elsewhere(adata: ad.AnnData) -> ad.AnnData:
+    """The cells with most of their counts in genes that the model does not know."""
+    strange = [not str(name).startswith("tiny") for name in adata.var_names]
+    matrix = adata.X.toarray()
+    matrix[:, strange] += 500
+    other = adata.copy()
+    other.X = matrix
+    return other
+
+
+@pytest.mark.parametrize("method", ["probe", "finetune"])
+def test_low_coverage_is_told_once_for_each_object(
+    many_cells: ad.AnnData, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """However often the same cells are read: for the embedding, for tokens, and by the untrained network."""
+    said: list[str] = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    cells = _with_counts_elsewhere(many_cells)
+    more = {"baselines": ["random"], "method": method, "epochs": 1}
+    _run(cells, tiny_model, **more)
+    assert [one.split(" of your counts")[0][:16] for one in said] == ["The model reads "]
+    said.clear()
+    sf.tl.annotate(many_cells[:30].copy(), reference=cells, model=tiny_model, **ARGUMENTS, **more)
+    assert [one[:27] for one in said] == ["reference: The model reads "]
+
+
+def test_the_bar_of_baselines_names_the_one_at_work(
+    many_cells: ad.AnnData, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+    original = _log.progress
+
+    def progress(*args: Any, **kwargs: Any) -> Any:
+        bar = original(*args, **kwargs)
+        monkeypatch.setattr(bar, "set_description", lambda text, refresh: words.append(text), raising=False)
+        return bar
+
+    monkeypatch.setattr(_log, "progress", progress)
+    _run(many_cells, tiny_model, baselines=["neighbours", "majority"])
+    assert words == ["baseline: neighbours", "baseline: majority"]
+
+
 def test_some_baselines_and_what_is_said(many_cells: ad.AnnData, tiny_model: Path, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(_log, "info", said.append)

@@ -386,6 +386,33 @@ def test_gene_names_twice_are_added_up(base, tiny_model):
     np.testing.assert_allclose(found, embed(merged, tiny_model), **CLOSE)
 
 
+def test_the_bar_opens_when_cells_are_at_work(base, tiny_model, monkeypatch):
+    """Not while names are looked up or the model loads: it would stand at 0, or flash before an error."""
+    from scflyformer import _gene_names, _log
+    from scflyformer.models._model import Model
+
+    order = []
+
+    def noting(name, original):
+        def call(*args, **kwargs):
+            order.append(name)
+            return original(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(_log, "progress", noting("bar", _log.progress))
+    monkeypatch.setattr(_gene_names, "resolve_genes", noting("genes", _gene_names.resolve_genes))
+    monkeypatch.setattr(Model, "network", noting("model", Model.network))
+    cells = base[0].copy()
+    sf.tl.embed(cells, model=tiny_model)
+    assert order.count("bar") == 1 and order[-1] == "bar" and {"genes", "model"} < set(order)
+    order.clear()
+    cells.var_names = [f"HUMAN{n}" for n in range(cells.n_vars)]
+    with pytest.raises(ValueError, match="names in var_names were recognised"):
+        sf.tl.embed(cells, model=tiny_model)
+    assert "bar" not in order
+
+
 def test_all_cells_empty(base, tiny_model):
     """A documented result, not an error: no counts, no tokens, zeros."""
     cells = base[0].copy()

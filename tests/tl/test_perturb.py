@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 
 import scflyformer as sf
+from scflyformer import _log
 from scflyformer.network import _perturbed
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def test_genes_come_by_any_name_and_absent_ones_are_listed(run: Callable, cells:
     cells.X = without(cells, column=0)
     found = run(cells, genes=["tiny1", "tiny30"], groupby="cell_type")
     assert list(found["absent"]) == ["tiny1"]
-    assert found["skipped"]["reason"].tolist() == ["not expressed in the perturbed cells"] * 3
+    assert found["skipped"]["reason"].tolist() == ["measured, but not expressed in the perturbed cells"] * 3
     pushed = run(cells, genes=["tiny1"], kind="overexpress")["results"]
     assert pushed["n_cells"].tolist() == [30]
 
@@ -259,7 +260,7 @@ def test_a_group_that_has_none_of_the_genes_is_skipped(run: Callable, cells: Ann
     found = run(cells, genes=["tiny1"], groupby="cell_type")
     assert "glia" not in set(found["results"]["group"])
     skipped = found["skipped"].set_index("group")["reason"]
-    assert skipped["glia"] == "not expressed in the perturbed cells"
+    assert skipped["glia"] == "measured, but not expressed in the perturbed cells"
 
 
 def test_one_start_cell_gives_a_shift_without_interval(run: Callable, cells: AnnData) -> None:
@@ -341,7 +342,50 @@ def test_one_state_only(run: Callable, cells: AnnData) -> None:
 def test_no_start_cell_expresses_the_gene(run: Callable, cells: AnnData) -> None:
     """Nothing to delete anywhere is an error, with nothing written."""
     with pytest.raises(ValueError, match=r"No perturbed cell \(obs\['age'\] = 30\) expresses 'tiny1'"):
+        run(without_gene(cells, 0), genes=["tiny1"])
+    with pytest.raises(
+        ValueError, match=r"nothing to delete: 'tiny1' is not measured \(not in var_names\)\. Ask for oth"
+    ):
         run(cells[:, 1:].copy(), genes=["tiny1"])
+    with pytest.raises(ValueError, match=r"nothing to overexpress: 'tiny1' and 'tiny2' are not measured"):
+        run(cells[:, 2:].copy(), genes=["tiny1", "tiny2"], kind="overexpress")
+
+
+def without_gene(cells: AnnData, column: int) -> AnnData:
+    cells = cells.copy()
+    cells.X = without(cells, column=column)
+    return cells
+
+
+def test_says_why_each_gene_was_left_out(run: Callable, cells: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the data, not in the model, not measured, or measured and not expressed: in words and in the table."""
+    said: list[str] = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    few = without_gene(cells, 0)[:, [0, *range(3, 65)]].copy()
+    stranger = str(few.var_names[-1])
+    asked = ["tiny1", "tiny2", "tiny3", stranger, "tiny300x", "Nonsense", "tiny30"]
+    found = run(few, genes=asked, n_null=0)
+    why = {
+        stranger: "not in the model's vocabulary",
+        "tiny300x": "neither in the model's vocabulary nor in var_names (did you mean 'tiny30'?)",
+        "Nonsense": "neither in the model's vocabulary nor in var_names",
+        "tiny1": "measured, but not expressed in the perturbed cells",
+        "tiny2": "not measured (not in var_names)",
+        "tiny3": "not measured (not in var_names)",
+    }
+    assert list(found["absent"]) == list(why)
+    assert found["skipped"].set_index("gene")["reason"].to_dict() == why
+    words = next(one for one in said if "left out" in one)
+    assert f"perturb: left out: {stranger!r} is not in the model's vocabulary; 'tiny300x' is neither in" in words
+    assert words.endswith("in the perturbed cells; 'tiny2' and 'tiny3' are not measured (not in var_names).")
+
+
+def test_near_names_are_offered_once(run: Callable) -> None:
+    with pytest.raises(ValueError, match="Did you mean") as caught:
+        run(genes=["Tiny1", "tiny333"])
+    said = str(caught.value).split("Did you mean")[1]
+    assert said.startswith(" 'tiny1' for 'Tiny1' (case tells genes apart), 'tiny3")
+    assert said.count("for 'Tiny1'") == said.count("for 'tiny333'") == 1
 
 
 def test_group_and_sample_gaps(run: Callable, cells: AnnData) -> None:

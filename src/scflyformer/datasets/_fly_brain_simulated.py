@@ -89,7 +89,16 @@ def fly_brain_simulated(
     --------
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(500)
-    >>> adata.uns["truth"]["genes"].head()  # doctest: +SKIP
+    >>> adata.shape, adata.obs.columns.tolist()
+    ((500, 2088), ['cell_type', 'age', 'batch'])
+    >>> adata.uns["source"]["simulated"]
+    True
+    >>> adata.uns["truth"]["genes"].head(3)
+                 FBgn   role  log2_fold
+    gene
+    Hsp68  FBgn0001230  rises        6.0
+    aqz    FBgn0286516  rises        6.0
+    jim    FBgn0027339  rises        6.0
     """
     from anndata import AnnData
 

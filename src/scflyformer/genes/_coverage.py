@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scflyformer.genes._resolve import FLY, resolve_genes, species_of, spell_out
+from scflyformer.genes import _remedies as remedies
+from scflyformer.genes._resolve import spell_out
 
 if TYPE_CHECKING:
     from scflyformer.genes._resolve import Resolution
@@ -20,8 +21,12 @@ one and 0.49 or more of the other against the vocabulary of the shipped model; h
 happen to agree, at most 0.03 of the one and 0.01 of the other."""
 NOTABLE_GAIN = 1.5
 """Other names are worth a word where they resolve this many times more genes."""
+NEARLY = 0.9
+"""Another column is advised rather than restored capitals where it resolves this share of what they would."""
 AMPLE = 0.5
-"""Share of the vocabulary from which nothing better is looked for."""
+"""Share of the vocabulary from which nothing better is looked for, and share of names and counts below which a warning
+is due. Whole fly transcriptomes reach 0.86 or more of the vocabulary of the shipped models, and 0.49 to 0.75 of the
+counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +54,7 @@ class Coverage:
     def of(cls, resolution: Resolution, vocabulary: Vocabulary, *, counts_mapped: float, counts: float) -> Coverage:
         """Sum up a resolution, given the sum of the expression in recognised genes and in all genes."""
         share = counts_mapped / counts if counts > 0 else float("nan")
-        return cls(resolution, vocabulary.n_genes, _n_genes(resolution), float(share))
+        return cls(resolution, vocabulary.n_genes, remedies.n_genes(resolution), float(share))
 
     @property
     def share_vocabulary(self) -> float:
@@ -73,6 +78,23 @@ class Coverage:
         In fly data sets as they are published, at most one name in a hundred matched does.
         """
         return self.resolution.n_case > self.resolution.n_mapped
+
+    @property
+    def case_explains(self) -> bool:
+        """Whether most names, or names for most of the vocabulary, would match if capitals did not count."""
+        found = self.resolution
+        reach = found.n_case + found.n_mapped
+        most = reach >= AMPLE * len(found.index) or reach >= AMPLE * self.n_vocabulary
+        return most and found.n_case > 0 and reach >= NOTABLE_GAIN * found.n_mapped
+
+    @property
+    def names_poor(self) -> bool:
+        """Whether less than half of the names and of the vocabulary fit together.
+
+        A panel holds little of a vocabulary and a whole transcriptome much beside it; neither is wrong.
+        """
+        found = self.resolution
+        return self.share_vocabulary < AMPLE and found.n_mapped < AMPLE * len(found.index)
 
     def report(self) -> dict[str, Any]:
         """Return the figures as plain numbers and text, fit for `uns`."""
@@ -107,7 +129,14 @@ class Coverage:
 
 
 def require_coverage(
-    coverage: Coverage, vocabulary: Vocabulary, *, column: str, others: Mapping[str, Any], with_table: bool
+    coverage: Coverage,
+    vocabulary: Vocabulary,
+    *,
+    names: Iterable[object],
+    gene_key: str | None,
+    others: Mapping[str, Any],
+    with_table: bool,
+    model: str,
 ) -> str | None:
     """Stop where too little was recognised.
 
@@ -117,17 +146,21 @@ def require_coverage(
         What was recognised.
     vocabulary
         The vocabulary.
-    column
-        Where the names came from, in words: ``"var_names"`` or ``"var['FBgn']"``.
+    names
+        The names.
+    gene_key
+        The column of `var` that they came from; `None` for `var_names`.
     others
-        Further places with names that could have been used instead: the value of `gene_key` to their names.
+        Further columns with names that could have been used instead: the value of `gene_key` to their names.
     with_table
         Whether a synonym table took part.
+    model
+        Name of the model, for the line of code that restores capitals.
 
     Returns
     -------
-    Advice where enough was recognised and yet another place, or names in their proper case, would give much more;
-    else `None`.
+    A warning where enough was recognised and yet other names would give much more, or where less than half of the names
+    and of the vocabulary fit together; else `None`.
 
     Raises
     ------
@@ -137,56 +170,96 @@ def require_coverage(
     found = coverage.resolution
     if coverage.enough and coverage.share_vocabulary >= AMPLE:
         return None
-    best_key, gain = _best_column(vocabulary, others)
-    notable = NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1)
-    advice = []
-    if gain >= max(notable, FLOOR * coverage.n_vocabulary):
-        share = gain / max(coverage.n_vocabulary, 1)
-        advice.append(f"var[{best_key!r}] resolves {share:.0%} of the model's genes: pass gene_key={best_key!r}.")
-    elif found.n_case and found.n_case + found.n_mapped >= notable:
-        pairs = ", ".join(f"{name!r} for {known!r}" for name, known in found.case_pairs[:3])
-        advice.append(
-            f"{found.n_case} names differ from the model's by case only ({pairs}). Case tells genes apart and is kept: "
-            "if these are the same genes, restore the names as the model has them."
-        )
-    shown = f"{found.n_mapped} of {len(found.index)} names in {column} were recognised"
+    place = place_of(gene_key)
+    notable = max(NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1), FLOOR * coverage.n_vocabulary)
+    case = remedies.restored_case(found, vocabulary, gene_key, model)
+    others_tried = (remedies.other_column(vocabulary, others), remedies.stripped(names, found, vocabulary, gene_key))
+    best = max(others_tried, key=lambda remedy: remedy.n_genes)
+    if (
+        coverage.case_explains and best.n_genes < NEARLY * case.n_genes
+    ):  # a column of ids is safer than capitals restored
+        best = case
+    advice = [best.words] if best.n_genes >= notable and (best is not case or coverage.case_explains) else []
+    said = f"{remedies.case_words(found)}."
     if coverage.enough:
-        return f"{shown}. {' '.join(advice)}" if advice else None
-    if not advice or gain < notable:
-        advice.append(_species_advice(found, vocabulary, with_table=with_table))
-    counts = "" if np.isnan(coverage.share_counts) else f" and {coverage.share_counts:.1%} of the counts"
-    needed = f"at least {FLOOR:.0%} of either is needed, in the model's case"
-    known = ", ".join(map(repr, [*vocabulary.gene_ids[:2].tolist(), *map(spell_out, vocabulary.names[:3].tolist())]))
+        if coverage.case_explains:
+            advice.insert(0, said)
+        return _poor_names(coverage, vocabulary, place, advice)
+    shares = f"{coverage.share_vocabulary:.1%} of the model's {coverage.n_vocabulary} genes"
+    if not np.isnan(coverage.share_counts):
+        shares += f" and {coverage.share_counts:.1%} of the counts"
+    species = remedies.other_species(found, vocabulary, remedied=bool(advice))
+    if coverage.case_explains:
+        raise ValueError(
+            f"In {place} {said[:-1]}; {found.n_mapped} are spelt with the model's capitals and match: {shares}. "
+            f"Capitals count, since genes can differ by them alone. {' '.join([*advice, species]).strip()}"
+        )
+    solved = bool(advice) and best.n_genes >= AMPLE * coverage.n_vocabulary
+    if species:
+        advice.append(species)
+    elif not solved:
+        advice.append(remedies.perhaps_species(vocabulary, with_table=with_table))
+    if not solved and found.n_case + found.n_mapped >= notable:
+        advice.append(f"{said} Genes can differ by capitals alone, so these were not taken for the same.")
+    examples = _unrecognised(coverage) if solved else _examples(coverage, vocabulary)
     raise ValueError(
-        f"{shown}: {coverage.share_vocabulary:.1%} of the model's {coverage.n_vocabulary} genes{counts}; {needed}. "
-        f"Not recognised: {', '.join(map(repr, found.unresolved[:5]))}. The model "
-        f"knows names such as {known}. {' '.join(advice)}"
+        f"{found.n_mapped} of {len(found.index)} names in {place} were recognised, spelt with the model's capitals: "
+        f"{shares}; at least {FLOOR:.0%} of either is needed. {examples} {' '.join(advice)}"
     )
 
 
-def _best_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the place whose names resolve most vocabulary genes, and how many."""
-    gains = {key: _n_genes(resolve_genes(names, vocabulary)) for key, names in others.items()}
-    return max(gains.items(), key=lambda item: item[1], default=("", 0))
-
-
-def _n_genes(found: Resolution) -> int:
-    """Count the vocabulary genes that names resolve to."""
-    return found.n_mapped - found.n_duplicates
-
-
-def _species_advice(found: Resolution, vocabulary: Vocabulary, *, with_table: bool) -> str:
-    """Say that the species may be wrong, with its name where the ids tell, and what to do where it is right."""
-    mine, models = species_of(found.unresolved), species_of(vocabulary.gene_ids[:50].tolist())
-    if mine and mine != models:
-        theirs = f", the model's are {models}" if models else ""
-        return f"These ids are {mine}{theirs}: choose a model of that species, or train one with tl.pretrain."
-    advice = "Is this the species that the model was trained on? If not, choose another model or use tl.pretrain."
-    if not with_table:
-        table = (
-            "a FlyBase fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it"
-            if models in ("", FLY)
-            else "a table of name, tab, gene id"
+def low_counts(coverage: Coverage, *, gene_key: str | None) -> str | None:
+    """Return a warning where recognised genes hold less than half of the counts, though the names are fine."""
+    if not coverage.share_counts < AMPLE:
+        return None
+    share = f"{coverage.share_counts:.0%} of your counts"
+    if coverage.share_vocabulary >= AMPLE:
+        return (
+            f"The model reads {share}. The gene names are not to blame: {coverage.share_vocabulary:.0%} of its "
+            f"{coverage.n_vocabulary} genes were found. The other counts lie in genes outside its vocabulary: hold "
+            "results against the expression baselines, or add genes with tl.pretrain(init=...)."
         )
-        advice += f" If it is, the names may be older or newer than the model's: pass synonyms= the path of {table}."
-    return advice
+    found = coverage.resolution
+    return (
+        f"The model reads {share}: it knows {found.n_mapped} of {len(found.index)} names in {place_of(gene_key)}. "
+        f"{_unrecognised(coverage)} If these are other names of genes that the model knows, pass gene_key= or "
+        "synonyms=; genes that it does not know can be added with tl.pretrain(init=...)."
+    )
+
+
+def place_of(gene_key: str | None) -> str:
+    """Return where gene names come from, in words."""
+    return "var_names" if gene_key is None else f"var[{gene_key!r}]"
+
+
+def _poor_names(coverage: Coverage, vocabulary: Vocabulary, place: str, advice: list[str]) -> str | None:
+    """Return what to warn of above the floor: few names fit the vocabulary, or others would fit better."""
+    found = coverage.resolution
+    if not coverage.names_poor:
+        shown = f"{found.n_mapped} of {len(found.index)} names in {place} were recognised"
+        return f"{shown}. {' '.join(advice)}" if advice else None
+    counts = "" if np.isnan(coverage.share_counts) else f", which hold {coverage.share_counts:.0%} of your counts"
+    if not advice:
+        advice = [
+            _examples(coverage, vocabulary),
+            "If genes were filtered out (to highly variable ones, say), pass the object with all genes; if names are "
+            "of another kind or release, pass gene_key= or synonyms=.",
+        ]
+    return (
+        f"Only {coverage.share_vocabulary:.0%} of the model's {coverage.n_vocabulary} genes were found among the "
+        f"{len(found.index)} names in {place}{counts}; nothing else is read. {' '.join(advice)}"
+    )
+
+
+def _examples(coverage: Coverage, vocabulary: Vocabulary) -> str:
+    """Show names that were not recognised, and some that would be."""
+    known = _some([*vocabulary.gene_ids[:2].tolist(), *map(spell_out, vocabulary.names[:3].tolist())])
+    return f"{_unrecognised(coverage)} The model knows names such as {known}."
+
+
+def _unrecognised(coverage: Coverage) -> str:
+    return f"Not recognised: {_some(coverage.resolution.unresolved)}."
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, list(names)[:5]))

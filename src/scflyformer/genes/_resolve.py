@@ -107,7 +107,7 @@ def resolve_genes(
     -------
     The :class:`Resolution`.
     """
-    words = [name if isinstance(name, str) else _as_word(name) for name in names]
+    words = [name if isinstance(name, str) else as_word(name) for name in names]
     lookups = _lookups(vocabulary)
     index = np.full(len(words), -1, dtype=np.int32)
     unknown = np.zeros(len(words), dtype=bool)
@@ -181,7 +181,7 @@ def _letter_name(letter: str) -> str:
     return name.capitalize() if words[1] == "CAPITAL" else name
 
 
-def _as_word(name: object) -> str:
+def as_word(name: object) -> str:
     """Return a name as text, a missing one as the empty string; the text "nan" is a fly gene and stays."""
     return "" if pd.isna(name) else str(name)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from scflyformer._adata import obs_column, open_data
-from scflyformer._matrix import missing_key
+from scflyformer.get._stored import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,25 +54,35 @@ def annotation_df(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.annotate(
+    ...     adata,
+    ...     label_key="cell_type",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ... )
     >>> sf.get.annotation_df(adata).columns.tolist()
     ['label', 'best', 'score', 'novelty']
+    >>> metrics = sf.get.annotation_df(adata, table="metrics")
+    >>> metrics[["features", "n_cells", "n_samples", "split"]]
+        features  n_cells  n_samples   split
+    0  embedding      200         21  sample
+    >>> sf.get.annotation_df(adata, table="per_class").columns.tolist()
+    ['label', 'n_cells', 'recall', 'precision', 'f1']
     """
     if table not in _TABLES:
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, _TABLES))}.")
     cells = open_data(adata, mod=mod)
-    if key not in cells.uns:
-        raise KeyError(missing_key(key, list(cells.uns), what="key", place="uns") + " Run tl.annotate first.")
-    stored = cells.uns[key]
+    found = stored(cells, key, "annotate")
     if table == "cells":
         columns = {"label": key, "best": f"{key}_best", "score": f"{key}_score"}
         if f"{key}_novelty" in cells.obs:
             columns["novelty"] = f"{key}_novelty"
         return pd.DataFrame({name: obs_column(cells, column, what="key") for name, column in columns.items()})
     if table == "proba":
-        return pd.DataFrame(cells.obsm[f"{key}_proba"], index=cells.obs_names, columns=list(stored["classes"]))
-    if table not in stored:
-        remedy = "Pass groupby= to tl.annotate." if table == "groups" else "Run tl.annotate again."
+        return pd.DataFrame(cells.obsm[f"{key}_proba"], index=cells.obs_names, columns=list(found["classes"]))
+    if table not in found:
+        remedy = "Pass groupby= to sf.tl.annotate." if table == "groups" else "Run sf.tl.annotate again."
         raise KeyError(f"uns[{key!r}] holds no table {table!r}. {remedy}")
-    return stored[table].reset_index(drop=True)
+    return found[table].reset_index(drop=True)

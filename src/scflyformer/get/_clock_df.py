@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from scflyformer._adata import open_data
-from scflyformer._matrix import missing_key
+from scflyformer.get._stored import stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Table = Literal["results", "predictions", "per_age", "genes", "scale_trap", "skipped"]
 #: Why a table may not be there.
 _ABSENT = {
-    "genes": "no clock on expression was fitted. Run tl.age_clock with baselines='auto' or features='expression'.",
-    "scale_trap": "the article's recipe was not run. Run tl.age_clock with baselines='auto'.",
+    "genes": "no clock on expression was fitted. Run sf.tl.age_clock with baselines='auto' or features='expression'.",
+    "scale_trap": "the article's recipe was not run. Run sf.tl.age_clock with baselines='auto'.",
 }
 
 
@@ -73,30 +73,43 @@ def clock_df(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.age_clock(adata, sample_key="batch", baselines="none")
-    >>> sf.get.clock_df(adata)["features"].tolist()
-    ['embedding', 'depth', 'mean']
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines=["expression"],
+    ... )
+    >>> results = sf.get.clock_df(adata)
+    >>> results[["features", "n_cells", "n_samples", "split"]]
+         features  n_cells  n_samples   split
+    0   embedding      200         21  sample
+    1  expression      200         21  sample
+    2       depth      200         21  sample
+    3        mean      200         21  sample
+    >>> sf.get.clock_df(adata, table="predictions").columns.tolist()
+    ['cell', 'group', 'sample', 'age', 'features', 'predicted']
+    >>> ages = sf.get.clock_df(adata, table="per_age")
+    >>> ages.loc[ages["features"] == "embedding", "age"].tolist()
+    [0.0, 1.0, 3.0, 6.0, 9.0, 15.0, 30.0]
     """
     if table not in get_args(Table):
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
     cells = open_data(adata, mod=mod)
-    if key not in cells.uns:
-        raise KeyError(missing_key(key, list(cells.uns), what="key", place="uns") + " Run tl.age_clock first.")
-    stored = cells.uns[key]
-    if table not in stored:
-        raise KeyError(f"uns[{key!r}] holds no table {table!r}: {_why_absent(stored, table)}")
-    found = stored[table].reset_index(drop=True)
+    run = stored(cells, key, "age_clock")
+    if table not in run:
+        raise KeyError(f"uns[{key!r}] holds no table {table!r}: {_why_absent(run, table)}")
+    found = run[table].reset_index(drop=True)
     if table != "predictions":
         return found
     fixed = ["cell", "group", "sample", "age"]
     return found.melt(id_vars=fixed, var_name="features", value_name="predicted")
 
 
-def _why_absent(stored: Mapping[str, Any], table: str) -> str:
+def _why_absent(run: Mapping[str, Any], table: str) -> str:
     """Say why a table is not there, and what makes it."""
-    if "results" not in stored:
+    if "results" not in run:
         return "a saved clock was applied to cells without ages."
-    if (stored["results"]["split"].astype(str) == "external").all():
+    if (run["results"]["split"].astype(str) == "external").all():
         return "a saved clock was applied, and only a call that fits clocks writes it."
-    return _ABSENT.get(table, "it is not among what this version of the clock wrote. Run tl.age_clock again.")
+    return _ABSENT.get(table, "it is not among what this version of the clock wrote. Run sf.tl.age_clock again.")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scflyformer._adata import open_data
 from scflyformer._matrix import missing_key
+from scflyformer.get._stored import not_run, stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,10 +20,10 @@ Table = Literal[
 ]
 #: Why a table may not be there.
 _ABSENT = {
-    "screen": "the genes were not screened. Run tl.perturb with method='screen'.",
-    "agreement": "the genes were not screened. Run tl.perturb with method='screen'.",
-    "interactions": "no pairs were perturbed. Run tl.perturb with pairs='all' or a list of pairs.",
-    "downstream": "no downstream genes were asked for. Run tl.perturb with downstream=20.",
+    "screen": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
+    "agreement": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
+    "interactions": "no pairs were perturbed. Run sf.tl.perturb with pairs='all' or a list of pairs.",
+    "downstream": "no downstream genes were asked for. Run sf.tl.perturb with downstream=20.",
 }
 #: Columns that name the gene of a row: those of a pair are found by the pair and by either gene.
 _GENES = ("gene", "gene_a", "gene_b")
@@ -87,19 +88,37 @@ def perturb_df(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> sf.get.perturb_df(adata, table="cells")  # doctest: +SKIP
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.perturb(
+    ...     adata,
+    ...     genes=["Msp300", "Hsp68"],
+    ...     state_key="age",
+    ...     start=30,
+    ...     goal=0,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     n_null=10,
+    ...     max_cells=10,
+    ... )
+    >>> results = sf.get.perturb_df(adata)
+    >>> results[["gene", "group", "n_cells", "n_samples", "ci_over"]]
+         gene group  n_cells  n_samples  ci_over
+    0  Msp300   all        9          3  samples
+    1   Hsp68   all       10          3  samples
+    >>> cells = sf.get.perturb_df(adata, table="cells", genes="Hsp68")
+    >>> len(cells)
+    10
+    >>> sf.get.perturb_df(adata, table="null").columns.tolist()
+    ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'net_shift']
     """
     if table not in get_args(Table):
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
     data = open_data(adata, mod=mod)
-    run = data.uns.get(key)
-    if not hasattr(run, "keys") or "results" not in run or "cells" not in run:
-        known = [
-            name for name, value in data.uns.items() if hasattr(value, "keys") and {"results", "null"} <= set(value)
-        ]
-        raise KeyError(missing_key(key, known, what="key", place="uns") + " Run tl.perturb first.")
+    run = stored(data, key, "perturb")
+    if not {"results", "cells"} <= set(run):
+        raise KeyError(not_run(data, key, "perturb"))
     if table not in run:
-        why = _ABSENT.get(table, "it is not among what this version of the run wrote. Run tl.perturb again.")
+        why = _ABSENT.get(table, "it is not among what this version of the run wrote. Run sf.tl.perturb again.")
         raise KeyError(f"uns[{key!r}] holds no table {table!r}: {why}")
     found = run[table]
     keep = pd.Series(True, index=found.index)

@@ -34,7 +34,9 @@ def fetch(name: str) -> Path:
     Examples
     --------
     >>> import scflyformer as sf
-    >>> sf.models.fetch("fly-tiny")  # doctest: +SKIP
+    >>> folder = sf.models.fetch("fly-tiny")
+    >>> sorted(file.name for file in folder.glob("*.json"))
+    ['config.json', 'metrics.json', 'provenance.json']
     """
     from ._errors import ModelNameError
     from ._locate import is_path, open_model

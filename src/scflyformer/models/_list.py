@@ -36,7 +36,13 @@ def list() -> pd.DataFrame:
     Examples
     --------
     >>> import scflyformer as sf
-    >>> sf.models.list()  # doctest: +SKIP
+    >>> models = sf.models.list()
+    >>> models[["name", "species"]]
+           name                  species
+    0  fly-tiny  Drosophila melanogaster
+    1       fly  Drosophila melanogaster
+    >>> models.columns.tolist()
+    ['name', 'description', 'species', 'source', 'path', 'size', 'sha256']
     """
     import pandas as pd
 

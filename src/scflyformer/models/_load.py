@@ -39,8 +39,16 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     Examples
     --------
     >>> import scflyformer as sf
-    >>> model = sf.models.load("fly-tiny")  # doctest: +SKIP
-    >>> model.max_len, model.hidden_size  # doctest: +SKIP
+    >>> model = sf.models.load("fly-tiny")
+    >>> model.name, model.max_len, model.embedding_size
+    ('fly-tiny', 1024, 240)
+    >>> model.metrics["held_out"]["split_unit"]
+    'sample'
+
+    The same model, by its folder:
+
+    >>> sf.models.load(model.path).sha256 == model.sha256
+    True
     """
     from ._locate import open_model
 

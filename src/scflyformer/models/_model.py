@@ -33,13 +33,28 @@ class Model:
         Hash of the weights, the configuration and the vocabulary; equals
         ``sha256sum config.json model.safetensors vocab.tsv | sha256sum`` typed inside the folder.
     vocabulary
-        The genes the model knows.
+        The genes the model knows, in the order of their tokens: arrays ``gene_ids``, ``symbols``, ``medians`` (of
+        non-zero counts per 10,000 in the corpus), ``n_cells`` (that express the gene) and ``synonyms``.
     config
         Content of ``config.json``.
     metrics
         Content of ``metrics.json``: held-out results.
     provenance
         Content of ``provenance.json``: data, seeds, versions, hardware, date.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> model = sf.models.load("fly-tiny")
+    >>> model
+    Model(name='fly-tiny', path=...Path('...fly-tiny'), sha256='...')
+    >>> model.max_len, model.hidden_size, model.embedding_size
+    (1024, 80, 240)
+    >>> symbols = model.vocabulary.symbols
+    >>> len(symbols), "Hsp68" in symbols
+    (2534, True)
+    >>> [source["name"] for source in model.provenance["data"]]
+    ['fca_head', 'fca_body', 'baker_brain', 'davie_brain_aging']
     """
 
     name: str
@@ -76,10 +91,21 @@ class Model:
         It is loaded to the CPU; embedding leaves it on the device it ran on. Whoever trains it trains a copy
         (`copy.deepcopy`), since others hold the same object.
 
+        Returns
+        -------
+        A `transformers` model: a BERT over gene tokens, with the parts beyond BERT that the configuration names.
+
         Raises
         ------
         ModelFolderError
             When the weights do not fit the configuration.
+
+        Examples
+        --------
+        >>> import scflyformer as sf
+        >>> network = sf.models.load("fly-tiny").network()
+        >>> network.config.num_hidden_layers, network.training
+        (3, False)
         """
         return self._network
 
@@ -112,7 +138,26 @@ class Model:
         return network.eval()
 
     def with_network(self, network: CellBert) -> Model:
-        """Return this model with other weights; its hash says that they are not those of the folder."""
+        """Return this model with other weights; its hash says that they are not those of the folder.
+
+        Parameters
+        ----------
+        network
+            The weights to run with, such as a trained copy of what :meth:`network` returned.
+
+        Returns
+        -------
+        A new model; this one and its folder stay as they are.
+
+        Examples
+        --------
+        >>> import copy
+        >>> import scflyformer as sf
+        >>> model = sf.models.load("fly-tiny")
+        >>> changed = model.with_network(copy.deepcopy(model.network()))
+        >>> changed.sha256 == model.sha256 + "-changed"
+        True
+        """
         changed = replace(self, sha256=f"{self.sha256}-changed")
         changed.__dict__["_network"] = network.eval()
         return changed
@@ -123,7 +168,19 @@ class Model:
         Parameters
         ----------
         prefix
-            Such as ``"classifier."``.
+            Such as ``"classifier."``; ``""`` for all.
+
+        Returns
+        -------
+        Name without the prefix to array; empty where no name starts with it. The network is not loaded for this.
+
+        Examples
+        --------
+        >>> import scflyformer as sf
+        >>> model = sf.models.load("fly-tiny")
+        >>> tensors = model.tensors("bert.embeddings.")
+        >>> tensors["word_embeddings.weight"].shape[1]
+        80
         """
         from safetensors import safe_open
 

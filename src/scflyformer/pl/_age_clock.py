@@ -12,10 +12,11 @@ from scflyformer._adata import open_data
 from scflyformer._matrix import missing_key
 from scflyformer.get._clock_df import clock_df
 
-from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
+from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mudata import MuData
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 ARMS, ARTICLE = ("embedding", "expression", "embedding+expression"), "article"
 #: Share of the distance between neighbouring ages over which cells of one age are spread.
 _JITTER = 0.5
-_LEGEND: dict[str, Any] = {"frameon": False, "loc": "upper left", "fontsize": "small", "handletextpad": 0.2}
+#: What is drawn where it is there.
+_SAMPLE, _INTERVAL = "mean of a sample", "prediction interval"
+#: Inches of a panel.
+_SIZE = (3.3, 3.9)
 
 
 def age_clock(
@@ -78,6 +82,27 @@ def age_clock(
         without ages.
     ValueError
         When no feature set is asked for, or one axis was given for several of them.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines=["expression"],
+    ... )
+    >>> axes = sf.pl.age_clock(
+    ...     adata, features=["embedding", "expression"], show=False
+    ... )
+    >>> len(axes)
+    2
+
+    To a file:
+
+    >>> figure = sf.pl.age_clock(adata, features="embedding", return_fig=True)
+    >>> figure.savefig("age_clock.pdf", bbox_inches="tight")
     """
     results = clock_df(adata, key=key, mod=mod)
     predictions = clock_df(adata, key=key, table="predictions", mod=mod)
@@ -94,7 +119,7 @@ def age_clock(
             raise KeyError(
                 f"uns[{key!r}]['predictions'] holds none of {name!r} for group {group!r}; draw other features."
             )
-    axes = open_panels(ax, len(names), size=(3.9, 4.0))
+    axes = open_panels(ax, len(names), size=_SIZE)
     for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         cells = predictions[predictions["features"] == name]
         log = str(results.loc[name, "target"]).startswith("log")
@@ -106,6 +131,7 @@ def age_clock(
         axis.set_xlabel(f"{params['age_key']}")
         axis.set_ylabel(f"predicted {params['age_key']}" if number == 0 else "")
     _same_limits(axes)
+    explain(axes, _marks(axes, params, brackets=ax is None), own=ax is None)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
@@ -160,9 +186,8 @@ def _panel(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
         means = pd.DataFrame({"age": ages, "on_scale": on_scale}).groupby(cells["sample"].astype(str).to_numpy()).mean()
         height = _from_log(means["on_scale"].to_numpy()) if log else means["on_scale"].to_numpy()
         axis.scatter(
-            means["age"], height, s=42, color=colour, edgecolors="black", linewidths=0.8, zorder=3, label="sample mean"
+            means["age"], height, s=42, color=colour, edgecolors="black", linewidths=0.8, zorder=3, label=_SAMPLE
         )
-        axis.legend(**_LEGEND)
     if log:
         axis.set_xticks(distinct, [f"{age:g}" for age in distinct])
         axis.set_yticks(distinct, [f"{age:g}" for age in distinct])
@@ -193,9 +218,36 @@ def _boxes(axis: Axes, ends: pd.DataFrame, *, colour: str, log: bool) -> None:
     left, right = (_from_log(place + side) if log else place + side for side in (-half, half))
     for x0, x1, (low, high) in zip(left, right, ends.to_numpy(), strict=True):
         axis.fill_between([x0, x1], low, high, color=colour, alpha=0.12, linewidth=0, zorder=0.5)
-    for end, label in zip(ends.to_numpy().T, ("interval (median cell)", "_high"), strict=True):
+    for end, label in zip(ends.to_numpy().T, (_INTERVAL, "_high"), strict=True):
         axis.hlines(end, left, right, color="black", linewidth=0.8, zorder=2.5, label=label)
-    axis.legend(**_LEGEND)
+
+
+def _marks(axes: np.ndarray, params: Mapping[str, Any], *, brackets: bool) -> list[Artist]:
+    """Return handles of dots, line and intervals, and with `brackets` a word on those in the titles."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colour = COLOURS[0] if len(axes) == 1 else GREY
+    drawn = {label for axis in axes for label in axis.get_legend_handles_labels()[1]}
+    marks: list[Artist] = [Line2D([], [], marker="o", markersize=2.5, linestyle="", color=colour, label="cell")]
+    if _SAMPLE in drawn:
+        dot: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 6,
+            "markeredgecolor": "black",
+            "linestyle": "",
+            "color": colour,
+        }
+        marks.append(Line2D([], [], label=_SAMPLE, **dot))
+    marks.append(Line2D([], [], color=GREY, linewidth=1, linestyle="--", label=f"predicted = true {params['age_key']}"))
+    if _INTERVAL in drawn:
+        share = "" if params.get("level") is None else f"{params['level'] * 100:.3g} % "
+        box: dict[str, Any] = {"facecolor": to_rgba(colour, 0.2), "edgecolor": "black", "linewidth": 0.8}
+        marks.append(Patch(label=f"{share}{_INTERVAL} (median cell)", **box))
+    if brackets and any("(" in axis.get_title() for axis in axes):
+        marks.append(Line2D([], [], linestyle="", label="in brackets: 95 % intervals over samples"))
+    return marks
 
 
 def _to_log(ages: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import obs_column, open_data
+from scflyformer._adata import open_data
 from scflyformer._matrix import missing_key
+from scflyformer.get._stored import annotated_column
 from scflyformer.tl._labels import UNKNOWN
 
 from ._figure import COLOURS, finish, open_panels
@@ -24,11 +25,11 @@ PANELS = ("label", "score", "unknown", "novelty")
 #: Panels drawn where none is named.
 USUAL = PANELS[:3]
 #: Columns of numbers, and what their colour bar is called.
-NUMBERS = {"score": "probability of the best label", "novelty": "share of held-out labelled cells less strange"}
+NUMBERS = {"score": "probability of the best label", "novelty": "share of labelled cells\nthat are less strange"}
 NO_LABEL = "no label"
 PALE, PALER = "#CCCCCC", "#E8E8E8"
 #: Inches of a panel's side, and labels that a legend of that height holds in one column.
-SIDE, LEGEND_ROWS = 4.0, 22
+SIDE, LEGEND_ROWS = 3.3, 18
 #: More labels than this are numbered on the map too, since so many colours cannot be told apart.
 MAX_COLOURS = 10
 #: Distance that numbers on the map keep from one another where they can, as a share of its width.
@@ -99,19 +100,27 @@ def annotation(
     Examples
     --------
     >>> import scanpy as sc, scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.embed(adata)
-    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.embed(adata, model="fly-tiny")
+    >>> sf.tl.annotate(
+    ...     adata,
+    ...     label_key="cell_type",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ... )
     >>> sc.pp.neighbors(adata, use_rep="X_scflyformer")
     >>> sc.tl.umap(adata)
     >>> axes = sf.pl.annotation(adata, show=False)
+    >>> [axis.get_title() for axis in axes[:2]]
+    ['annotation', 'annotation_score']
     """
     names = _chosen(panels, ax)
     data = open_data(adata, mod=mod)
     points, title = _map(data, basis)
-    labels = _labels(obs_column(data, key, what="key"))
-    numbers = {name: _numbers(data, f"{key}_{name}") for name in NUMBERS if name in names}
-    axes = open_panels(ax, len(names), size=(SIDE, SIDE), n_columns=len(USUAL))
+    labels = _labels(annotated_column(data, key))
+    numbers = {name: _numbers(data, key, name) for name in NUMBERS if name in names}
+    axes = open_panels(ax, len(names), size=(SIDE, SIDE), n_columns=len(USUAL) if len(names) <= len(USUAL) else 2)
     order = np.random.default_rng(seed).permutation(data.n_obs)
     area = float(np.clip(60_000 / data.n_obs, 0.5, 20)) if size is None else size
     dots = {"s": area, "linewidths": 0, "rasterized": data.n_obs > MAX_VECTOR}
@@ -163,10 +172,13 @@ def _labels(column: pd.Series) -> pd.Categorical:
     return labels.set_categories([*(name for name in names if name != NO_LABEL), NO_LABEL]).fillna(NO_LABEL)
 
 
-def _numbers(data: AnnData, key: str) -> np.ndarray:
-    column = obs_column(data, key, what="key")
+def _numbers(data: AnnData, key: str, name: str) -> np.ndarray:
+    """Return the numbers that go with the labels: ``"score"`` or ``"novelty"``."""
+    column = annotated_column(data, key, column=f"{key}_{name}")
     if not pd.api.types.is_numeric_dtype(column):
-        raise ValueError(f"obs[{key!r}] holds {column.dtype}; expected numbers from 0 to 1. Run tl.annotate again.")
+        raise ValueError(
+            f"obs[{column.name!r}] holds {column.dtype}; expected numbers from 0 to 1. Run sf.tl.annotate again."
+        )
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 
@@ -247,7 +259,8 @@ def _draw_numbers(
     axis.scatter(points[none, 0], points[none, 1], color=PALE, **dots)
     order = order[~none[order]]
     image = axis.scatter(points[order, 0], points[order, 1], c=numbers[order], vmin=0, vmax=1, cmap="viridis", **dots)
-    axis.figure.colorbar(image, ax=axis, shrink=0.8, label=what)
+    place = axis.inset_axes((1.04, 0.1, 0.05, 0.8))  # beside the map, wherever a wider panel stands above or below
+    axis.figure.colorbar(image, cax=place, label=what)
 
 
 def _draw_unknown(axis: Axes, points: np.ndarray, labels: pd.Categorical, order: np.ndarray, dots: dict) -> str:

@@ -78,6 +78,25 @@ def clock_scores(
         When there is no such clock or feature set, or a saved clock was applied to cells without ages.
     ValueError
         When `score` is none of its options, or no feature set is asked for or has it.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     groupby="cell_type",
+    ...     min_cells=25,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines=["expression"],
+    ... )
+    >>> axis = sf.pl.clock_scores(adata, score="mae", show=False)
+
+    Groups with too few cells for a clock are not drawn:
+
+    >>> sf.get.clock_df(adata, table="skipped")["group"].tolist()
+    ['Astrocyte-like', 'Mip', 'T4.T5', 'Tm5c']
     """
     if score not in get_args(Score):
         raise ValueError(f"score is {score!r}; expected one of {', '.join(map(repr, get_args(Score)))}.")
@@ -109,7 +128,8 @@ def clock_scores(
     if np.isfinite(floor):
         axis.set_ylim(bottom=floor)
     axis.set_ylabel(_axis_words(score, rows, str(open_data(adata, mod=mod).uns[key]["params"]["age_key"])))
-    axis.set_title(_title(rows), fontsize="medium", loc="left")
+    sure = "\nlines: 95 % intervals over samples" if rows[f"{score}_low"].notna().any() else ""
+    axis.set_title(_title(rows) + sure, fontsize="medium", loc="left")
     if axis.get_legend_handles_labels()[1] != names[:1]:
         _legend(axis, own=ax is None)
     drop_spines(axis)
@@ -168,6 +188,7 @@ def _label_groups(axis: Axes, rows: pd.DataFrame, order: list[str], first: str, 
     if not flat:
         for text in axis.get_xticklabels():
             text.set(rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_xlabel("group (cells)")
     axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.6, len(order) - 0.4)
     if order[0] == "all" and len(order) > 1:

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from scflyformer._adata import obs_column, open_data
+from scflyformer.get._stored import annotated_column
 from scflyformer.tl._labels import UNKNOWN
 
 from ._figure import finish, open_axes
@@ -81,16 +82,31 @@ def confusion(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch", baselines="none")
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.annotate(
+    ...     adata,
+    ...     label_key="cell_type",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ... )
     >>> axis = sf.pl.confusion(adata, truth="cell_type", show=False)
+    >>> axis.get_xticklabels()[-1].get_text()
+    'Unknown'
+
+    The labels before abstaining, to a file:
+
+    >>> figure = sf.pl.confusion(
+    ...     adata, truth="cell_type", key="annotation_best", return_fig=True
+    ... )
+    >>> figure.savefig("confusion.pdf", bbox_inches="tight")
     """
     if normalize not in ("truth", "prediction", "none"):
         raise ValueError(f"normalize is {normalize!r}; expected 'truth', 'prediction' or 'none'.")
     if order not in ("similar", "categories"):
         raise ValueError(f"order is {order!r}; expected 'similar' or 'categories'.")
     data = open_data(adata, mod=mod)
-    true, predicted = obs_column(data, truth, what="truth"), obs_column(data, key, what="key")
+    true, predicted = obs_column(data, truth, what="truth"), annotated_column(data, key)
     counts = confusion_counts(true, predicted)
     if not counts.to_numpy().sum():
         raise ValueError(f"No cell has both a true label (obs[{truth!r}]) and a prediction (obs[{key!r}]).")
@@ -161,8 +177,8 @@ def _draw(
     image = axis.imshow(values, cmap="Blues", vmin=0, vmax=None if normalize == "none" else 1, aspect="auto")
     axis.set_xticks(range(n_columns), counts.columns, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(n_rows), [f"{label} ({n})" for label, n in counts.sum(axis=1).items()])
-    axis.set_xlabel(f"predicted ({key})")
-    axis.set_ylabel(f"true ({truth}, cells)")
+    axis.set_xlabel(f"predicted label ({key})")
+    axis.set_ylabel(f"true label ({truth}; cells in brackets)")
     axis.tick_params(labelsize="medium" if numbered else "x-small")
     if numbered:
         _number(axis, values, counted=normalize == "none")

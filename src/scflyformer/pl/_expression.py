@@ -12,13 +12,14 @@ import pandas as pd
 from scflyformer import _adata
 from scflyformer._settings import DEFAULT_MODEL
 
-from ._expression_trend import Cells, draw_trend, numeric_states
-from ._figure import COLOURS, drop_spines, finish, open_panels
+from ._expression_trend import Cells, draw_trend, numeric_states, trend_marks
+from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
 from ._gene_values import find_columns, gene_values
 from ._violin import violin
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mudata import MuData
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 Kind = Literal["violin", "trend"]
 #: Lines of a legend's column.
 _ROWS = 10
+#: States up to which, and letters of a state up to which, names stand level.
+_FLAT, _LETTERS = 12, 6
+#: Inches: of a state whose name stands level or aslant, beside the states, of a letter's height aslant, of a panel at
+#: least, of a trend, and of all panels in a row.
+_SLOT, _SLANTED, _MARGIN, _LETTER, _NARROWEST, _TREND, _PAGE = 0.45, 0.4, 1.2, 0.05, 2.8, 3.4, 11
 
 
 def expression(
@@ -101,6 +107,29 @@ def expression(
     ValueError
         When no gene is asked for, a state or a whole trend has no cells, no column is named, a trend is asked for over
         what is not numbers, an option belongs to the other kind, or one axis was given for several genes.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> axes = sf.pl.expression(
+    ...     adata, ["Hsp68", "cpx"], groupby="age", show=False
+    ... )
+    >>> [axis.get_title() for axis in axes]
+    ['Hsp68', 'cpx']
+
+    The trend over ages, with an interval over samples:
+
+    >>> axis = sf.pl.expression(
+    ...     adata,
+    ...     "Hsp68",
+    ...     kind="trend",
+    ...     groupby="age",
+    ...     sample_key="batch",
+    ...     show=False,
+    ... )
+    >>> axis.get_title()
+    'Hsp68'
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; expected 'violin' or 'trend'.")
@@ -114,7 +143,7 @@ def expression(
         run = data.uns.get("perturb", {})
         groupby = run.get("params", {}).get("state_key")
         if groupby is None:
-            raise ValueError("groupby is missing: name the column of obs with the state.")
+            raise ValueError("groupby is missing: name the column of obs with the state, such as groupby='age'.")
     column = _adata.obs_column(data, groupby, what="groupby")
     states, codes = _states(column, order, groupby)
     if kind == "trend":
@@ -122,29 +151,50 @@ def expression(
         cells, lines = _trend_cells(data, numbers, sample_key, split_by)
     columns = find_columns(data, names, gene_key=gene_key, model=model)
     matrix, _ = _adata.expression(data, layer=layer, gene_key=gene_key)
-    axes = open_panels(ax, len(names), size=(3.4 if kind == "trend" else 1.4 + 0.55 * len(states), 2.8))
+    aslant = len(states) > _FLAT or max(map(len, states)) > _LETTERS
+    width = _TREND if kind == "trend" else max(_NARROWEST, _MARGIN + (_SLANTED if aslant else _SLOT) * len(states))
+    columns_of_panels = max(1, min(4, int(_PAGE / width)))
+    height = 2.8 + (_LETTER * max(map(len, states)) if aslant and kind == "violin" else 0)
+    axes = open_panels(ax, len(names), size=(width, height), n_columns=columns_of_panels)
     for axis, name in zip(axes, names, strict=True):
         values = gene_values(matrix, columns[name])
         if kind == "trend":
             draw_trend(axis, values, cells, lines)
         else:
-            _draw_violins(axis, values, states, codes)
-        axis.set_xlabel(groupby)
-        axis.set_ylabel("expression (log1p CP10k)" if kind == "violin" else "mean expression (log1p CP10k)")
+            _draw_violins(axis, values, states, codes, aslant=aslant)
+        axis.set_xlabel(groupby if kind == "trend" else f"{groupby} (% of cells with the gene)")
+        axis.set_ylabel("expression (log1p CP10k)" if kind == "violin" else "mean expression\n(log1p CP10k)")
         axis.set_title(name, fontsize="medium")
         drop_spines(axis)
     if split_by is not None:
         _legend(axes, split_by, own=ax is None)
+    marks = _violin_marks() if kind == "violin" else trend_marks(cells, lines)
+    explain(axes, marks if ax is None or split_by is None else [], own=ax is None)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
-def _draw_violins(axis: Axes, values: np.ndarray, states: list[str], codes: np.ndarray) -> None:
+def _violin_marks() -> list[Artist]:
+    """Return handles of what a panel of violins holds."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=GREY, alpha=0.55, label="cells"),
+        Line2D([], [], marker="o", markersize=4, linestyle="", color="black", label="mean of cells"),
+    ]
+
+
+def _draw_violins(axis: Axes, values: np.ndarray, states: list[str], codes: np.ndarray, *, aslant: bool) -> None:
     for place in range(len(states)):
         own = values[codes == place]
         violin(axis, own, place, colour=COLOURS[place % len(COLOURS)])
         axis.scatter(place, own.mean(), s=16, color="black", zorder=3)
-    labels = [f"{state}\n{(values[codes == place] > 0).mean():.0%}" for place, state in enumerate(states)]
-    axis.set_xticks(range(len(states)), labels, fontsize="small", rotation=45 if len(states) > 8 else 0)
+    gap = " ({:.0%})" if aslant else "\n{:.0%}"
+    labels = [state + gap.format((values[codes == place] > 0).mean()) for place, state in enumerate(states)]
+    axis.set_xticks(range(len(states)), labels, fontsize="small")
+    if aslant:
+        for text in axis.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
 
 
 def _trend_cells(

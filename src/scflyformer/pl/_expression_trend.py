@@ -9,9 +9,10 @@ import pandas as pd
 
 from scflyformer.stats._nulls import t_interval
 
-from ._figure import COLOURS
+from ._figure import COLOURS, GREY
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 #: Styles of lines beyond the number of colours.
@@ -106,6 +107,21 @@ def draw_trend(axis: Axes, values: np.ndarray, cells: Cells, lines: list[str]) -
         axis.scatter(dots["state"], dots["mean"], s=16, color=colour, edgecolors="white", linewidths=0.4, zorder=4)
         top = max(top, line["mean"].max(), dots["mean"].max() if len(dots) else 0.0)
     axis.set_ylim(0, _HEADROOM * top if top > 0 else 1.0)
+
+
+def trend_marks(cells: Cells, lines: list[str]) -> list[Artist]:
+    """Return handles of the line, the band and the dots; grey where there are several lines."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colour = COLOURS[0] if len(lines) == 1 else GREY
+    band = Patch(facecolor=colour, alpha=0.25)
+    if cells.samples is None:
+        band.set_label("95 % interval over cells (too narrow)")
+        return [Line2D([], [], marker="o", markersize=4, color=colour, label="mean of cells"), band]
+    band.set_label("95 % interval over samples")
+    dot = Line2D([], [], marker="o", markersize=4, linestyle="", color=colour, label="mean of a sample")
+    return [dot, Line2D([], [], color=colour, label="mean of samples"), band]
 
 
 def _pooled_half_width(residuals: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
 #: Colour-blind safe colours (Okabe and Ito 2008), in the order of use; the last stands for "nothing special".
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 GREY = "#8C8C8C"
+#: Largest share of the height of a caller's axis that is cleared for an explanation of the marks.
+_CLEARED = 0.5
 
 
 def open_axes(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
@@ -83,6 +87,60 @@ def _show() -> None:
 
     if matplotlib.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
         plt.show()
+
+
+def explain(axes: np.ndarray, handles: Sequence[Any], *, own: bool) -> Legend | None:
+    """Say what the marks mean.
+
+    Parameters
+    ----------
+    axes
+        The panels.
+    handles
+        Artists with labels; nothing is done without any.
+    own
+        Whether the figure is ours: the words stand below the panels, for which it grows. On the caller's axis they
+        stand at the top of the panel, which is cleared by raising its upper limit; a panel too low for that goes
+        without, as does each further one of a figure with the same words.
+
+    Returns
+    -------
+    The legend in the caller's panel, for other words to keep off; else nothing.
+    """
+    figure = axes[0].get_figure(root=True)
+    if figure is None or not handles:
+        return None
+    style: dict[str, Any] = {"handles": handles, "fontsize": "small", "handletextpad": 0.5, "borderaxespad": 0.2}
+    if own:
+        style |= {"loc": "outside lower center", "frameon": False, "columnspacing": 1.4, "borderpad": 0.2}
+        for columns in range(len(handles), 0, -1):
+            legend = figure.legend(ncols=columns, **style)
+            box = legend.get_window_extent()
+            if box.width <= figure.bbox.width or columns == 1:
+                break
+            legend.remove()
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(max(width, box.width / figure.dpi), height + box.height / figure.dpi)
+        return None
+    words = [handle.get_label() for handle in handles]
+    if any(words == _words(other) for other in figure.axes if other is not axes[0]):
+        return None
+    axis = axes[0]
+    legend = axis.legend(loc="upper left", framealpha=0.85, edgecolor="none", **style | {"fontsize": "x-small"})
+    figure.draw_without_rendering()
+    share = legend.get_window_extent().height / axis.get_window_extent().height
+    if share > _CLEARED:
+        legend.remove()
+        return None
+    scale = axis.yaxis.get_transform()
+    low, high = scale.transform(axis.get_ylim())
+    axis.set_ylim(top=float(scale.inverted().transform([low + (high - low) / (1 - share)])[0]))
+    return legend
+
+
+def _words(axis: Axes) -> list[str]:
+    legend = axis.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
 
 
 def drop_spines(ax: Axes) -> None:

@@ -12,12 +12,13 @@ import pandas as pd
 from scflyformer._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
-from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
-from ._perturb_words import LETTERS, inches_of, panel_title, set_title
+from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
+from ._perturb_words import LETTERS, inches_of, panel_title, set_title, state_words
 from ._violin import violin
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mudata import MuData
@@ -65,8 +66,8 @@ def perturb_shift(
     A panel per group. For each gene: the shifts of the middle 95 % of its cells as a violin, the mean of each sample as
     a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the range that holds 95 %
     of the null genes' mean shifts, with its median. The band is for the mean, not for single cells. A filled diamond
-    has an adjusted p-value (`fdr`) of at most 0.05. Below a gene stands the number of its cells. A group whose states
-    the embedding hardly tells apart is titled "not interpretable".
+    has an adjusted p-value (`fdr`) of at most 0.05. The figure says what the marks are. Below a gene stands the number
+    of its cells. A group whose states the embedding hardly tells apart is titled "not interpretable".
 
     Parameters
     ----------
@@ -108,6 +109,30 @@ def perturb_shift(
     ValueError
         When ``value`` or ``by`` is none of its options, no gene and group asked for has a result, or one axis was given
         for several groups.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.perturb(
+    ...     adata,
+    ...     genes=["Msp300", "Hsp68"],
+    ...     state_key="age",
+    ...     start=30,
+    ...     goal=0,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     n_null=10,
+    ...     max_cells=10,
+    ... )
+    >>> axis = sf.pl.perturb_shift(adata, show=False)
+    >>> [label.get_text().split()[0] for label in axis.get_xticklabels()]
+    ['Msp300', 'Hsp68']
+
+    To a file:
+
+    >>> figure = sf.pl.perturb_shift(adata, by="sample", return_fig=True)
+    >>> figure.savefig("shifts.pdf", bbox_inches="tight")
     """
     if value not in get_args(Value):
         raise ValueError(f"value is {value!r}; expected 'shift', 'net', 'age' or 'probability'.")
@@ -116,7 +141,7 @@ def perturb_shift(
     results = perturb_df(adata, key=key, genes=genes, groups=groups, mod=mod)
     if _COLUMNS[value][0] not in results:
         raise KeyError(
-            f"uns[{key!r}]['results'] has no {_COLUMNS[value][0]!r}. Run tl.perturb with {_OPTIONS[value]}, or draw "
+            f"uns[{key!r}]['results'] has no {_COLUMNS[value][0]!r}. Run sf.tl.perturb with {_OPTIONS[value]}, or draw "
             "value='shift'."
         )
     order = _order(results, genes, n_genes, value)
@@ -137,9 +162,11 @@ def perturb_shift(
         _panel(axis, *tables, order=order, by=by, value=value)
         _label_genes(axis, tables[0], order, flat=len(order) <= _FLAT and _longest(order) < LETTERS * slot)
         axis.axhline(0, color="black", linewidth=0.6, zorder=0.5)
-        axis.set_ylabel(textwrap.fill(_axis_words(value, run["params"]), _TALL))
+        lines = _axis_words(value, run["params"]).split("\n")
+        axis.set_ylabel("\n".join(textwrap.fill(line, _TALL) for line in lines))
         set_title(axis, panel_title(run["params"], name, tables[0], run.get("separability")), inches=width)
         drop_spines(axis)
+    explain(axes, _marks(results[results["gene"].isin(order)], cells, null, by=by, value=value), own=ax is None)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
@@ -193,6 +220,32 @@ def _panel(
         axis.scatter(place, line[column], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
 
 
+def _marks(results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, value: Value) -> list[Artist]:
+    """Return a handle for each kind of mark that is drawn."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    column, prefix = _COLUMNS[value]
+    line = "mean" if results.get(f"{prefix}ci_low", pd.Series(dtype=float)).isna().all() else "mean, 95 % interval"
+    diamond: dict[str, Any] = {"marker": "D", "markersize": 5, "markeredgecolor": "black", "color": "black"}
+    diamond["linewidth"] = 1.2 * (line != "mean")
+    if results.get(f"{prefix}fdr", pd.Series(dtype=float)).notna().any():
+        ends = {"black": "fdr ≤ 0.05", "white": "fdr > 0.05"}
+    else:
+        ends = {"white": "not tested"}
+    marks: list[Artist] = [
+        Line2D([], [], markerfacecolor=face, label=f"{line}; {end}", **diamond) for face, end in ends.items()
+    ]
+    there = column in cells and cells[column].notna().any()
+    if there and (results["ci_over"] == "samples").any():
+        marks.append(Line2D([], [], marker="o", markersize=4, linestyle="", color=COLOURS[1], label="mean of a sample"))
+    if there and by == "cell":
+        marks.append(Patch(facecolor=COLOURS[0], alpha=0.55, label="cells (middle 95 %)"))
+    if column in null and null[column].notna().any():
+        marks.append(Patch(facecolor=GREY, alpha=0.35, label="means of null genes (middle 95 %)"))
+    return marks
+
+
 def _values(table: pd.DataFrame, gene: str, column: str) -> np.ndarray:
     """Return a gene's finite values; none where the table lacks the column."""
     if column not in table:
@@ -218,9 +271,10 @@ def _label_genes(axis: Axes, results: pd.DataFrame, order: list[str], *, flat: b
 def _axis_words(value: Value, params: Mapping[str, Any]) -> str:
     """Say what is drawn, and in which unit."""
     if value == "shift":
-        return f"shift towards {params['goal']}"
+        return f"shift towards {state_words(params, 'goal')}\n(change in cosine)"
     if value == "net":
-        return f"shift towards {params['goal']} less towards {params['start']}"
+        towards, less = state_words(params, "goal"), state_words(params, "start")
+        return f"shift towards {towards} less towards {less}\n(change in cosine)"
     if value == "age":
         return f"change in predicted {params.get('clock_age_key', 'age')}"
     label = str(params.get("probability_of", _OWN))

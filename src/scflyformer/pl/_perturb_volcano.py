@@ -11,12 +11,13 @@ import pandas as pd
 from scflyformer._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
-from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
-from ._perturb_words import inches_of, panel_title, set_title
+from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
+from ._perturb_words import inches_of, panel_title, set_title, state_words
 from ._point_labels import label_points
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -86,6 +87,32 @@ def perturb_volcano(
     ValueError
         When no gene has a p-value, an option is none of those named, ``n_labels`` is negative, or one axis was given
         for several groups.
+
+    Examples
+    --------
+    Every gene of the old cells, ranked by its first-order estimate; the strongest are run exactly.
+
+    >>> import scflyformer as sf
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.perturb(
+    ...     adata,
+    ...     genes="all",
+    ...     method="screen",
+    ...     n_top=3,
+    ...     state_key="age",
+    ...     start=30,
+    ...     goal=0,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     max_cells=12,
+    ... )
+    >>> axis = sf.pl.perturb_volcano(adata, n_labels=3, show=False)
+
+    How well the estimates rank genes, read ``spearman`` of the genes drawn by chance:
+
+    >>> sf.get.perturb_df(adata, table="agreement")[["n_exact", "n_top"]]
+       n_exact  n_top
+    0       27      3
     """
     if n_labels < 0:
         raise ValueError(f"n_labels is {n_labels}; expected 0 or more.")
@@ -100,23 +127,25 @@ def perturb_volcano(
     if not len(drawn):
         raise ValueError(
             f"No row of uns[{key!r}][{table!r}] has an effect and a p-value (groups={groups!r}); they come from null "
-            "genes. Run tl.perturb with n_null=200."
+            "genes. Run sf.tl.perturb with n_null=200."
         )
     run = open_data(adata, mod=mod).uns[key]
     names = list(dict.fromkeys(drawn["group"]))
     axes = open_panels(ax, len(names), size=_SIZE, n_columns=3)
     width = _SIZE[0] if ax is None else inches_of(ax)
     agreement = run.get("agreement", pd.DataFrame(columns=["group", "spearman", "n_genes"])).dropna(subset="spearman")
-    corners = []
+    corners: list[list[Artist]] = []
     for axis, name in zip(axes, names, strict=True):
         rows = drawn[drawn["group"] == name]
-        _panel(axis, rows, goal=str(run["params"]["goal"]), room=n_labels > 0)
+        _panel(axis, rows, goal=state_words(run["params"], "goal"), room=n_labels > 0)
         set_title(axis, panel_title(run["params"], name, rows, run.get("separability")), inches=width)
         screens = agreement[agreement["group"].astype(str) == name]
         corners.append([_corner(axis, screen, rows) for _, screen in screens.iterrows()])
         drop_spines(axis)
+    legend = explain(axes, _marks(drawn, state_words(run["params"], "goal")), own=ax is None)
     for axis, name, corner in zip(axes, names, corners, strict=True):
-        _name_genes(axis, drawn[drawn["group"] == name], n_labels, corner)
+        keep_off = corner if legend is None else [*corner, legend]
+        _name_genes(axis, drawn[drawn["group"] == name], n_labels, keep_off)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
@@ -145,8 +174,27 @@ def _panel(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None:
     reach = 1.25 * max(float(np.abs(points[:, 0]).max()), 1.0)
     axis.set_xlim(-reach, reach)
     axis.set_ylim(0, (1.4 if room else 1.08) * max(float(points[:, 1].max()), 1e-9))
-    axis.set_xlabel(f"effect (standard deviations of null genes)\n← away from {goal}      towards {goal} →")
+    axis.set_xlabel(f"← away from {goal}      towards {goal} →\neffect (standard deviations of null genes)")
     axis.set_ylabel("−log10 p-value")
+
+
+def _marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
+    """Return a handle for each kind of dot, and for the line where there is one."""
+    from matplotlib.lines import Line2D
+
+    kinds = {
+        f"towards {goal}, fdr ≤ {_LEVEL}": COLOURS[0],
+        f"away from it, fdr ≤ {_LEVEL}": COLOURS[4],
+        f"fdr > {_LEVEL}": GREY,
+    }
+    marks: list[Artist] = [
+        Line2D([], [], marker="o", markersize=5, linestyle="", color=colour, alpha=0.75, label=words)
+        for words, colour in kinds.items()
+    ]
+    if (rows["fdr"] <= _LEVEL).any():
+        words = f"largest p-value with fdr ≤ {_LEVEL}"
+        marks.append(Line2D([], [], color="black", linewidth=0.8, linestyle="--", label=words))
+    return marks
 
 
 def _corner(axis: Axes, agreement: pd.Series, rows: pd.DataFrame) -> Text:
@@ -162,7 +210,7 @@ def _corner(axis: Axes, agreement: pd.Series, rows: pd.DataFrame) -> Text:
     )  # fmt: skip
 
 
-def _name_genes(axis: Axes, rows: pd.DataFrame, most: int, taken: list[Text]) -> None:
+def _name_genes(axis: Axes, rows: pd.DataFrame, most: int, taken: Sequence[Artist]) -> None:
     """Name the genes with the smallest p-values."""
     order = np.lexsort([-rows["effect"].abs(), rows["p_value"]])[:most]
     points = _points(rows)

@@ -51,6 +51,24 @@ def panel_title(
     return f"{title}\nnot interpretable" + (f" (AUROC {auroc[0]:.2f})" if len(auroc) else "")
 
 
+def state_words(params: Mapping[str, Any], state: str) -> str:
+    """Name a state, with the column where it is a number: ``"age 5"``, ``"mutant"``.
+
+    Parameters
+    ----------
+    params
+        Arguments of the run.
+    state
+        Which: ``"start"`` or ``"goal"``.
+    """
+    label = str(params[state])
+    try:
+        float(label)
+    except ValueError:
+        return label
+    return f"{params['state_key']} {label}"
+
+
 def set_title(axis: Axes, title: str, *, inches: float) -> None:
     """Set a title that is broken into lines where it is wider than the panel of that many inches."""
     lines = [textwrap.fill(line, max(12, int(LETTERS * inches))) for line in title.split("\n")]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
 #: Distances between a point and its name, in points, and the directions that are tried at each.
 _AWAY = (4, 9, 16, 26, 38, 52, 68, 86, 106)
@@ -28,7 +28,7 @@ def label_points(
     names: Sequence[str],
     *,
     points: np.ndarray,
-    taken: Sequence[Text] = (),
+    taken: Sequence[Artist] = (),
 ) -> None:
     """Write names beside points, each at the free place nearest to its point.
 
@@ -43,7 +43,7 @@ def label_points(
     points
         What names avoid to cover: all points, and points along lines; shape (n_points, 2).
     taken
-        Texts of the axis that names keep off.
+        Texts and legends of the axis that names keep off.
     """
     figure = axis.get_figure(root=True)
     if figure is None or not len(names):

@@ -65,6 +65,13 @@ def training(
         When the folder holds no `training.tsv`, as where it was trained elsewhere.
     ValueError
         When the table lacks a column or holds no losses, or one axis was given for several losses.
+
+    Examples
+    --------
+    >>> import scflyformer as sf
+    >>> axes = sf.pl.training("fly-tiny", show=False)
+    >>> len(axes)
+    3
     """
     path = _table_path(model)
     table = _read(path, x)

@@ -84,10 +84,16 @@ def tokenize(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.pp.tokenize(adata)
-    >>> adata.obsm["tokens"].shape[0] == adata.n_obs
-    True
+    >>> adata = sf.datasets.fly_brain_simulated(100)
+    >>> sf.pp.tokenize(adata, model="fly-tiny")
+
+    Cells × the most tokens that a cell may have:
+
+    >>> adata.obsm["tokens"].shape
+    (100, 1024)
+    >>> coverage = adata.uns["tokens"]["coverage"]
+    >>> coverage["scale"], coverage["n_genes"], coverage["n_genes_mapped"]
+    ('counts', 2088, 2087)
     """
     from scflyformer import models
 

@@ -106,13 +106,35 @@ def age_acceleration(
 
     Examples
     --------
+    Three benches, one for each repeat of an age. The cells are simulated and the benches are names alone, so there is
+    nothing to be found.
+
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.age_clock(adata, sample_key="batch", baselines="none")
-    >>> adata.obs["bench"] = adata.obs["batch"].astype(str).str[-1]
-    >>> sf.tl.age_acceleration(adata, compare="bench")
-    >>> adata.uns["age_acceleration"]["results"]["basis"].unique().tolist()
-    ['age']
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata, sample_key="batch", model="fly-tiny", baselines="none"
+    ... )
+    >>> adata.obs["bench"] = adata.obs["batch"].astype(str).str[-2:]
+    >>> sf.tl.age_acceleration(adata, compare="bench", reference="r1")
+
+    What is counted are samples. Read ``difference`` with ``ci_low``, ``ci_high`` and ``p_value``.
+
+    >>> results = adata.uns["age_acceleration"]["results"]
+    >>> results[["level_a", "level_b", "n_a", "n_b", "basis"]]
+      level_a level_b  n_a  n_b basis
+    0      r1      r2    7    7   age
+    1      r1      r3    7    7   age
+    2      r2      r3    7    7   age
+
+    How much of a difference the number of counts alone would give:
+
+    >>> sf.tl.age_acceleration(
+    ...     adata,
+    ...     compare="bench",
+    ...     reference="r1",
+    ...     features="depth",
+    ...     key_added="by_depth",
+    ... )
     """
     from scflyformer.stats._acceleration import straight_line
 

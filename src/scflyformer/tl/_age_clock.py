@@ -175,10 +175,48 @@ def age_clock(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.age_clock(adata, sample_key="batch")
-    >>> sf.get.clock_df(adata)["split"].unique().tolist()
-    ['sample']
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     age_key="age",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines=["expression"],
+    ... )
+    >>> results = sf.get.clock_df(adata)
+    >>> results[["group", "features", "n_cells", "n_samples", "split"]]
+      group    features  n_cells  n_samples   split
+    0   all   embedding      200         21  sample
+    1   all  expression      200         21  sample
+    2   all       depth      200         21  sample
+    3   all        mean      200         21  sample
+
+    Read a score with its interval and beside the controls ``"depth"`` and ``"mean"``, and mind what the data cannot
+    tell.
+
+    >>> print(adata.uns["age_clock"]["verdict"][-1])
+    embedding above mean in R² (..., 95 % ... to ...)
+    >>> print(adata.uns["age_clock"]["confounding"][0])
+    Each sample has one age, so what differs between samples cannot be ...
+
+    Keep a clock and date other cells with it.
+
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ...     save="brain-clock",
+    ... )
+    >>> other = sf.datasets.fly_brain_simulated(50, seed=1)
+    >>> sf.tl.age_clock(other, sample_key="batch", clock="brain-clock")
+    >>> sf.get.clock_df(other)[["features", "n_cells", "split"]]
+        features  n_cells     split
+    0  embedding       50  external
+
+    Leave out the cells that are dated beyond the ages that the clock has learnt from.
+
+    >>> inside = other[~other.obs["age_clock_outside"]]
     """
     from scflyformer.models._heads import check_target
 

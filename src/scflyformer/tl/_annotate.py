@@ -162,11 +162,42 @@ def annotate(
 
     Examples
     --------
+    How far labels carry over to new samples, beside baselines. The labels written are out of fold.
+
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.annotate(adata, label_key="cell_type", sample_key="batch")
-    >>> adata.uns["annotation"]["metrics"]["split"].iloc[0]
-    'sample'
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.annotate(
+    ...     adata,
+    ...     label_key="cell_type",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines=["pca", "majority"],
+    ... )
+    >>> metrics = adata.uns["annotation"]["metrics"]
+    >>> metrics[["features", "n_cells", "n_samples", "split"]]
+        features  n_cells  n_samples   split
+    0  embedding      200         21  sample
+    1        pca      200         21  sample
+    2   majority      200         21  sample
+    >>> print(adata.uns["annotation"]["verdict"][-1])
+    embedding above majority in macro-F1 (..., 95 % ... to ...); ...
+
+    Label new cells from a reference, and keep the classifier for the next ones.
+
+    >>> new = sf.datasets.fly_brain_simulated(50, seed=1)
+    >>> sf.tl.annotate(
+    ...     new,
+    ...     reference=adata,
+    ...     label_key="cell_type",
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ...     save="brain-types",
+    ... )
+    >>> later = sf.datasets.fly_brain_simulated(50, seed=2)
+    >>> sf.tl.annotate(later, classifier="brain-types")
+    >>> later.obs.columns[3:].tolist()
+    ['annotation', 'annotation_score', 'annotation_novelty', 'annotation_best']
     """
     from scflyformer import models
     from scflyformer.models._heads import check_target
@@ -195,9 +226,9 @@ def annotate(
         teacher = cells if reference is None else _adata.open_data(reference, mod=mod if _has_mod(reference) else None)
         samples = _features.sample_names(teacher, sample_key)
         labels = read_labels(teacher, str(label_key), samples=samples)
-        x = _features.embedding(teacher, loaded, **road, **run)
+        x = _features.embedding(teacher, loaded, told="" if reference is None else "reference: ", **road, **run)
         if method == "finetune":
-            rows, _ = _adata.token_rows(teacher, loaded, **road)
+            rows, _ = _adata.token_rows(teacher, loaded, told=None, **road)
             few = None if reference is None else [0]
             arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **run)
             others = ["embedding", *others] if others else []
@@ -241,7 +272,7 @@ def _out_of_fold(
     probability[known], novelty[known] = fitted.probability, fitted.novelty
     if not known.all():
         reads = fitted.classifier.model
-        new = x[~known] if reads is model else _features.embedding(cells[~known], reads, **road)
+        new = x[~known] if reads is model else _features.embedding(cells[~known], reads, told=None, **road)
         probability[~known], novelty[~known] = fitted.classifier(new)
     return probability, novelty
 

@@ -109,7 +109,7 @@ def train(
             f"{n_classes} classes"
         )
         fit = _fitter(teacher, known, y, folds, n_classes, arm.held_out, features, layer=layer, gene_key=gene_key)
-        for name in _log.progress(baselines, desc="baselines"):
+        for name in _log.each(baselines, desc=lambda name: f"baseline: {name}", unit="baseline"):
             rows.append(row(name, fit(name)[tested]))
     trained = {
         "classes": labels.classes,

@@ -13,7 +13,7 @@ from scflyformer.tl import _features
 from scflyformer.tl._clock_genes_run import age_changes, open_clock
 from scflyformer.tl._clock_genes_tables import left_out, scan_results
 from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._perturb_check import check_edits
+from scflyformer.tl._perturb_check import absent_words, check_edits
 from scflyformer.tl._perturb_plan import choose_cells, read_gene_sets
 from scflyformer.tl._scan import MIN_CELLS, Pool, plan_scan
 
@@ -147,10 +147,37 @@ def clock_genes(
     Examples
     --------
     >>> import scflyformer as sf
-    >>> adata = sf.datasets.fly_brain_simulated()
-    >>> sf.tl.age_clock(adata, sample_key="batch", save="brain-clock")  # doctest: +SKIP
-    >>> sf.tl.clock_genes(adata, clock="brain-clock", genes=["Hsp68"], sample_key="batch")  # doctest: +SKIP
-    >>> adata.uns["clock_genes"]["results"]  # doctest: +SKIP
+    >>> adata = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.age_clock(
+    ...     adata,
+    ...     sample_key="batch",
+    ...     model="fly-tiny",
+    ...     baselines="none",
+    ...     save="brain-clock",
+    ... )
+
+    In cells of other libraries: Hsp68 was planted to rise with age, Yeti to be as high at all ages. Few null genes and
+    cells keep this quick.
+
+    >>> other = sf.datasets.fly_brain_simulated(100, seed=1)
+    >>> sf.tl.clock_genes(
+    ...     other,
+    ...     clock="brain-clock",
+    ...     genes=["Hsp68", "Yeti"],
+    ...     sample_key="batch",
+    ...     max_cells=20,
+    ...     n_null=20,
+    ... )
+    >>> results = other.uns["clock_genes"]["results"]
+    >>> results[["gene", "kind", "n_null", "ci_over"]]
+        gene    kind  n_null  ci_over
+    0  Hsp68  delete      20  samples
+    1   Yeti  delete      20  samples
+
+    With 20 null genes no p-value is below 1 / 21.
+
+    >>> results.loc[results["p_value"] < 0.05, "gene"].tolist()
+    ['Hsp68']
     """
     check_edits(kind, n_null, max_cells, kinds=("delete", "overexpress"))
     out, data = _adata.start(adata, mod=mod, copy=copy)
@@ -222,7 +249,7 @@ def clock_genes(
     found = {"results": results, "absent": np.array(absent, dtype=object), "skipped": skipped, "params": params}
     _adata.write(data, uns={key_added: found})
     if absent:
-        _log.warning(f"clock_genes: {len(absent)} of the genes are absent and left out: {', '.join(absent[:10])}")
+        _log.warning(f"clock_genes: left out: {absent_words(found)}.")
     _log.info(
         f"clock_genes: {len(results)} results from {len(rows)} cells and {len(changes)} edited copies, in "
         f".uns[{key_added!r}]['results']"

@@ -166,9 +166,13 @@ def run_clocks(
     -------
     The clocks, that of all cells first; the groups skipped, with the reason.
     """
-    clocks, skipped = [run_clock(cells, np.arange(len(cells.ages)), ALL, options)], []
+    clocks: list[GroupClock] = []
+    skipped: list[dict[str, str]] = []
     names = [] if groups is None else sorted({str(name) for name in groups if name is not None})
-    for name in _log.progress(names, desc="clocks", unit="group", shown=bool(names)):
+    for name in _log.each([ALL, *names], desc=_bar_words, unit="clock"):
+        if name == ALL:
+            clocks.append(run_clock(cells, np.arange(len(cells.ages)), ALL, options))
+            continue
         inside = np.flatnonzero(groups == name)
         some = cells.take(inside)
         if reason := too_small(some, min_cells=min_cells):
@@ -176,6 +180,10 @@ def run_clocks(
             continue
         clocks.append(run_clock(some, inside, name, options))
     return clocks, skipped
+
+
+def _bar_words(name: str) -> str:
+    return "clock: all cells" if name == ALL else f"clock: {name}"
 
 
 def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
@@ -220,7 +228,7 @@ def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     outside = {name: (arm.predicted < low) | (arm.predicted > high) for name, arm in arms.items()}
     scales: dict[float, float] = {}
     if options.article and "embedding" in cells.blocks:
-        arms[ARTICLE], scales = _article(cells, options, trap=group == ALL)
+        arms[ARTICLE], scales = _article(cells, options, group)
     head, reach = None, float("nan")
     if final is not None:
         head = fitted[final].head
@@ -268,14 +276,19 @@ def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None)
     return out, inner
 
 
-def _article(cells: Cells, options: ClockOptions, *, trap: bool) -> tuple[Arm, dict[float, float]]:
-    """Run the published recipe, which knows no samples and no bundles, on the cells; for ``trap`` at each scale."""
+def _article(cells: Cells, options: ClockOptions, group: str) -> tuple[Arm, dict[float, float]]:
+    """Run the published recipe, which knows no samples and no bundles, on the cells; on all of them at each scale."""
     from scflyformer.stats._published import SCALES, published_clock
     from scflyformer.stats._regression import r2
 
-    order = np.argsort(cells.names.astype(str), kind="stable")
+    order, trap = np.argsort(cells.names.astype(str), kind="stable"), group == ALL
     x, y = np.asarray(cells.blocks["embedding"])[order], to_target(cells.ages, options.target)[order]
     runs = {scale: published_clock(x, y, scale=scale, seed=options.seed) for scale in (SCALES if trap else (1.0,))}
+    if strange := [f"times {scale:g}" for scale, run in runs.items() if not run.converged]:
+        _log.warning(
+            f"age_clock: the article's recipe did not come to an end on features {', '.join(strange)} in group "
+            f"{group!r}; its scores there are approximate. Other feature sets are not concerned."
+        )
     plain = runs[1.0]
     tested = order[plain.tested]
     some = cells.take(tested)

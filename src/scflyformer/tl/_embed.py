@@ -90,11 +90,23 @@ def embed(
 
     Examples
     --------
+    Without ``model=`` the default model ``"fly"`` runs; ``"fly-tiny"`` is quicker.
+
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(100)
-    >>> sf.tl.embed(adata)
-    >>> adata.obsm["X_scflyformer"].shape[0]
-    100
+    >>> sf.tl.embed(adata, model="fly-tiny")
+    >>> adata.obsm["X_scflyformer"].shape
+    (100, 240)
+
+    Look at the coverage first: what the model cannot read is not in the embedding.
+
+    >>> coverage = adata.uns["X_scflyformer"]["coverage"]
+    >>> coverage["n_genes"], coverage["n_genes_mapped"]
+    (2088, 2087)
+    >>> adata.uns["X_scflyformer"]["params"]["model"]
+    'fly-tiny'
+
+    Then to scanpy, such as ``sc.pp.neighbors(adata, use_rep="X_scflyformer")``.
     """
     from scflyformer import models
     from scflyformer.network._device import pick_device, pick_dtype

@@ -50,6 +50,7 @@ def embedding(
     device: str,
     dtype: str,
     batch_tokens: Any,
+    **bar: Any,
 ) -> np.ndarray:
     """Return the cells' embedding: `obsm[use_rep]` where this model made it in the same way, else computed here.
 
@@ -65,6 +66,8 @@ def embedding(
         Hash that counts as this model's beside its own: that of the model it was derived from.
     layer, gene_key, device, dtype, batch_tokens
         As for :func:`scflyformer.tl.embed`.
+    bar
+        ``told`` and ``desc`` as for `scflyformer.tl._vectors.embed_cells`.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def embedding(
         _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
         return np.asarray(adata.obsm[use_rep], dtype=np.float32)
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "pooling": pooling, "batch_tokens": batch_tokens}
-    return embed_cells(adata, model, device=device, dtype=dtype, **road)[0]
+    return embed_cells(adata, model, device=device, dtype=dtype, **road, **bar)[0]
 
 
 def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.ndarray:
@@ -102,7 +105,7 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.nda
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
-    return embedding(adata, model.with_network(network), **road)
+    return embedding(adata, model.with_network(network), told=None, desc="untrained network", **road)
 
 
 def given_or_computed(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import pandas as pd
 
+from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.tl._perturb_plan import near_name
 from scflyformer.tl._perturb_readouts import Centroid
 from scflyformer.tl._states import present
 from scflyformer.tokens._edit import DOSED, FOUND_ONLY, Kind
 
 if TYPE_CHECKING:
+    from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.tl._scan import GeneSet
 
 
@@ -52,16 +56,93 @@ def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[s
         raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
 
 
-def nothing_to_edit(sets: list[GeneSet], start: str, kind: str) -> str:
-    """Say why no cell was edited."""
+def nothing_to_edit(sets: list[GeneSet], unmeasured: Mapping[str, str], start: str, kind: str) -> str:
+    """Say why no cell was edited; ``unmeasured`` are sets that the data do not measure, with the reason."""
     if not sets:
         return f"No gene is held by 10 perturbed cells ({start}) of a group; raise max_cells=, or name genes."
-    shown = ", ".join(repr(one.name) for one in sets[:5]) + (", …" if len(sets) > 5 else "")
+    measured = [one.name for one in sets if one.name not in unmeasured]
+    absent = f"{reasons_in_words(unmeasured)}. " if unmeasured else ""
+    if not measured:
+        return f"There is nothing to {kind}: {absent}Ask for other genes."
     other = "kind='overexpress'" if kind in FOUND_ONLY else "more cells"
     return (
-        f"No perturbed cell ({start}) expresses {shown}, so there is nothing to {kind}. Ask for other genes, for more "
-        f"cells by max_cells=, or for {other}."
+        f"No perturbed cell ({start}) expresses {some_names(measured)}, so there is nothing to {kind}. {absent}Ask for "
+        f"other genes, for more cells by max_cells=, or for {other}."
     )
+
+
+def why_unknown(unknown: list[str], vocabulary: Vocabulary, known: set[str], place: str) -> dict[str, str]:
+    """Return why each name that the model does not know is left out.
+
+    Parameters
+    ----------
+    unknown
+        The names.
+    vocabulary
+        The genes that the model knows.
+    known
+        The names of the data.
+    place
+        Where these are, in words.
+    """
+    reasons = {}
+    for name in unknown:
+        near = near_name(name, vocabulary)
+        reasons[name] = "not in the model's vocabulary"
+        if name not in known:
+            reasons[name] = f"neither in the model's vocabulary nor in {place}"
+            reasons[name] += f" (did you mean {near!r}?)" if near else ""
+    return reasons
+
+
+def why_unmeasured(sets: Sequence[GeneSet], panel: np.ndarray | None, place: str, *, whole: bool) -> dict[str, str]:
+    """Return the sets of which the data measure no gene, or with ``whole`` not all, and why they are left out.
+
+    Parameters
+    ----------
+    sets
+        The gene sets.
+    panel
+        Which vocabulary genes the data measured, bool, shape (n_genes,); `None` for all.
+    place
+        Where their names are, in words.
+    whole
+        Whether a set needs all of its genes.
+    """
+    reasons: dict[str, str] = {}
+    if panel is None:
+        return {}
+    for one in sets:
+        there = panel[np.array(one.tokens) - N_SPECIAL]
+        if not there.any():
+            reasons[one.name] = f"not measured (not in {place})"
+        elif whole and not there.all():
+            reasons[one.name] = f"measured in part ({(~there).sum()} of {len(there)} genes not in {place})"
+    return reasons
+
+
+def reasons_in_words(reasons: Mapping[str, str]) -> str:
+    """Return names and why they were left out, names of one reason together: ``'a' and 'b' are not measured``."""
+    together: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        together.setdefault(reason, []).append(name)
+    return "; ".join(
+        f"{some_names(names)} {'is' if len(names) == 1 else 'are'} {reason}" for reason, names in together.items()
+    )
+
+
+def absent_words(found: Mapping[str, Any]) -> str:
+    """Return why each name in ``found["absent"]`` has no result, from the table of what was skipped."""
+    why = found["skipped"].drop_duplicates("gene").set_index("gene")["reason"]
+    return reasons_in_words({name: why[name] for name in found["absent"]})
+
+
+def some_names(names: Sequence[str], most: int = 5) -> str:
+    """Return names in quotes, the first few of them: ``'a', 'b' and 'c'``."""
+    shown = [repr(str(name)) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def no_group(groupby: str | None, state_key: str, column: pd.Series) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _adata, _log
+from scflyformer.genes._coverage import place_of
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._nulls import LEAST_NULLS
 from scflyformer.tl import _features
-from scflyformer.tl._perturb_check import no_group, nothing_to_edit
+from scflyformer.tl._perturb_check import no_group, nothing_to_edit, reasons_in_words, why_unknown, why_unmeasured
 from scflyformer.tl._perturb_pairs import interactions
 from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
 from scflyformer.tl._perturb_readouts import Centroid, read_probes
@@ -88,11 +89,14 @@ def perturbed(
     together = read_pairs(pairs, sets, loaded, table)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
     names, filled = cells.obs_names.to_numpy(dtype=object), rows.lengths > 0
-    if rows.panel is not None and kind not in FOUND_ONLY:  # a gene that was not measured cannot be switched on
-        lacking = [one for one in sets if not rows.panel[np.array(one.tokens) - N_SPECIAL].all()]
-        sets, unknown = [one for one in sets if one not in lacking], [*unknown, *(one.name for one in lacking)]
+    place = place_of(gene_key)
+    absent = why_unknown(unknown, vocabulary, _adata.all_gene_names(cells, gene_key), place)
+    unmeasured = why_unmeasured([*sets, *together], rows.panel, place, whole=kind not in FOUND_ONLY)
+    if kind not in FOUND_ONLY:  # a gene that was not measured cannot be switched on
+        lacking = {one.name: unmeasured[one.name] for one in sets if one.name in unmeasured}
+        sets, absent = [one for one in sets if one.name not in lacking], absent | lacking
         if lacking and not sets:
-            raise ValueError(f"The cells do not measure {', '.join(one.name for one in lacking)}; ask for other genes.")
+            raise ValueError(f"There is nothing to {kind}: {reasons_in_words(lacking)}. Ask for other genes.")
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
     if not groups:
         raise ValueError(no_group(groupby, state_key, _adata.column(cells.obs, state_key)[filled]))
@@ -131,7 +135,7 @@ def perturbed(
         asked = None if every else [*sets, *together]
         scan = plan_scan(ranked, pools, asked, measured=np.unique(rows.tokens), members=pair_places, **plan)
     if not len(scan.pairs[0]):
-        raise ValueError(nothing_to_edit(scan.sets, f"obs[{state_key!r}] = {states[0].label}", kind))
+        raise ValueError(nothing_to_edit(scan.sets, unmeasured, f"obs[{state_key!r}] = {states[0].label}", kind))
 
     params = _adata.run_params(
         loaded,
@@ -191,12 +195,12 @@ def perturbed(
         tables["downstream"] = downstream_genes(
             network, rows, scan, found, vocabulary, tables["results"], kind=kind, dose=dose, most=downstream, **bars
         )
-    absent, skipped = left_out(unknown, scan, bare, every=every)
+    absent, skipped = left_out(absent, unmeasured, scan, bare, every=every)
     labels = [states[1].label, states[0].label, *(state.label for state in states[2])]
     return {
         **tables,
         "separability": apart,
-        "absent": np.array(absent, dtype=object),
+        "absent": np.array(list(absent), dtype=object),
         "skipped": skipped,
         "states": dict(zip(shift_columns(labels[2:]), labels, strict=True)),
         "coverage": coverage,

@@ -88,16 +88,21 @@ def read_gene_sets(
 
 
 def _none_known(unknown: list[str], vocabulary: Vocabulary, model: str, pairs: tuple[tuple[str, str], ...]) -> str:
-    near = [f"{known!r} for {name!r} (case tells genes apart)" for name, known in pairs[:3]]
-    known_names = vocabulary.names.tolist()
+    near = {name: f"{known!r} for {name!r} (case tells genes apart)" for name, known in pairs[:3]}
     for name in unknown[:3]:
-        near += [f"{match!r} for {name!r}" for match in get_close_matches(name, known_names, n=1, cutoff=0.75)]
+        if name not in near and (match := near_name(name, vocabulary)):
+            near[name] = f"{match!r} for {name!r}"
     common = ", ".join(map(repr, vocabulary.names[np.argsort(-vocabulary.n_cells, kind="stable")[:3]].tolist()))
     return (
         f"None of the {len(unknown)} gene(s) asked for is known to model {model!r}: "
         f"{', '.join(map(repr, unknown[:5]))}. It knows {vocabulary.n_genes} genes, such as {common}."
-        + (f" Did you mean {', '.join(dict.fromkeys(near))}?" if near else "")
+        + (f" Did you mean {', '.join(near.values())}?" if near else "")
     )
+
+
+def near_name(name: str, vocabulary: Vocabulary) -> str:
+    """Return the name of a vocabulary gene that is spelt much alike, else an empty text."""
+    return next(iter(get_close_matches(name, vocabulary.names.tolist(), n=1, cutoff=0.75)), "")
 
 
 def read_pairs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ RESULTS = (
 """Columns of the results; shifts towards further states and other readouts follow."""
 READOUTS = {"net_shift": "net", "age_change": "age", "probability_change": "probability"}
 """Readouts beside the shift, and what their columns of the results begin with."""
+
+
+UNEXPRESSED = "measured, but not expressed in the perturbed cells"
+"""Why a gene that the model knows and the data hold has no row."""
 
 
 def shift_columns(alt: list[str]) -> list[str]:
@@ -152,13 +157,17 @@ def summarise(shifts: Shifts, samples: np.ndarray, column: int = 0) -> dict[str,
     }
 
 
-def left_out(unknown: list[str], scan: Scan, bare: list[str], *, every: bool) -> tuple[list[str], pd.DataFrame]:
-    """Return the names without any result, and why each combination of gene and group has none.
+def left_out(
+    unknown: Mapping[str, str], unmeasured: Mapping[str, str], scan: Scan, bare: list[str], *, every: bool
+) -> tuple[dict[str, str], pd.DataFrame]:
+    """Return the names without any result with the reason, and why each combination of gene and group has none.
 
     Parameters
     ----------
     unknown
-        Names that the model does not know, or the cells do not measure.
+        Names that are not in the scan, and why.
+    unmeasured
+        Names in the scan of which the data measure no gene, and why.
     scan
         What was edited where.
     bare
@@ -166,15 +175,15 @@ def left_out(unknown: list[str], scan: Scan, bare: list[str], *, every: bool) ->
     every
         Whether all genes were asked for.
     """
-    reasons = [(name, "all", "not in the model's vocabulary, or not measured") for name in unknown]
+    reasons = [(name, "all", reason) for name, reason in unknown.items()]
     reasons += [("all", label, "no start or no goal cells") for label in bare]
     if every:
         empty = [pool.name for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if not wanted]
         reasons += [("all", label, f"no gene in {MIN_CELLS} perturbed cells") for label in empty]
-        return unknown, skipped_table(reasons)
+        return dict(unknown), skipped_table(reasons)
     nowhere, lacking = scan.without_cells()
-    reasons += [(*one, "not expressed in the perturbed cells") for one in lacking]
-    return [*unknown, *nowhere], skipped_table(reasons)
+    reasons += [(*one, unmeasured.get(one[0], UNEXPRESSED)) for one in lacking]
+    return {**unknown, **{name: unmeasured.get(name, UNEXPRESSED) for name in nowhere}}, skipped_table(reasons)
 
 
 def skipped_table(reasons: list[tuple[str, str, str]]) -> pd.DataFrame:

@@ -164,9 +164,28 @@ def pretrain(
 
     Examples
     --------
+    A very small network, which shows the steps and is of no use; the defaults are for work. ``source`` may as well be a
+    list of files.
+
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(200)
-    >>> sf.tl.pretrain(adata, out="my-model", hidden_size=32, n_layers=1, epochs=0.1)  # doctest: +SKIP
+    >>> sf.tl.pretrain(
+    ...     adata,
+    ...     out="my-model",
+    ...     sample_key="batch",
+    ...     hidden_size=32,
+    ...     n_layers=1,
+    ...     code_size=16,
+    ...     n_directions=16,
+    ...     code_epochs=1,
+    ...     epochs=0.5,
+    ... )
+    >>> model = sf.models.load("my-model")
+    >>> model.metrics["held_out"]["split_unit"]
+    'sample'
+    >>> sf.tl.embed(adata, model="my-model")
+    >>> adata.obsm["X_scflyformer"].shape
+    (200, 64)
     """
     from scflyformer.genes._synonyms import read_synonyms
     from scflyformer.models import load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from scflyformer.models._model import Model
     from scflyformer.network._infer import Pooling
+    from scflyformer.tokens._rows import TokenRows
 
 
 def embed_cells(
@@ -27,6 +29,8 @@ def embed_cells(
     layer: str | None = None,
     gene_key: str | None = None,
     synonyms: Any = None,
+    told: str | None = "",
+    desc: str = "embedding cells",
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Embed the cells of an object; tokens exist for a block of cells at a time.
 
@@ -39,8 +43,10 @@ def embed_cells(
         The model.
     pooling, device, dtype, batch_tokens
         As for `scflyformer.network._infer.embed_rows`.
-    layer, gene_key, synonyms
+    layer, gene_key, synonyms, told
         As for `scflyformer._ranked.token_rows`, which also says what is raised.
+    desc
+        Words before the bar, which opens with the first block of cells.
 
     Returns
     -------
@@ -51,13 +57,20 @@ def embed_cells(
     network = model.network()
     check_embedding(network, pooling, batch_tokens)
     read = partial(embed_rows, network, pooling=pooling, device=device, dtype=dtype, batch_tokens=batch_tokens)
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms, "progress": False}
+    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms, "told": told, "progress": False}
     if _adata.is_lazy(adata, layer):
         network.to("cpu")  # type: ignore[arg-type]  # wherever it ran before, workers may have no such place
         blocks, coverage = _adata.map_token_rows(adata, model, read, **road)
     else:
-        with _log.progress(total=adata.n_obs, desc="embedding cells", unit="cell") as bar:
-            blocks, coverage = _adata.map_token_rows(adata, model, partial(read, bar=bar), **road)
+        with ExitStack() as opened:
+            bars: list[Any] = []
+
+            def read_on(rows: TokenRows) -> np.ndarray:
+                if not bars:  # genes are resolved and the model is loaded: from here on it moves
+                    bars.append(opened.enter_context(_log.progress(total=adata.n_obs, desc=desc, unit="cell")))
+                return read(rows, bar=bars[0])
+
+            blocks, coverage = _adata.map_token_rows(adata, model, read_on, **road)
     return _stacked(blocks), coverage
 
 

@@ -1,0 +1,150 @@
+"""What to do where few names are recognised: another column, an end to strip, capitals to restore, another species."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scflyformer.genes._resolve import FLY, as_word, resolve_genes, species_of
+
+if TYPE_CHECKING:
+    from scflyformer.genes._resolve import Resolution
+    from scflyformer.genes._vocabulary import Vocabulary
+
+_VERSION = r"\.\d+$"
+_FIRST, _LAST = re.compile(r"^[^\W_]+[\W_]+(?=.)"), re.compile(r"(?<=.)[\W_]+[^\W_]+$")
+"""What stands before and behind a name: letters or digits and what sets them apart from it."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something that would make names match.
+
+    Attributes
+    ----------
+    n_genes
+        Genes of the vocabulary that would then be recognised.
+    words
+        What to do.
+    """
+
+    n_genes: int
+    words: str
+
+
+def n_genes(found: Resolution) -> int:
+    """Count the vocabulary genes that names resolve to."""
+    return found.n_mapped - found.n_duplicates
+
+
+def other_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
+    """Return the column of `var` whose names resolve most genes."""
+    gains = {key: n_genes(resolve_genes(names, vocabulary)) for key, names in others.items()}
+    key, gain = max(gains.items(), key=lambda item: item[1], default=("", 0))
+    share = gain / max(vocabulary.n_genes, 1)
+    return Remedy(gain, f"var[{key!r}] resolves {share:.0%} of the model's genes: pass gene_key={key!r}.")
+
+
+def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
+    """Return what a version number, or something that most names begin or end with, hides when it is taken off."""
+    words = [name if isinstance(name, str) else as_word(name) for name in names]
+    strange = [word for word, gene in zip(words, found.index.tolist(), strict=True) if gene < 0]
+    best = Remedy(0, "")
+    for pattern in _ends(strange):
+        bare = resolve_genes([re.sub(pattern, "", word) for word in words], vocabulary)
+        gain = n_genes(bare)
+        if gain > max(best.n_genes, n_genes(found)):
+            example = words[int(np.flatnonzero((bare.index >= 0) & (found.index < 0))[0])]
+            series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+            text = series if gene_key is None else f"{series}.astype(str)"
+            best = Remedy(
+                gain,
+                f"{example!r} would be recognised without {_end_words(pattern, example)}; so would names for "
+                f"{gain / max(vocabulary.n_genes, 1):.0%} of the model's genes: "
+                f'{series} = {text}.str.replace(r"{pattern}", "", regex=True)',
+            )
+    return best
+
+
+def restored_case(found: Resolution, vocabulary: Vocabulary, gene_key: str | None, model: str) -> Remedy:
+    """Return how many genes names would match if capitals did not count, and the line that restores them."""
+    ids = set(vocabulary.gene_ids.tolist())
+    which = "gene_ids" if sum(known in ids for _, known in found.case_pairs) * 2 > len(found.case_pairs) else "names"
+    series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+    line = (
+        f"known = {{n.casefold(): n for n in sf.models.load({model!r}).vocabulary.{which}.tolist()}}; "
+        f"{series} = [known.get(n.casefold(), n) for n in {series}]"
+    )
+    words = f"Take the names from the file they came from, or, where no two of them differ by capitals alone: {line}"
+    return Remedy(min(found.n_case + n_genes(found), vocabulary.n_genes), words)
+
+
+def case_words(found: Resolution) -> str:
+    """Say how many names differ by capitals alone, with examples."""
+    pairs = ", ".join(f"{name!r} for {known!r}" for name, known in found.case_pairs[:3])
+    return f"{found.n_case} of {len(found.index)} names differ from the model's by capitals alone ({pairs})"
+
+
+def other_species(found: Resolution, vocabulary: Vocabulary, *, remedied: bool) -> str:
+    """Say so where ids tell that they are of another species than the model's; else an empty text.
+
+    ``remedied`` says that other names would match.
+    """
+    mine, models = species_of(found.unresolved), _species_of_model(vocabulary)
+    if not mine or mine == models:
+        return ""
+    theirs = f", the model's are {models}" if models else ""
+    said = f"These ids are {mine}{theirs}"
+    if remedied:
+        return f"{said}: make sure that the counts are of the model's species."
+    return f"{said}: choose a model of that species, or train one with tl.pretrain."
+
+
+def perhaps_species(vocabulary: Vocabulary, *, with_table: bool) -> str:
+    """Ask for the species, and say what to do where it is right."""
+    advice = "Is this the species that the model was trained on? If not, choose another model or use tl.pretrain."
+    if not with_table:
+        table = (
+            "a FlyBase fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it"
+            if _species_of_model(vocabulary) in ("", FLY)
+            else "a table of name, tab, gene id"
+        )
+        advice += f" If it is, the names may be older or newer than the model's: pass synonyms= the path of {table}."
+    return advice
+
+
+def _species_of_model(vocabulary: Vocabulary) -> str:
+    return species_of(vocabulary.gene_ids[:50].tolist())
+
+
+def _ends(names: Sequence[str]) -> list[str]:
+    """Return patterns of what most names begin or end with, alone and together."""
+    first = _shared(names, _FIRST)
+    if first:
+        rest = [name.removeprefix(first) for name in names if name.startswith(first)]
+        second = _shared(rest, _FIRST)
+        ahead = [f"^{re.escape(first)}"] + ([f"^{re.escape(first + second)}"] if second else [])
+    else:
+        ahead = []
+    behind = [_VERSION] if 2 * sum(bool(re.search(_VERSION, name)) for name in names) > len(names) else []
+    if not behind and (last := _shared(names, _LAST)):
+        behind = [f"{re.escape(last)}$"]
+    return [*behind, *ahead, *(f"{start}|{end}" for start in ahead for end in behind)]
+
+
+def _shared(names: Sequence[str], piece: re.Pattern[str]) -> str:
+    """Return the piece that more than half of the names have, else an empty text."""
+    found = (piece.search(name) for name in names)
+    pieces = Counter(match.group() for match in found if match)
+    text, count = pieces.most_common(1)[0] if pieces else ("", 0)
+    return text if 2 * count > len(names) else ""
+
+
+def _end_words(pattern: str, example: str) -> str:
+    ends = [match.group() for match in re.finditer(pattern, example)]
+    return " and ".join(repr(end) for end in ends)
