@@ -1,5 +1,6 @@
 # make demo [DATA=cells.h5ad] [OUT=demo]   the whole analysis on simulated cells, or on yours; figures and tables in demo/
 # make test                     the test suite with coverage
+# make test-lowest | test-pre   the test suite with the lowest versions that pyproject.toml allows | with pre-releases
 # make lint | docs | notebooks | wheel | clean
 
 SHELL := /bin/bash
@@ -18,10 +19,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint $(CONSTRAINTS)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test lint docs notebooks wheel clean
+.PHONY: help demo test test-lowest test-pre lint docs notebooks wheel clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # An installation is done once and again when the requirements change. torch comes first and alone: where the package
 # index offers a build for the processor only, its version is taken instead of one that brings a graphics stack.
@@ -47,6 +48,20 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report term --durations 10
 
+# An environment each, resolved by uv. Old releases warn of newer ones around them, so that warnings are errors only where
+# they tell of the future.
+test-lowest: RESOLVE := --resolution lowest-direct
+test-lowest: PYTEST := -W default --disable-warnings
+test-lowest: export PYTHONWARNINGS := ignore
+test-pre: RESOLVE := --prerelease allow --upgrade
+test-lowest test-pre:
+	@"$(PYTHON)" -m venv --clear $(VENV)-$@
+	@$(VENV)-$@/bin/python -m pip --disable-pip-version-check install -qq uv
+	@$(VENV)-$@/bin/uv pip install --quiet --python $(VENV)-$@/bin/python $(RESOLVE) --requirement pyproject.toml --extra test
+	@$(VENV)-$@/bin/uv pip install --quiet --python $(VENV)-$@/bin/python --no-deps --editable .
+	@$(VENV)-$@/bin/uv pip freeze --python $(VENV)-$@/bin/python --exclude-editable
+	@$(ONE_THREAD) $(VENV)-$@/bin/python -m pytest --numprocesses $(WORKERS) $(PYTEST) $(TESTS)
+
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -57,11 +72,7 @@ docs: $(VENV)/.installed-dev
 	@echo "docs/_build/html/index.html"
 
 notebooks: $(VENV)/.installed-dev
-	@mkdir -p $(VENV)/notebooks
-	@for notebook in notebooks/*.ipynb; do \
-		echo "$$notebook"; \
-		$(BIN)/jupyter-execute --timeout 600 --output "$(CURDIR)/$(VENV)/notebooks/$$(basename "$${notebook%.ipynb}")" "$$notebook"; \
-	done
+	@$(BIN)/python notebooks/execute.py
 
 wheel: $(VENV)/.installed-dev
 	@rm -rf dist
@@ -69,5 +80,5 @@ wheel: $(VENV)/.installed-dev
 	@ls dist
 
 clean:
-	rm -rf $(VENV) demo dist build docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(VENV)-test-* demo dist build docs/_build docs/generated docs/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

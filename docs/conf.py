@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -48,8 +47,10 @@ nitpick_ignore_regex = [
 
 html_theme = "sphinx_book_theme"
 html_title = "scflyformer"
-html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2}
-html_static_path: list[str] = []
+html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "navbar_persistent": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_logo = html_favicon = "_static/logo.svg"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -63,11 +64,17 @@ typehints_use_rtype = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
-# The published pages show what the notebooks print; elsewhere they are shown as they are.
-nb_execution_mode = "cache" if os.environ.get("READTHEDOCS") == "True" else "off"
-nb_execution_timeout = 300
-nb_execution_raise_on_error = True
+# The notebooks hold what they print (notebooks/execute.py). Copies, because their links are written for a clone.
+nb_execution_mode = "off"
+(HERE / "notebooks").mkdir(exist_ok=True)
+for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
+    text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
+    copy = HERE / "notebooks" / notebook.name
+    if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
+        copy.write_text(text, encoding="utf-8")
 nb_merge_streams = True
+default_role = "literal"
+copybutton_exclude = ".linenos, .gp, .go"  # copied examples come without >>> and what they print
 templates_path: list[str] = []
 
 warnings.filterwarnings("ignore", message=".*set_application")  # sphinx_autodoc_typehints speaks to an older Sphinx
@@ -75,7 +82,10 @@ warnings.filterwarnings("ignore", message=".*set_application")  # sphinx_autodoc
 
 def _returns(self: NumpyDocstring, section: str) -> list[str]:
     """Keep the text of a Returns section: it lists the keys written, each a term with its type behind a colon."""
-    return self._format_block(":returns: ", self._dedent(self._consume_to_next_section()))
+    lines = self._dedent(self._consume_to_next_section())
+    if lines[:1] == [":"]:
+        del lines[0]  # sphinx_autodoc_typehints found no type to put there
+    return self._format_block(":returns: ", lines)
 
 
 NumpyDocstring._parse_returns_section = _returns
