@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from sphinx.application import Sphinx
 from sphinx.ext.napoleon import NumpyDocstring
 
 HERE = Path(__file__).parent
@@ -64,7 +65,8 @@ typehints_use_rtype = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
-# The notebooks hold what they print (notebooks/execute.py). Copies, because their links are written for a clone.
+# The notebooks hold what they print (notebooks/execute.py). They are copied in; links to and from them are written for
+# a clone, where they stand beside docs/.
 nb_execution_mode = "off"
 (HERE / "notebooks").mkdir(exist_ok=True)
 for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
@@ -89,3 +91,12 @@ def _returns(self: NumpyDocstring, section: str) -> list[str]:
 
 
 NumpyDocstring._parse_returns_section = _returns
+
+
+def setup(app: Sphinx) -> None:
+    """Turn a page's links to notebooks into links to their copies."""
+
+    def relink(app: Sphinx, name: str, source: list[str]) -> None:
+        source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+
+    app.connect("source-read", relink)
