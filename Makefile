@@ -52,7 +52,6 @@ test: $(VENV)/.installed-dev
 # they tell of the future.
 test-lowest: RESOLVE := --resolution lowest-direct
 test-lowest: PYTEST := -W default --disable-warnings
-test-lowest: export PYTHONWARNINGS := ignore
 test-pre: RESOLVE := --prerelease allow --upgrade
 test-lowest test-pre:
 	@"$(PYTHON)" -m venv --clear $(VENV)-$@

@@ -78,7 +78,8 @@ def test_two_processes_train_the_model_of_one(path, alone, tmp_path):
     """At the same batches, some of which hold fewer cells than there are processes."""
     done = torchrun("-m", "scflyformer", "pretrain", path, "--out", tmp_path / "out", *options(ASKED))
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
+    # numcodecs shows its own, whatever is asked, where an old zarr has brought crc32c along
+    assert not [line for line in done.stderr.splitlines() if "Warning" in line and "numcodecs" not in line]
     assert done.stderr.count("Pretrained") == 1  # one process speaks
     assert_same(alone, tmp_path / "out")
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == sorted(each.name for each in alone.iterdir())

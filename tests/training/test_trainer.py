@@ -184,7 +184,8 @@ def test_fused_optimiser_and_fused_attention(structured, trained, monkeypatch):
     monkeypatch.setattr(_trainer.PretrainingTrainer, "create_optimizer", lambda *args: made.append(create(*args)))
     trained(epochs=0.2)
     assert isinstance(made[0], torch.optim.AdamW)
-    assert made[0].defaults["fused"]
+    recent = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 8)
+    assert bool(made[0].defaults["fused"]) is recent
     network = tiny_network(40, "cell")
     assert network.bert.config._attn_implementation == "sdpa"
     batch = MaskedCells(structured, objective="cell", max_len=40, seed=0, subsample=False).__getitems__([0, 1, 2])
