@@ -1,4 +1,5 @@
-# make demo [DATA=cells.h5ad] [OUT=demo]   the whole analysis on simulated cells, or on yours; figures and tables in demo/
+# make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   the whole analysis on simulated cells, or on yours
+#                               (with the names of your columns); figures, tables and cells in demo/
 # make test                     the test suite with coverage
 # make test-lowest | test-pre   the test suite with the lowest versions that pyproject.toml allows | with pre-releases
 # make lint | docs | notebooks | wheel | clean
@@ -13,6 +14,9 @@ CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
 OUT ?= demo
 DATA ?=
+LABEL ?=
+AGE ?=
+SAMPLE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +26,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 .PHONY: help demo test test-lowest test-pre lint docs notebooks wheel clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # An installation is done once and again when the requirements change. torch comes first and alone: where the package
 # index offers a build for the processor only, its version is taken instead of one that brings a graphics stack.
@@ -43,7 +47,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed
-	@$(BIN)/python examples/demo.py --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python examples/demo.py --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(LABEL),--label-key "$(LABEL)") \
+		$(if $(AGE),--age-key "$(AGE)") $(if $(SAMPLE),--sample-key "$(SAMPLE)")
 
 test: $(VENV)/.installed-dev
 	@$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report term --durations 10

@@ -38,9 +38,9 @@ GUESSES = {
     "age": ("age", "age_days", "days"),
     "sample": ("batch", "sample", "library", "sample_id", "library_id", "donor"),
 }
-#: The genes that the article followed up.
-ARTICLE_GENES = ["Drak", "fz2", "Hnf4"]
 REP = "X_scflyformer"
+#: Where predicted types go: a name that no laboratory's own labels have.
+PREDICTED = "predicted_type"
 #: Roles of planted genes and how many of each are drawn as violins.
 ROLES = {"rises": 4, "falls": 2, "control": 2}
 TOWARDS, NOT_TOWARDS = "towards", "not towards"
@@ -48,7 +48,7 @@ TABLE, CELLS = "found.tsv", "cells.h5ad"
 HEADER = ("step", "what", "embedding", "baseline", "expected")
 #: What the demo writes; from an earlier run in the same folder it is removed first.
 FILES = {
-    "umap.png": "map of the cell embedding, by cell type and age",
+    "umap.png": "map of the cell embedding, by cell type, age or sample",
     "confusion.png": "true against predicted cell types, on held-out cells",
     "age_clock.png": "predicted against true ages, on held-out cells",
     "expression.png": "expression of the perturbed genes by age",
@@ -112,6 +112,10 @@ def load(options: argparse.Namespace) -> Demo:
         print(f"{options.data.name}: {adata.n_obs:,} cells × {adata.n_vars:,} genes.")
     keys = {role: find_column(adata, role, getattr(options, f"{role}_key")) for role in GUESSES}
     print("Columns: " + ", ".join(f"{role} = {key or 'none found'}" for role, key in keys.items()) + ".")
+    missing = [role for role, key in keys.items() if key is None]
+    if missing and options.data is not None:
+        asked = " ".join(f"{role.upper()}=COLUMN" for role in missing)
+        print(f"  For the others: make demo DATA={options.data} {asked}; obs has {', '.join(map(str, adata.obs))}.")
     if options.data is not None and options.max_cells and adata.n_obs > options.max_cells:
         keep = thin(adata, keys["sample"], options.max_cells, options.seed)
         print(f"Taking {keep.size:,} of {adata.n_obs:,} cells, spread over the samples (--max-cells 0 takes all).")
@@ -231,9 +235,16 @@ def annotate(demo: Demo) -> None:
     adata = demo.adata
     # all but "random", which takes a second run through the network
     plainer = ("expression", "pca", "neighbours", "majority")
-    sf.tl.annotate(adata, label_key=demo.label, sample_key=demo.sample, model=demo.model, baselines=plainer)
-    demo.save(sf.pl.confusion(adata, truth=demo.label, return_fig=True), "confusion")
-    metrics = sf.get.annotation_df(adata, table="metrics").set_index("features")
+    sf.tl.annotate(
+        adata,
+        label_key=demo.label,
+        sample_key=demo.sample,
+        model=demo.model,
+        baselines=plainer,
+        key_added=PREDICTED,
+    )
+    demo.save(sf.pl.confusion(adata, truth=demo.label, key=PREDICTED, return_fig=True), "confusion")
+    metrics = sf.get.annotation_df(adata, key=PREDICTED, table="metrics").set_index("features")
     unit = "libraries" if demo.sample else "cells"
     for measure in ("accuracy", "macro_f1"):
         ours, *others = metrics.index
@@ -268,7 +279,7 @@ def age_clock(demo: Demo) -> None:
 
 
 def choose_genes(demo: Demo) -> list[tuple[str, dict[str, list[str]]]]:
-    """Gene sets to delete in old or young cells: planted, named, or the article's and those that follow age."""
+    """Gene sets to delete in old or young cells: planted, named, or those that follow age."""
     if demo.options.genes:
         return [("old", alone(demo.options.genes))]
     if demo.truth is not None:
@@ -282,12 +293,11 @@ def choose_genes(demo: Demo) -> list[tuple[str, dict[str, list[str]]]]:
     spread = np.maximum(values.std(axis=0) * ranks.std(), 1e-9)
     correlation = (ranks - ranks.mean()) @ values / len(ranks) / spread
     correlation[(values > 0).mean(axis=0) < 0.2] = 0
-    rising = plain.var_names[np.argsort(-correlation)[:3]].tolist()
-    falling = plain.var_names[np.argsort(correlation)[:2]].tolist()
-    article = [gene for gene in ARTICLE_GENES if gene in demo.adata.var_names]
-    print(f"Of the article's genes {', '.join(ARTICLE_GENES)} the data hold {', '.join(article) or 'none'}.")
-    print(f"Chosen by correlation with age in these cells, so exploratory: {', '.join([*rising, *falling])}.")
-    return [("old", alone([*article, *rising, *falling]))]
+    rising = plain.var_names[np.argsort(-correlation)[:2]].tolist()
+    falling = plain.var_names[np.argsort(correlation)[:1]].tolist()
+    chosen = [*rising, *falling]
+    print(f"Chosen by correlation with age in these cells, so exploratory: {', '.join(chosen)} (--genes names others).")
+    return [("old", alone(chosen))]
 
 
 def alone(genes: list[str]) -> dict[str, list[str]]:
@@ -314,12 +324,13 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
         print("Fewer than two ages: the perturbation is left out.")
         return
     adata, options = demo.adata, demo.options
-    n_null = options.n_null or (80 if demo.truth is not None else 40)
+    n_null = options.n_null or 80
     for where, sets in genes:
         start, goal = (oldest, youngest) if where == "old" else (youngest, oldest)
         key = "perturb" if where == "old" else "perturb_young"
         limits = f"at most {options.perturb_cells} cells of age {start:g}, {n_null} null genes beside each gene"
         print(f"Perturbation, {start:g} → {goal:g}: {limits}.")
+        print(f"  With so few null genes one gene alone cannot get an fdr below {len(sets) / (n_null + 1):.2f}.")
         sf.tl.perturb(
             adata,
             genes=sets,
@@ -338,7 +349,13 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
             ours, theirs = (row.effect, row.p_value, row.fdr), tuple(baseline.loc[row.gene])
             wanted = expectation(demo, sets[row.gene], where)
             what = f"delete {row.gene}, {start:g} → {goal:g}"
-            demo.add("perturbation", what, in_words(*ours), f"expression {in_words(*theirs)}", wanted)
+            demo.add(
+                "perturbation",
+                what,
+                f"{in_words(*ours)}, {row.n_cells} cells",
+                f"expression {in_words(*theirs)}",
+                wanted,
+            )
             if wanted:
                 demo.verdicts.append((wanted, verdict(*ours), verdict(*theirs)))
 
@@ -470,7 +487,7 @@ def next_lines(demo: Demo) -> list[str]:
     """Return lines of Python that open the cells and draw what is in them."""
     adata = demo.adata
     lines = ["import scanpy as sc, scflyformer as sf", f'adata = sc.read_h5ad("{demo.out / CELLS}")']
-    shown = ", ".join(f'"{key}"' for key in ("annotation", "age_clock") if key in adata.obs)
+    shown = ", ".join(f'"{key}"' for key in (PREDICTED, "age_clock") if key in adata.obs)
     lines.append(f"sc.pl.umap(adata, color=[{shown}])")
     if "perturb" in adata.uns:
         lines.append("sf.get.perturb_df(adata)")
@@ -509,15 +526,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--n-cells", type=int, default=2000, help="simulated cells")
     parser.add_argument("--max-cells", type=int, default=3000, help="cells taken from --data at most; 0 for all")
     parser.add_argument("--perturb-cells", type=int, default=15, help="start cells perturbed at most")
-    parser.add_argument(
-        "--n-null", type=int, help="null genes beside each gene (default: 80 simulated, 40 with --data)"
-    )
+    parser.add_argument("--n-null", type=int, help="null genes beside each gene (default: 80)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_file():
-        parser.error(f"--data {options.data}: no such file")
+        parser.exit(2, f"{options.data}: no such file\n")
     if options.data is not None and options.data.resolve() == (options.out / CELLS).resolve():
-        parser.error(f"--data {options.data} would be overwritten by the results; name another folder by --out (OUT=)")
+        parser.exit(2, f"{options.data} would be overwritten by the results; name another folder by --out (OUT=)\n")
     return options
 
 

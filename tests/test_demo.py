@@ -51,7 +51,7 @@ def test_simulated(demo, tmp_path, capsys):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "demo" / "found.tsv", sep="\t", keep_default_na=False), found)
     cells = ad.read_h5ad(tmp_path / "demo" / "cells.h5ad")
     assert {"X_scflyformer", "X_umap"} <= set(cells.obsm)
-    assert {"annotation", "age_clock"} <= set(cells.obs)
+    assert {"predicted_type", "age_clock"} <= set(cells.obs)
     assert {"perturb", "perturb_young", "truth"} <= set(cells.uns)
     said = capsys.readouterr().out
     assert (
@@ -133,7 +133,7 @@ def test_what_was_done_is_kept(demo, run, cells, tmp_path, monkeypatch, how):
     assert how is RuntimeError or "Interrupted" in str(error.value)
     found = pd.read_csv(tmp_path / "out" / "found.tsv", sep="\t")
     assert list(dict.fromkeys(found["step"])) == ["embedding", "annotation"]
-    assert "annotation" in ad.read_h5ad(tmp_path / "out" / "cells.h5ad").obs
+    assert "predicted_type" in ad.read_h5ad(tmp_path / "out" / "cells.h5ad").obs
     assert not list((tmp_path / "out").glob("*.part"))
 
 

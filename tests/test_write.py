@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from scflyformer import _log
 from scflyformer._version import __version__
-from scflyformer._write import run_params, write
+from scflyformer._write import check_key_added, run_params, write
 
 GOOD = {
     "obs": {"label": pd.Categorical(["T4/T5", "glia"] * 30), "age": np.arange(60.0)},
@@ -152,3 +153,19 @@ def test_run_params(cells, tmp_path):
 
 def test_run_params_without_model():
     assert run_params(a=1) == {"scflyformer_version": __version__, "a": 1}
+
+
+def test_a_column_of_somebody_else_is_told(cells, monkeypatch):
+    said = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    cells.obs["age"] = 1.0
+    write(cells, **GOOD)
+    assert said == ["obs['age'] held something else before and is overwritten; key_added= names results otherwise."]
+    write(cells, **GOOD)  # now it is ours: its entry in uns says so
+    assert len(said) == 1
+
+
+def test_a_column_that_is_read_is_refused():
+    check_key_added("mine", ("", "_low"), age_key="age", groupby=None)
+    with pytest.raises(ValueError, match="age_key is 'mine_low', a column .* pass another key_added"):
+        check_key_added("mine", ("", "_low"), age_key="mine_low")

@@ -15,7 +15,7 @@ from scflyformer._chunks import CountChunk, GeneMap, map_counts
 from scflyformer._gene_names import all_gene_names, column, gene_names, match_genes, synonym_table
 from scflyformer._matrix import is_lazy, missing_key
 from scflyformer._ranked import map_token_rows, token_rows
-from scflyformer._write import run_params, write
+from scflyformer._write import check_key_added, run_params, write
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "all_gene_names",
+    "check_key_added",
     "column",
     "expression",
     "gene_names",

@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scflyformer import _log
 from scflyformer._version import __version__
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer.models._model import Model
+
+
+def check_key_added(key_added: str, ends: Sequence[str], **reads: str | None) -> None:
+    """Stop where results would be written over a column of `obs` that the call reads.
+
+    Parameters
+    ----------
+    key_added
+        What the keys written begin with.
+    ends
+        What they end with.
+    reads
+        The columns read, by the name of the argument that names them.
+
+    Raises
+    ------
+    ValueError
+        When a column is both.
+    """
+    for name, key in reads.items():
+        if key is not None and key in {f"{key_added}{end}" for end in ends}:
+            raise ValueError(
+                f"{name} is {key!r}, a column that the result would be written over; pass another key_added, such as "
+                "key_added='predicted'."
+            )
 
 
 def write(
@@ -38,6 +64,8 @@ def write(
     uns
         Dictionaries or plain values.
 
+    Columns that were there without their entry in ``uns`` were not ours; that they are overwritten is told.
+
     Raises
     ------
     ValueError
@@ -59,6 +87,7 @@ def write(
         warnings.simplefilter("ignore")  # a view says that it becomes an object of its own
         if adata.is_view:
             adata.uns = adata.uns.copy()
+    foreign = [key for key in obs if key in adata.obs] if not uns.keys() & adata.uns.keys() else []
     before = {name: dict(getattr(adata, name)) for name in ("obsm", "uns")}
     columns = adata.obs.copy(deep=False)
     try:
@@ -72,6 +101,9 @@ def write(
         adata.obs = columns
         adata.obsm, adata.uns = before["obsm"], before["uns"]
         raise
+    if foreign:
+        names = ", ".join(f"obs[{key!r}]" for key in foreign)
+        _log.warning(f"{names} held something else before and is overwritten; key_added= names results otherwise.")
 
 
 def _check_storable(value: Any, path: str) -> None:

@@ -167,3 +167,8 @@ def test_errors(annotated):
     annotated.obs["annotation"] = pd.Categorical([None] * 60, categories=LABELS)
     with pytest.raises(ValueError, match="No cell has both"):
         sf.pl.confusion(annotated, truth="cell_type")
+
+
+def test_a_column_is_not_compared_with_itself(annotated):
+    with pytest.raises(ValueError, match="truth and key are both 'annotation'"):
+        sf.pl.confusion(annotated, truth="annotation")

@@ -233,7 +233,7 @@ def test_errors() -> None:
         _run(adata, group="gila")
     with pytest.raises(KeyError, match="reference: no 'wilt'"):
         _run(adata, reference="wilt")
-    with pytest.raises(KeyError, match=r"Run tl\.age_clock first"):
+    with pytest.raises(KeyError, match=r"run sf\.tl\.age_clock\(adata, .*first"):
         _run(adata, key="clock")
     for name in ("age_clock", "age_clock_low", "genotype", "batch", "age"):
         with pytest.raises(ValueError, match="must not change"):

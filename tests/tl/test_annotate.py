@@ -434,3 +434,18 @@ def test_round_trip(many_cells: ad.AnnData, tiny_model: Path, tmp_path: Path, st
     assert list(back.uns["annotation"]["classes"]) == list(found["classes"])
     assert back.obs["annotation"].astype(str).tolist() == many_cells.obs["annotation"].astype(str).tolist()
     assert isinstance(back.obsm["annotation_proba"], np.ndarray)
+
+
+@pytest.mark.parametrize("argument", ["label_key", "sample_key", "groupby"])
+def test_a_column_that_is_read_is_not_written_over(
+    many_cells: ad.AnnData, tiny_model: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_cells.obs["annotation"] = many_cells.obs[ARGUMENTS.get(argument, "cell_type")]
+    before = many_cells.obs["annotation"].copy()
+    with pytest.raises(ValueError, match=f"{argument} is 'annotation', a column that the result would be written over"):
+        _run(many_cells, tiny_model, **{argument: "annotation"})
+    pd.testing.assert_series_equal(many_cells.obs["annotation"], before)
+    assert "annotation" not in many_cells.uns
+    asked = ARGUMENTS | {argument: "annotation"}
+    sf.tl.annotate(many_cells, model=tiny_model, **asked, key_added="predicted", baselines="none")
+    pd.testing.assert_series_equal(many_cells.obs["annotation"], before)

@@ -77,7 +77,7 @@ def confusion(
     KeyError
         When a column is missing; lists near names.
     ValueError
-        When no cell has both labels, or `normalize` or `order` is none of its options.
+        When no cell has both labels, `truth` is `key`, or `normalize` or `order` is none of its options.
 
     Examples
     --------
@@ -105,6 +105,8 @@ def confusion(
         raise ValueError(f"normalize is {normalize!r}; expected 'truth', 'prediction' or 'none'.")
     if order not in ("similar", "categories"):
         raise ValueError(f"order is {order!r}; expected 'similar' or 'categories'.")
+    if truth == key:
+        raise ValueError(f"truth and key are both {key!r}: a column agrees with itself. Name the true labels' column.")
     data = open_data(adata, mod=mod)
     true, predicted = obs_column(data, truth, what="truth"), annotated_column(data, key)
     counts = confusion_counts(true, predicted)

@@ -237,6 +237,8 @@ def age_clock(
     params |= {"target": target, "n_splits": n_splits, "min_cells": min_cells, "level": level, "save": save}
     params |= {"aggregate": aggregate, "pseudocell_size": pseudocell_size, "seed": seed}
     params |= {"layer": layer, "gene_key": gene_key}
+    read = {"age_key": age_key, "sample_key": sample_key, "groupby": groupby}
+    _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **read)
     groups = _read_groups(data, groupby)
     samples = _features.sample_names(data, sample_key)
     if clock is not None:

@@ -206,6 +206,9 @@ def annotate(
     _check_arguments(reference, label_key, classifier, method, min_score, max_novelty, save)
     check_target(save)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
+    labels_here = label_key if reference is None and classifier is None else None
+    read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
+    _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
     groups = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
     run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key}

@@ -95,14 +95,16 @@ def _none_known(unknown: list[str], vocabulary: Vocabulary, model: str, pairs: t
     common = ", ".join(map(repr, vocabulary.names[np.argsort(-vocabulary.n_cells, kind="stable")[:3]].tolist()))
     return (
         f"None of the {len(unknown)} gene(s) asked for is known to model {model!r}: "
-        f"{', '.join(map(repr, unknown[:5]))}. It knows {vocabulary.n_genes} genes, such as {common}."
-        + (f" Did you mean {', '.join(near.values())}?" if near else "")
+        f"{', '.join(map(repr, unknown[:5]))}. It knows {vocabulary.n_genes} genes, such as {common}; others can be "
+        "added with tl.pretrain(init=...)." + (f" Did you mean {', '.join(near.values())}?" if near else "")
     )
 
 
 def near_name(name: str, vocabulary: Vocabulary) -> str:
     """Return the name of a vocabulary gene that is spelt much alike, else an empty text."""
-    return next(iter(get_close_matches(name, vocabulary.names.tolist(), n=1, cutoff=0.75)), "")
+    folded = {known.casefold(): known for known in vocabulary.names.tolist()}
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.85)  # 'Gad1' is not meant by who types 'Gapdh1'
+    return folded[near[0]] if near else ""
 
 
 def read_pairs(
