@@ -468,7 +468,7 @@ def report(demo: Demo, seconds: dict[str, float]) -> None:
     for line in next_lines(demo):
         print(f"  {line}")
     if simulated:
-        print("and run it on cells of your own: make demo DATA=your.h5ad OUT=mine")
+        print("and run it on cells of your own: make demo DATA=your.h5ad LABEL=… AGE=… SAMPLE=… OUT=mine")
     print("\nSeconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in seconds.items()) + ".")
 
 
