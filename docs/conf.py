@@ -69,6 +69,9 @@ myst_heading_anchors = 3
 # a clone, where they stand beside docs/.
 nb_execution_mode = "off"
 (HERE / "notebooks").mkdir(exist_ok=True)
+for copy in (HERE / "notebooks").glob("*.ipynb"):
+    if not (HERE.parent / "notebooks" / copy.name).is_file():
+        copy.unlink()
 for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
     text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
     copy = HERE / "notebooks" / notebook.name

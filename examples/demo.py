@@ -114,7 +114,9 @@ def load(options: argparse.Namespace) -> Demo:
     print("Columns: " + ", ".join(f"{role} = {key or 'none found'}" for role, key in keys.items()) + ".")
     missing = [role for role, key in keys.items() if key is None]
     if missing and options.data is not None:
-        asked = " ".join(f"{role.upper()}=COLUMN" for role in missing)
+        given = {role: getattr(options, f"{role}_key") for role in GUESSES}
+        given |= dict.fromkeys(missing, "COLUMN")
+        asked = " ".join(f"{role.upper()}={column}" for role, column in given.items() if column)
         print(f"  For the others: make demo DATA={options.data} {asked}; obs has {', '.join(map(str, adata.obs))}.")
     if options.data is not None and options.max_cells and adata.n_obs > options.max_cells:
         keep = thin(adata, keys["sample"], options.max_cells, options.seed)
@@ -324,13 +326,12 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
         print("Fewer than two ages: the perturbation is left out.")
         return
     adata, options = demo.adata, demo.options
-    n_null = options.n_null or 80
+    n_null = options.n_null
     for where, sets in genes:
         start, goal = (oldest, youngest) if where == "old" else (youngest, oldest)
         key = "perturb" if where == "old" else "perturb_young"
         limits = f"at most {options.perturb_cells} cells of age {start:g}, {n_null} null genes beside each gene"
         print(f"Perturbation, {start:g} → {goal:g}: {limits}.")
-        print(f"  With so few null genes one gene alone cannot get an fdr below {len(sets) / (n_null + 1):.2f}.")
         sf.tl.perturb(
             adata,
             genes=sets,
@@ -344,6 +345,9 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
             key_added=key,
         )
         demo.save(sf.pl.perturb_shift(adata, key=key, return_fig=True), key)
+        n_tested = len(adata.uns[key]["results"])
+        least = n_tested / (n_null + 1)
+        print(f"  {n_tested} tested, {n_null} null genes: one of them alone cannot get an fdr below {least:.3f}.")
         baseline = expression_effects(demo, key, sets, goal)
         for row in sf.get.perturb_df(adata, key=key).itertuples():
             ours, theirs = (row.effect, row.p_value, row.fdr), tuple(baseline.loc[row.gene])
@@ -488,7 +492,7 @@ def next_lines(demo: Demo) -> list[str]:
     adata = demo.adata
     lines = ["import scanpy as sc, scflyformer as sf", f'adata = sc.read_h5ad("{demo.out / CELLS}")']
     shown = ", ".join(f'"{key}"' for key in (PREDICTED, "age_clock") if key in adata.obs)
-    lines.append(f"sc.pl.umap(adata, color=[{shown}])")
+    lines.append(f"sc.pl.umap(adata, color=[{shown}])" if shown else "sc.pl.umap(adata)")
     if "perturb" in adata.uns:
         lines.append("sf.get.perturb_df(adata)")
     return lines
@@ -526,7 +530,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--n-cells", type=int, default=2000, help="simulated cells")
     parser.add_argument("--max-cells", type=int, default=3000, help="cells taken from --data at most; 0 for all")
     parser.add_argument("--perturb-cells", type=int, default=15, help="start cells perturbed at most")
-    parser.add_argument("--n-null", type=int, help="null genes beside each gene (default: 80)")
+    parser.add_argument("--n-null", type=int, default=80, help="null genes beside each gene")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_file():

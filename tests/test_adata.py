@@ -21,7 +21,7 @@ N_OBS, N_VARS = 30, 65
 @pytest.fixture
 def model(tiny_vocabulary):
     """What token_rows needs of a model."""
-    return SimpleNamespace(name="tiny", sha256="0" * 64, vocabulary=tiny_vocabulary, max_len=47)
+    return SimpleNamespace(name="tiny", path="tiny", sha256="0" * 64, vocabulary=tiny_vocabulary, max_len=47)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def twisted(matrix):
     order = np.lexsort([np.random.default_rng(0).permutation(len(row)), row])
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=matrix.shape[0]))])
     out = sp.csr_matrix((data[order], column[order], indptr), shape=matrix.shape)
-    assert not out.has_canonical_format
+    assert not out.has_canonical_format or out.nnz < 2  # one entry is always in order
     return out
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
-from scflyformer._gene_names import all_gene_names, column, gene_names, match_genes, synonym_table
+from scflyformer._gene_names import all_gene_names, column, gene_names, match_genes, synonym_table, what_opens
 from scflyformer._matrix import is_lazy, missing_key
 from scflyformer._ranked import map_token_rows, token_rows
 from scflyformer._write import check_key_added, run_params, write
@@ -149,7 +149,7 @@ def expression(
         names = gene_names(adata, gene_key)
         genes = GeneMap(np.arange(adata.n_vars, dtype=np.int32), adata.n_vars)
     else:
-        found = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=model.name)
+        found = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=what_opens(model))
         measured = np.unique(found.index[found.index >= 0])
         names = model.vocabulary.gene_ids[measured]
         place = np.where(found.index >= 0, np.searchsorted(measured, found.index), -1)

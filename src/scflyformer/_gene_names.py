@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.models._model import Model
 
 
 def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
@@ -40,6 +41,13 @@ def all_gene_names(adata: AnnData, gene_key: str | None) -> set[str]:
     """Return every name that the object has for its genes: the names in use and other columns of text in `var`."""
     names = {str(name) for name in gene_names(adata, gene_key)} | {str(name) for name in adata.var_names}
     return names.union(*(map(str, values) for values in _other_names(adata, gene_key).values()))
+
+
+def what_opens(model: Model) -> str:
+    """Return what `models.load` takes to open a model again: its name where it is a registered one, else its folder."""
+    from scflyformer.models._registry import registered
+
+    return model.name if model.name in registered() else str(model.path)
 
 
 def column(frame: Any, key: str) -> pd.Series:

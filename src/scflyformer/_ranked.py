@@ -12,7 +12,7 @@ import numpy as np
 
 from scflyformer import _log
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
-from scflyformer._gene_names import coverage_of, match_genes, synonym_table
+from scflyformer._gene_names import coverage_of, match_genes, synonym_table, what_opens
 from scflyformer.genes._coverage import Coverage, low_counts
 from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.tokens._rank import rank_tokens
@@ -121,15 +121,15 @@ def map_token_rows(
     if not 1 <= max_len <= limit:
         raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
     table = synonym_table(synonyms)
-    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=model.name)
+    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=what_opens(model))
     genes = GeneMap(found.index, vocabulary.n_genes)
     bar = _log.progress if progress else None
     counts = np.full(2, np.nan)
     by_name = Coverage.of(found, vocabulary, counts_mapped=np.nan, counts=np.nan)
-    if by_name.names_poor or not by_name.enough:
+    if (told is not None and by_name.names_poor) or not by_name.enough:
         # The counts tell how bad it is, or clear the floor; what follows may be long, so they come first.
         counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
-    warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=model.name)[1]
+    warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=what_opens(model))[1]
     if warning and told is not None:
         _log.warning(told + warning)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)

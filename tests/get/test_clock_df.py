@@ -62,7 +62,7 @@ def test_tables_from_the_tool(cells: ad.AnnData, tiny_model: Path) -> None:
 def test_bad_input(cells: ad.AnnData) -> None:
     with pytest.raises(KeyError, match=r"no 'age_clock' in adata\.uns\. Run sf\.tl\.age_clock\(adata, ...\) first"):
         sf.get.clock_df(cells)
-    cells.uns["age_clock"] = {}
+    cells.uns["age_clock"] = {"n_outside": 0}
     with pytest.raises(KeyError, match="applied to cells without ages"):
         sf.get.clock_df(cells)
     with pytest.raises(ValueError, match="table is 'rows'"):

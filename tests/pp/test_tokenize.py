@@ -208,7 +208,7 @@ def test_real_cells(data_dir):
     )
 
     class Model:
-        name, sha256, max_len = "head", "0", 512
+        name, path, sha256, max_len = "head", "head", "0", 512
 
     Model.vocabulary = vocabulary
     wanted = oracle(adata, vocabulary, 512)

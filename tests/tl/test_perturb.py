@@ -395,3 +395,23 @@ def test_group_and_sample_gaps(run: Callable, cells: AnnData) -> None:
     cells.obs["run"] = cells.obs["batch"].where(cells.obs_names != "cell0")
     with pytest.raises(ValueError, match=r"obs\['run'\] names no sample for 1 of 60"):
         run(sample_key="run")
+
+
+def test_a_pair_with_a_gene_that_was_not_measured_is_left_out(cells, tiny_model) -> None:
+    cells = cells[:, cells.var_names != "tiny3"].copy()
+    sf.tl.perturb(
+        cells,
+        genes=["tiny1", "tiny2"],
+        pairs=[("tiny1", "tiny2"), ("tiny1", "tiny3")],
+        kind="overexpress",
+        state_key="age",
+        start=cells.obs["age"].max(),
+        goal=cells.obs["age"].min(),
+        model=tiny_model,
+        n_null=3,
+        max_cells=5,
+    )
+    found = cells.uns["perturb"]
+    assert "tiny1+tiny2" in set(found["results"]["gene"])
+    assert "tiny1+tiny3" not in set(found["results"]["gene"])
+    assert "tiny1+tiny3" in set(found["skipped"]["gene"])

@@ -179,7 +179,7 @@ def require_coverage(
         coverage.case_explains and best.n_genes < NEARLY * case.n_genes
     ):  # a column of ids is safer than capitals restored
         best = case
-    advice = [best.words] if best.n_genes >= notable and (best is not case or coverage.case_explains) else []
+    advice = [best.words] if best.n_genes >= notable else []
     said = f"{remedies.case_words(found)}."
     if coverage.enough:
         if coverage.case_explains:
@@ -258,7 +258,8 @@ def _examples(coverage: Coverage, vocabulary: Vocabulary) -> str:
 
 
 def _unrecognised(coverage: Coverage) -> str:
-    return f"Not recognised: {_some(coverage.resolution.unresolved)}."
+    names = _some(coverage.resolution.unresolved)
+    return f"Not recognised: {names}." if names else "Every name was recognised; the cells hold no counts in them."
 
 
 def _some(names: Iterable[str]) -> str:

@@ -78,7 +78,7 @@ def restored_case(found: Resolution, vocabulary: Vocabulary, gene_key: str | Non
     series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
     line = (
         f"known = {{n.casefold(): n for n in sf.models.load({model!r}).vocabulary.{which}.tolist()}}; "
-        f"{series} = [known.get(n.casefold(), n) for n in {series}]"
+        f"{series} = [known.get(str(n).casefold(), n) for n in {series}]"
     )
     words = f"Take the names from the file they came from, or, where no two of them differ by capitals alone: {line}"
     return Remedy(min(found.n_case + n_genes(found), vocabulary.n_genes), words)

@@ -17,6 +17,7 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
     "annotate": ({"classes", "temperature"},),
     "age_clock": ({"results", "predictions"}, {"n_outside"}),
     "perturb": ({"results", "cells"},),
+    "clock_genes": ({"results", "absent", "skipped"},),
 }
 
 
@@ -29,7 +30,8 @@ def stored(data: AnnData, key: str, tool: str) -> Mapping[str, Any]:
         When there is nothing, or what another tool wrote; names the tool and the keys under which it has written.
     """
     found = data.uns.get(key)
-    if not isinstance(found, Mapping) or (not _is_of(found, tool) and _writer(found)):
+    names = set().union(*_MARKS[tool])
+    if not isinstance(found, Mapping) or not names & set(found) or (not _is_of(found, tool) and _writer(found)):
         raise KeyError(not_run(data, key, tool))
     return found
 
@@ -61,7 +63,8 @@ def annotated_column(data: AnnData, key: str, *, column: str | None = None) -> p
         return obs_column(data, column, what="key")
     written = [str(name) for name, value in data.uns.items() if _is_of(value, "annotate") and name in data.obs]
     message = missing_key(column, written or list(data.obs), what="key", place="obs")
-    again = "" if key == "annotation" else f", key_added={key!r}"
+    base = key.removesuffix("_best")
+    again = "" if base == "annotation" else f", key_added={base!r}"
     raise KeyError(f"{message} Run sf.tl.annotate(adata, ...{again}) first, or name another column by key=.")
 
 

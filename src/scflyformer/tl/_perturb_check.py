@@ -46,6 +46,10 @@ def check_arguments(asked: Mapping[str, Any]) -> None:
         raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
 
 
+#: Reasons that are told in words; all are in the table of what was skipped.
+MOST = 5
+
+
 def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:
     """Raise `ValueError` where what is to be done to which cells is out of range."""
     if kind not in kinds:
@@ -87,9 +91,9 @@ def why_unknown(unknown: list[str], vocabulary: Vocabulary, known: set[str], pla
     """
     reasons = {}
     for name in unknown:
-        near = near_name(name, vocabulary)
         reasons[name] = "not in the model's vocabulary"
         if name not in known:
+            near = near_name(name, vocabulary)
             reasons[name] = f"neither in the model's vocabulary nor in {place}"
             reasons[name] += f" (did you mean {near!r}?)" if near else ""
     return reasons
@@ -126,9 +130,9 @@ def reasons_in_words(reasons: Mapping[str, str]) -> str:
     together: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         together.setdefault(reason, []).append(name)
-    return "; ".join(
-        f"{some_names(names)} {'is' if len(names) == 1 else 'are'} {reason}" for reason, names in together.items()
-    )
+    clauses = [f"{some_names(names)} {'is' if len(names) == 1 else 'are'} {why}" for why, names in together.items()]
+    more = [f"{len(clauses) - MOST} more reasons"] if len(clauses) > MOST else []
+    return "; ".join(clauses[:MOST] + more)
 
 
 def absent_words(found: Mapping[str, Any]) -> str:

@@ -93,8 +93,10 @@ def perturbed(
     absent = why_unknown(unknown, vocabulary, _adata.all_gene_names(cells, gene_key), place)
     unmeasured = why_unmeasured([*sets, *together], rows.panel, place, whole=kind not in FOUND_ONLY)
     if kind not in FOUND_ONLY:  # a gene that was not measured cannot be switched on
-        lacking = {one.name: unmeasured[one.name] for one in sets if one.name in unmeasured}
-        sets, absent = [one for one in sets if one.name not in lacking], absent | lacking
+        lacking = {one.name: unmeasured[one.name] for one in (*sets, *together) if one.name in unmeasured}
+        sets = [one for one in sets if one.name not in lacking]
+        together = [one for one in together if one.name not in lacking]
+        absent |= lacking
         if lacking and not sets:
             raise ValueError(f"There is nothing to {kind}: {reasons_in_words(lacking)}. Ask for other genes.")
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
