@@ -7,7 +7,6 @@ Without arguments only the files are compared.
 from __future__ import annotations
 
 import argparse
-import ast
 import re
 import sys
 import tomllib
@@ -23,15 +22,8 @@ def project(root: Path = ROOT) -> dict:
 
 def package_version(root: Path = ROOT) -> str:
     """Read the version from the one place where it is written, without importing the package."""
-    tree = ast.parse((root / "src/scflyformer/_version.py").read_text(encoding="utf-8"))
-    names = {
-        t.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for t in node.targets
-        if isinstance(t, ast.Name)
-    }
-    return ast.literal_eval(names["__version__"])
+    text = (root / "src/scflyformer/_version.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', text, flags=re.M)[0]
 
 
 def version_in(path: Path) -> str | None:

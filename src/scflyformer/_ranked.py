@@ -121,7 +121,8 @@ def map_token_rows(
     if not 1 <= max_len <= limit:
         raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
     table = synonym_table(synonyms)
-    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=what_opens(model))
+    opens = what_opens(model)
+    found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=opens)
     genes = GeneMap(found.index, vocabulary.n_genes)
     bar = _log.progress if progress else None
     counts = np.full(2, np.nan)
@@ -129,7 +130,7 @@ def map_token_rows(
     if (told is not None and by_name.names_poor) or not by_name.enough:
         # The counts tell how bad it is, or clear the floor; what follows may be long, so they come first.
         counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
-    warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=what_opens(model))[1]
+    warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=opens)[1]
     if warning and told is not None:
         _log.warning(told + warning)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)

@@ -175,10 +175,8 @@ def require_coverage(
     case = remedies.restored_case(found, vocabulary, gene_key, model)
     others_tried = (remedies.other_column(vocabulary, others), remedies.stripped(names, found, vocabulary, gene_key))
     best = max(others_tried, key=lambda remedy: remedy.n_genes)
-    if (
-        coverage.case_explains and best.n_genes < NEARLY * case.n_genes
-    ):  # a column of ids is safer than capitals restored
-        best = case
+    if coverage.case_explains and best.n_genes < NEARLY * case.n_genes:
+        best = case  # where a column of ids does nearly as well, it is safer than capitals restored
     advice = [best.words] if best.n_genes >= notable else []
     said = f"{remedies.case_words(found)}."
     if coverage.enough:

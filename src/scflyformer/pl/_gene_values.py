@@ -10,6 +10,7 @@ import pandas as pd
 
 from scflyformer import _adata
 from scflyformer._matrix import missing_key
+from scflyformer.genes._coverage import place_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,8 +40,7 @@ def find_columns(
         for name, gene in zip(lacking, asked.tolist(), strict=True):
             columns[name] = np.flatnonzero(there == gene) if gene >= 0 else columns[name]
             if not len(columns[name]):
-                place = "var_names" if gene_key is None else f"var[{gene_key!r}]"
-                raise KeyError(missing_key(name, own.tolist(), what="genes", place=place))
+                raise KeyError(missing_key(name, own.tolist(), what="genes", place=place_of(gene_key)))
     return columns
 
 
