@@ -23,6 +23,7 @@ from scflyformer.stats import _families
 from scflyformer.stats._classification import fit_temperature, softmax
 from scflyformer.stats._cross import cross_fit
 from scflyformer.tl import _features
+from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     import argparse
@@ -84,7 +85,7 @@ def features(cells: AnnData, model: str | None, dtype: Any) -> Any:
     """Return log1p of counts per 10,000, or the embedding of ``model``, read off as the probe does."""
     if model is None:
         return _adata.expression(cells)[0]
-    pooling = _features.pooling_of(sf.models.load(model))
+    pooling = pooling_of(sf.models.load(model))
     sf.tl.embed(cells, model=model, gene_key="gene", pooling=pooling, dtype=dtype)
     return cells.obsm["X_scflyformer"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import SimpleNamespace
 
 import anndata as ad
@@ -368,9 +369,17 @@ class TestValues:
         part = slice(0, 20) if counts_first else slice(40, 60)
         matrix[part] = cells.X.toarray()[part]
         other = ad.AnnData(sp.csr_matrix(matrix), obs=cells.obs, var=cells.var)
-        message = "X mixes 20 cells of whole counts with 40 cells of log values"
-        with pytest.raises(ValueError, match=message):
-            tokens_of(other, model)
+        said = []
+        monkeypatch.setattr(_log, "warning", said.append)
+        rows, report = _adata.token_rows(other, model, progress=False)
+        assert rows.tokens.tolist() == [*chain(*oracle(cells.X.toarray(), cells.var_names, model.vocabulary))]
+        assert report["scale"] == "mixed" and report["n_cells_by_scale"] == {"counts": 20, "log1p": 40}
+        first = "cell0" if counts_first else "cell40"
+        assert said == [
+            "The cells of X are on different scales: 40 hold log1p values, and 20 hold counts or normalised values "
+            f"(among them '{first}', 'cell{int(first[4:]) + 1}', 'cell{int(first[4:]) + 2}'). Each cell was read on "
+            "its own scale. If all should be alike, pass layer= with counts."
+        ]
 
     def test_cells_without_counts(self, cells, model, monkeypatch):
         said = []
@@ -503,21 +512,23 @@ class TestRowChunks:
         adata = log_normalised(cells) if log else cells
         given = list(_chunks.row_chunks(adata, layer=None, index=index, n_genes=50))
         assert len(given) > 5
-        assert [start for start, _ in given] == np.cumsum([0] + [m.shape[0] for _, m in given])[:-1].tolist()
+        assert sum(matrix.shape[0] for matrix, _ in given) == 60
+        assert all(read.rebuilt.all() and len(read.scale) == matrix.shape[0] for matrix, read in given)
         wanted = np.zeros((60, 50))
         for column, gene in enumerate(index):
             if gene >= 0:
                 wanted[:, gene] += cells.X.toarray()[:, column]
-        found = sp.vstack([matrix for _, matrix in given]).toarray()
+        found = sp.vstack([matrix for matrix, _ in given]).toarray()
         factor = wanted.sum(1) / found.sum(1)
         np.testing.assert_allclose(found * factor[:, None], wanted, rtol=1e-9)
 
     def test_other_values_later(self, cells, small_chunks):
         matrix = cells.X.toarray()
         matrix[40:] = np.log1p(matrix[40:])
-        cells.X = sp.csr_matrix(matrix)
-        with pytest.raises(ValueError, match=r"X holds whole counts up to cell \d+ and other values after it"):
-            list(_chunks.row_chunks(cells, layer=None, index=np.arange(65), n_genes=65))
+        other = ad.AnnData(sp.csr_matrix(matrix), obs=cells.obs, var=cells.var)
+        given = list(_chunks.row_chunks(other, layer=None, index=np.arange(65), n_genes=65))
+        np.testing.assert_array_equal(sp.vstack([matrix for matrix, _ in given]).toarray(), cells.X.toarray())
+        assert np.concatenate([read.scale for _, read in given]).tolist() == [0] * 40 + [1] * 20
 
 
 class TestOpen:

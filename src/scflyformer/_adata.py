@@ -8,11 +8,19 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
+from scflyformer import _log, _scale_report
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
-from scflyformer._gene_names import all_gene_names, column, gene_names, match_genes, synonym_table, what_opens
+from scflyformer._columns import as_text, cell_names, column, labels_of, obs_column, obs_text, plain_names, text_of
+from scflyformer._gene_names import (
+    all_gene_names,
+    gene_names,
+    match_genes,
+    synonym_table,
+    unique_gene_names,
+    what_opens,
+)
 from scflyformer._matrix import is_lazy, missing_key
 from scflyformer._ranked import map_token_rows, token_rows
 from scflyformer._write import check_key_added, run_params, write
@@ -26,19 +34,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "all_gene_names",
+    "as_text",
+    "cell_names",
     "check_key_added",
     "column",
     "expression",
     "gene_names",
     "is_lazy",
+    "labels_of",
     "map_token_rows",
     "match_genes",
     "obs_column",
+    "obs_text",
     "open_data",
+    "plain_names",
     "run_params",
     "start",
     "synonym_table",
+    "text_of",
     "token_rows",
+    "unique_gene_names",
     "write",
 ]
 
@@ -119,6 +134,7 @@ def expression(
     gene_key: str | None = None,
     model: Model | None = None,
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
+    told: str | None = None,
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return log1p of counts per 10,000, whatever the scale of the data.
 
@@ -131,28 +147,31 @@ def expression(
     gene_key
         Column of `var` with gene names; `var_names` where `None`.
     model
-        Where given, only the genes of its vocabulary, columns of one gene added up, and cells scaled over them alone.
+        Where given, only the genes of its vocabulary, and cells scaled over them alone.
     synonyms
         With ``model``: a FlyBase synonym file, or ``"flybase"`` to fetch it.
+    told
+        Words before warnings about the values; `None` where the same values were warned of before.
 
     Returns
     -------
-    Expression, float32, n_obs × genes, and the gene names: those of the object, or the model's gene ids that the
-    object measured, in vocabulary order. A cell without counts is a row of zeros.
+    Expression, float32, n_obs × genes, and the gene names, unique: those of the object, in their order, or the model's
+    gene ids that the object measured, in vocabulary order. Columns of one name, or one gene of the model, are added up;
+    columns without a name are left out. A cell without counts is a row of zeros.
 
     Raises
     ------
     ValueError
-        For negative, missing or infinite values, mixed scales, or no gene of the model.
+        For negative, missing or infinite values, or no gene of the model.
     """
     if model is None:
-        names = gene_names(adata, gene_key)
-        genes = GeneMap(np.arange(adata.n_vars, dtype=np.int32), adata.n_vars)
+        place, names = unique_gene_names(adata, gene_key)
+        genes = GeneMap(place, len(names))
     else:
-        found = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=what_opens(model))
-        measured = np.unique(found.index[found.index >= 0])
+        matched = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=what_opens(model))
+        measured = np.unique(matched.index[matched.index >= 0])
         names = model.vocabulary.gene_ids[measured]
-        place = np.where(found.index >= 0, np.searchsorted(measured, found.index), -1)
+        place = np.where(matched.index >= 0, np.searchsorted(measured, matched.index), -1)
         genes = GeneMap(place.astype(np.int32), len(measured))
 
     def normalise(chunk: CountChunk) -> sparse.csr_matrix:
@@ -164,35 +183,8 @@ def expression(
         rows.data = np.log1p(rows.data * np.repeat(factor, np.diff(rows.indptr)))
         return rows.astype(np.float32)
 
-    parts, _ = map_counts(adata, genes, normalise, layer=layer)
-    return sparse.vstack(parts, format="csr"), np.asarray(names)
-
-
-def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
-    """Return a column of `obs`.
-
-    Parameters
-    ----------
-    adata
-        The data.
-    key
-        The column.
-    what
-        The argument that named it, for the message: ``"label_key"``.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    """
-    if key not in adata.obs:
-        raise KeyError(missing_key(key, list(adata.obs), what=what, place="obs"))
-    return column(adata.obs, key)
-
-
-def obs_text(adata: AnnData, key: str, *, what: str) -> np.ndarray:
-    """Return a column of `obs` as text, object, `None` where it is missing; arguments as for :func:`obs_column`."""
-    values = obs_column(adata, key, what=what)
-    text = values.astype(object).map(str).to_numpy(dtype=object)
-    text[values.isna().to_numpy()] = None
-    return text
+    parts, scales = map_counts(adata, genes, normalise, layer=layer)
+    if told is not None:
+        for said in _scale_report.warnings_of(adata, scales, layer=layer, genes=np.flatnonzero(place >= 0)):
+            _log.warning(told + said)
+    return sparse.vstack(parts, format="csr"), names

@@ -1,10 +1,10 @@
-"""Counts leave AnnData in row chunks: in gene space, on a linear scale, checked."""
+"""Counts leave AnnData in row chunks: in gene space, each cell on its own scale, checked."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,18 +13,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from scflyformer import _dask
 from scflyformer._matrix import RawRows, csr_chunks, is_lazy, matrix_of, raw_chunks
-from scflyformer.tokens._scale import (
-    Scale,
-    ScaleEvidence,
-    are_integers,
-    check_values,
-    rebuild_counts,
-    to_linear,
-)
+from scflyformer.tokens._scale import COUNTS, NO_EVIDENCE, are_integers, check_values, read_cells, undo, varied_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,13 +41,16 @@ class CountChunk:
     genes
         Gene index of each entry, each gene at most once a cell.
     counts
-        Positive values, linear within a cell: whole counts wherever they are known or could be rebuilt.
+        Positive values, linear within a cell: whole counts wherever they are known or could be rebuilt. They may be
+        the user's own array, which is read-only here.
     total
         Sum over all genes of the data, on the linear scale.
     kept
         Sum over the genes asked for.
-    n_rebuilt
-        Cells whose counts are whole.
+    scale
+        Number of each cell's scale, see `scflyformer.tokens._scale.SCALES`, int8, shape (n_cells,).
+    rebuilt
+        Whether a cell's counts are whole, bool, shape (n_cells,).
     """
 
     indptr: np.ndarray
@@ -61,7 +58,22 @@ class CountChunk:
     counts: np.ndarray
     total: float
     kept: float
-    n_rebuilt: int
+    scale: np.ndarray
+    rebuilt: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CellScales:
+    """What all cells were read as: ``scale`` and ``rebuilt`` of `CountChunk`, in the order of the cells."""
+
+    scale: np.ndarray
+    rebuilt: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CountChunk | CellScales]) -> CellScales:
+        """Return those of all parts, in order."""
+        scale = [part.scale for part in parts] or [np.empty(0, np.int8)]
+        return cls(np.concatenate(scale), np.concatenate([part.rebuilt for part in parts] or [np.empty(0, bool)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +130,7 @@ def map_counts(
     layer: str | None,
     gather: Callable[[list[Any]], Any] | None = None,
     progress: Callable[..., Any] | None = None,
-) -> tuple[list[Any], Scale]:
+) -> tuple[list[Any], CellScales]:
     """Apply ``work`` to the counts of all cells, chunk by chunk: in a few threads, or wherever dask computes.
 
     Parameters
@@ -128,96 +140,79 @@ def map_counts(
     genes
         Which columns are which genes.
     work
-        What to do with a chunk. It runs in threads and, where the data turn out not to be counts, once more from the
-        start; so it must not change anything outside.
+        What to do with a chunk. It runs in threads, so it must not change anything outside.
     layer
         Layer to read; `X` where `None`.
     gather
         What to make of the results of consecutive chunks, as soon as there are `BLOCK_CELLS` cells; for a dask array
-        beside the data, of one row chunk at a time. Called from one thread, except by dask. `None` leaves them as they
-        are.
+        of one row chunk at a time. Called from one thread, except by dask. `None` leaves them as they are.
     progress
         Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on. Dask has
         bars of its own.
 
     Returns
     -------
-    The results in the order of the cells, and the scale found.
+    The results in the order of the cells, and the scale of each cell.
 
     Raises
     ------
     ValueError
-        For negative, missing or infinite values, and for cells on different scales. Only the genes asked for count.
+        For negative, missing or infinite values. Only the genes asked for count.
     """
-    where = _where(layer)
-    product = genes.product() if genes.collapses else None
-
-    def run(scale: Scale) -> list[Any]:
-        def one(chunk: RawRows) -> Any:
-            return work(_to_counts(chunk, genes, product, scale, where))
-
-        return _map_raw(adata, layer, one, gather, progress=progress)
-
-    try:
-        if is_lazy(adata, layer):  # before every worker finds out by itself
-            _to_counts(next(raw_chunks(adata, layer)), genes, product, "counts", where)
-        return run("counts"), "counts"
-    except _NotCounts:
-        scale = find_scale(adata, genes, layer=layer, where=where)
-    return run(scale), scale
-
-
-def _map_raw(
-    adata: AnnData,
-    layer: str | None,
-    work: Callable[[RawRows], Any],
-    gather: Callable[[list[Any]], Any] | None = None,
-    *,
-    progress: Callable[..., Any] | None = None,
-) -> list[Any]:
-    """Apply ``work`` to the chunks as they stand in the data; arguments and result as for `map_counts`."""
-    blocks: Iterable[Any]
+    read = partial(
+        _read_chunk, genes=genes, product=genes.product() if genes.collapses else None, where=where(layer), work=work
+    )
+    blocks: Iterable[tuple[Any, CellScales]]
     if is_lazy(adata, layer):
-        parts: list[Any] = _dask.map_row_blocks(
-            matrix_of(adata, layer), partial(_block, work=work, gather=gather or list)
-        )
-        if any(isinstance(part, _NotCounts) for part in parts):
-            raise _NotCounts
+        parts = _dask.map_row_blocks(matrix_of(adata, layer), partial(_lazy_block, read=read, gather=gather))
         blocks = chain.from_iterable(parts)
     else:
         none = nullcontext()
         with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) if progress else none as bar:
-            blocks = list(_blocks(_in_threads(work, raw_chunks(adata, layer)), gather or list, bar))
-    return list(blocks if gather else chain.from_iterable(blocks))
+            blocks = list(_blocks(_in_threads(read, raw_chunks(adata, layer)), gather, bar))
+    results, scales = zip(*blocks, strict=True)
+    return list(results if gather else chain.from_iterable(results)), CellScales.concatenate(scales)
 
 
-def _block(rows: Any, *, work: Callable[[RawRows], Any], gather: Callable[[list[Any]], Any]) -> list[Any] | _NotCounts:
-    """Return what becomes of a row chunk; that they are no counts is said quietly, where dask would log a failure."""
-    try:
-        return list(_blocks(((chunk.n_rows, work(chunk)) for chunk in csr_chunks(rows)), gather, None))
-    except _NotCounts:
-        return _NotCounts()  # a new one: that which was raised holds the chunk
+def _read_chunk(
+    rows: RawRows, *, genes: GeneMap, product: sparse.csr_matrix | None, where: str, work: Callable[[CountChunk], T]
+) -> tuple[T, CellScales]:
+    """Return what ``work`` makes of a chunk, and the scales of its cells."""
+    chunk = _to_counts(rows, genes, product, where)
+    return work(chunk), CellScales(chunk.scale, chunk.rebuilt)
 
 
-def _blocks(results: Iterable[tuple[int, Any]], gather: Callable[[list[Any]], T], bar: Any) -> Iterator[T]:
-    """Yield what ``gather`` makes of the results of every `BLOCK_CELLS` cells, or a chunk more."""
-    waiting: list[Any] = []
+def _lazy_block(rows: Any, *, read: Callable[[RawRows], Any], gather: Callable[[list[Any]], Any] | None) -> list[Any]:
+    """Return what becomes of a row chunk of a dask array."""
+    return list(_blocks(((chunk.n_rows, read(chunk)) for chunk in csr_chunks(rows)), gather, None))
+
+
+def _blocks(
+    results: Iterable[tuple[int, tuple[Any, CellScales]]], gather: Callable[[list[Any]], Any] | None, bar: Any
+) -> Iterator[tuple[Any, CellScales]]:
+    """Yield what ``gather`` makes of the results of every `BLOCK_CELLS` cells, or a chunk more, and their scales."""
+    waiting: list[tuple[Any, CellScales]] = []
     n_waiting = 0
+
+    def gathered() -> tuple[Any, CellScales]:
+        made, scales = zip(*waiting, strict=True)
+        return (gather or list)(list(made)), CellScales.concatenate(scales)
+
     for n_cells, result in results:
         waiting.append(result)
         n_waiting += n_cells
         if bar is not None:
             bar.update(n_cells)
         if n_waiting >= BLOCK_CELLS:
-            yield gather(waiting)
+            yield gathered()
             waiting, n_waiting = [], 0
     if waiting:
-        yield gather(waiting)
+        yield gathered()
 
 
 def row_chunks(
     adata: AnnData, *, layer: str | None, index: np.ndarray, n_genes: int
-) -> Iterator[tuple[int, sparse.csr_matrix]]:
+) -> Iterator[tuple[sparse.csr_matrix, CellScales]]:
     """Yield counts of consecutive cells in gene space, one after the other: for results too large to collect.
 
     Parameters
@@ -233,59 +228,44 @@ def row_chunks(
 
     Yields
     ------
-    The position of the first cell, and its and the next cells' counts, n_cells × n_genes.
+    The next cells' counts, n_cells × n_genes, in arrays of their own, and their scales.
 
     Raises
     ------
     ValueError
-        For negative, missing or infinite values, and where cells of whole counts are followed by others.
+        For negative, missing or infinite values.
     """
-    where = _where(layer)
     genes = GeneMap(np.asarray(index, dtype=np.int32), n_genes)
     product = genes.product() if genes.collapses else None
-    scale: Scale = "counts"
-    start = n_whole = 0
-    for chunk in raw_chunks(adata, layer):
-        try:
-            counts = _to_counts(chunk, genes, product, scale, where)
-        except _NotCounts:
-            if n_whole:
-                raise ValueError(
-                    f"{where} holds whole counts up to cell {start} and other values after it; expected one scale "
-                    "throughout. Pass layer= with counts for all."
-                ) from None
-            scale = find_scale(adata, genes, layer=layer, where=where)
-            counts = _to_counts(chunk, genes, product, scale, where)
-        n_whole += len(counts.counts)
-        parts = (counts.counts, counts.genes, counts.indptr)
-        matrix = sparse.csr_matrix(parts, shape=(chunk.n_rows, n_genes))
+    for rows in raw_chunks(adata, layer):
+        chunk = _to_counts(rows, genes, product, where(layer))
+        parts = (chunk.counts, chunk.genes, chunk.indptr)
+        matrix = sparse.csr_matrix(parts, shape=(rows.n_rows, n_genes), copy=True)  # sorting works in place
         matrix.sort_indices()
-        yield start, matrix
-        start += chunk.n_rows
+        yield matrix, CellScales(chunk.scale, chunk.rebuilt)
 
 
-def find_scale(adata: AnnData, genes: GeneMap, *, layer: str | None, where: str) -> Scale:
-    """Return the scale of data that are not counts, from all cells; see `ScaleEvidence`."""
+def value_checksums(adata: AnnData, *, layer: str | None) -> np.ndarray:
+    """Return a checksum of each cell's values by gene name, uint64, shape (n_obs,).
 
-    def evidence(candidates: tuple[Scale, ...]) -> ScaleEvidence:
-        def one(chunk: RawRows) -> ScaleEvidence:
-            rows = _relabel(chunk, genes)
-            found = ScaleEvidence(where, candidates)
-            found.add(rows.data, rows.indptr)
-            return found
+    It does not depend on the order of cells and genes, on the storage or the number type.
+    """
+    genes = pd.util.hash_array(adata.var_names.to_numpy().astype(str).astype(object))
+    parts = []
+    for rows in raw_chunks(adata, layer):
+        values, columns, indptr = _without_repeats(rows, adata.n_vars)
+        mixed = (values.astype(np.float64).view(np.uint64) ^ genes[columns]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed[values == 0] = 0  # stored or not, a zero says the same
+        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+        parts.append(np.diff(running[indptr]))
+    return np.concatenate(parts)
 
-        return ScaleEvidence.together(where, candidates, _map_raw(adata, layer, one))
 
-    usual = evidence(("log1p",))
-    return usual.scale() if usual.clear else evidence(("log1p", "linear", "log2(x+1)", "log10(x+1)")).scale()
-
-
-def _where(layer: str | None) -> str:
+def where(layer: str | None) -> str:
+    """Return where values come from, in words."""
     return "X" if layer is None else f"layers[{layer!r}]"
-
-
-class _NotCounts(Exception):
-    """Values that are not whole numbers: the scale has to be found."""
 
 
 def _relabel(rows: RawRows, genes: GeneMap) -> RawRows:
@@ -300,35 +280,35 @@ def _relabel(rows: RawRows, genes: GeneMap) -> RawRows:
     return RawRows(values[keep], columns[keep], ends[indptr])
 
 
-def _to_counts(
-    rows: RawRows, genes: GeneMap, product: sparse.csr_matrix | None, scale: Scale, where: str
-) -> CountChunk:
-    values, columns, indptr = _relabel(rows, genes)
-    check_values(values, where=where)
-    if scale == "counts" and not are_integers(values):
-        raise _NotCounts
-    values = to_linear(values, scale)
-    kept = float(values.sum())
-    total = kept if genes.all_mapped else _total(rows.data, scale)
+def _to_counts(rows: RawRows, genes: GeneMap, product: sparse.csr_matrix | None, where: str) -> CountChunk:
+    mapped = _relabel(rows, genes)
+    check_values(mapped.data, where=where)
+    values, columns, indptr = mapped
+    n_rows = rows.n_rows
+    if are_integers(values):
+        scale = np.where(varied_cells(values, indptr), COUNTS, NO_EVIDENCE).astype(np.int8)
+        rebuilt = np.ones(n_rows, dtype=bool)
+        linear = values
+    else:
+        values, scale, rebuilt = read_cells(mapped.data, indptr)
+        linear = undo(mapped.data, indptr, scale)
+    kept = float(linear.sum(dtype=np.float64))
+    total = kept if genes.all_mapped else _total(rows, scale)
     if product is None:
         found = genes.index.take(columns, mode="clip")
     else:
-        collapsed = sparse.csr_matrix((values, columns, indptr), shape=(rows.n_rows, len(genes.index))) @ product
+        collapsed = sparse.csr_matrix((values, columns, indptr), shape=(n_rows, len(genes.index))) @ product
         values, found, indptr = collapsed.data, collapsed.indices, collapsed.indptr.astype(np.int64)
-    n_rebuilt = rows.n_rows
-    if scale != "counts":
-        values, rebuilt = rebuild_counts(values, indptr)
-        n_rebuilt = int(rebuilt.sum())
-    return CountChunk(indptr, found, values, total, kept, n_rebuilt)
+    return CountChunk(indptr, found, values, total, kept, scale, rebuilt)
 
 
-def _total(values: np.ndarray, scale: Scale) -> float:
+def _total(rows: RawRows, scale: np.ndarray) -> float:
     """Sum of all genes' values; genes outside the vocabulary are not validated, so what is no number counts as none."""
+    linear = undo(rows.data, rows.indptr, scale)
     with np.errstate(over="ignore", invalid="ignore"):
-        linear = to_linear(values, scale)
         total = float(linear.sum())
-        if not np.isfinite(total) or (values.dtype.kind in "fi" and values.size and values.min() < 0):
-            total = float(linear[np.isfinite(linear) & (linear > 0)].sum())
+    if not np.isfinite(total) or (linear.size and linear.min() < 0):
+        total = float(linear[np.isfinite(linear) & (linear > 0)].sum())
     return total
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._columns import column
 from scflyformer._matrix import missing_key
 from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.genes._coverage import Coverage, require_coverage
 from scflyformer.genes._resolve import Resolution, resolve_genes
+from scflyformer.genes._spelling import as_words
 from scflyformer.genes._synonyms import SynonymTable, read_synonyms
 
 if TYPE_CHECKING:
@@ -22,25 +24,33 @@ if TYPE_CHECKING:
 
 
 def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
-    """Return the gene names: ``var_names``, or the column ``gene_key`` of ``var``.
+    """Return the gene names, ``var_names`` or the column ``gene_key`` of ``var``, as `as_words` reads them.
 
     Raises
     ------
     KeyError
         When there is no such column; lists near names.
+    ValueError
+        When there are several such columns.
     """
     if gene_key is None:
-        return adata.var_names.to_numpy()
+        return as_words(adata.var_names)
     if gene_key not in adata.var:
         wrong = missing_key(gene_key, list(adata.var), what="gene_key", place="var")
         raise KeyError(f"{wrong} Leave gene_key out to take var_names.")
-    return column(adata.var, gene_key).to_numpy(dtype=object)
+    return as_words(column(adata.var, gene_key, place="var"))
+
+
+def unique_gene_names(adata: AnnData, gene_key: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of each column among the names that there are, -1 for a column without one, and these names."""
+    place, names = pd.factorize(gene_names(adata, gene_key))
+    return place.astype(np.int32), np.asarray(names, dtype=object)
 
 
 def all_gene_names(adata: AnnData, gene_key: str | None) -> set[str]:
     """Return every name that the object has for its genes: the names in use and other columns of text in `var`."""
-    names = {str(name) for name in gene_names(adata, gene_key)} | {str(name) for name in adata.var_names}
-    return names.union(*(map(str, values) for values in _other_names(adata, gene_key).values()))
+    known = [gene_names(adata, gene_key), as_words(adata.var_names), *_other_names(adata, gene_key).values()]
+    return {name for names in known for name in as_words(names) if name is not None}
 
 
 def what_opens(model: Model) -> str:
@@ -48,12 +58,6 @@ def what_opens(model: Model) -> str:
     from scflyformer.models._registry import registered
 
     return model.name if model.name in registered() else str(model.path)
-
-
-def column(frame: Any, key: str) -> pd.Series:
-    """Return a column of `obs` or `var`, in memory where the object is lazy."""
-    found = frame[key]
-    return found if isinstance(found, pd.Series | pd.DataFrame) else found.to_series()
 
 
 def synonym_table(synonyms: str | os.PathLike[str] | SynonymTable | None) -> SynonymTable | None:
@@ -107,14 +111,13 @@ def coverage_of(
 
 def _other_names(adata: AnnData, gene_key: str | None) -> dict[str, pd.Series]:
     """Return the text columns of `var` that might hold gene names and were not used."""
-    columns = {name: column(adata.var, name) for name in adata.var.columns if name != gene_key}
+    once = adata.var.columns[~adata.var.columns.duplicated(keep=False)]
+    columns = {name: column(adata.var, name, place="var") for name in once if name != gene_key}
     return {name: values for name, values in columns.items() if _is_text(values)}
 
 
 def _is_text(values: Any) -> bool:
     """Whether a column holds text, categories of text included."""
-    if not isinstance(values, pd.Series):  # a column name that occurs twice
-        return False
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.cat.categories
     return values.dtype == object or pd.api.types.is_string_dtype(values.dtype)

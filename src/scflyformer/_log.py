@@ -11,23 +11,32 @@ T = TypeVar("T")
 
 def warning(message: str) -> None:
     """Log at verbosity 1: something that the user should look at, though the work went on."""
-    from scanpy import logging
-
-    logging.warning(message)
+    _log("warning", message)
 
 
 def info(message: str) -> None:
     """Log at verbosity 2: what was done."""
-    from scanpy import logging
-
-    logging.info(message)
+    _log("info", message)
 
 
 def hint(message: str) -> None:
     """Log at verbosity 3: details and advice."""
-    from scanpy import logging
+    _log("hint", message)
 
-    logging.hint(message)
+
+def _log(level: str, message: str) -> None:
+    """Log by scanpy, to where standard error goes now: scanpy keeps the stream that it found when it was imported."""
+    from scanpy import logging, settings
+
+    found = settings.logfile
+    redirected = found is sys.__stderr__ and sys.stderr is not found and sys.stderr is not None
+    if redirected:
+        settings.logfile = sys.stderr
+    try:
+        getattr(logging, level)(message)
+    finally:
+        if redirected:
+            settings.logfile = found
 
 
 def verbosity() -> int:

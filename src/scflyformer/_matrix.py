@@ -105,12 +105,14 @@ def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
 
 def _as_csr(block: Any) -> sparse.csr_matrix:
     if sparse.issparse(block):
+        if not block.dtype.isnative:  # SciPy computes in the byte order of the machine only
+            block = block.astype(block.dtype.newbyteorder("="))
         return sparse.csr_matrix(block)
     if isinstance(block, np.ndarray):
         if block.dtype.kind not in "fiub":
             raise ValueError(f"The data holds values of type {block.dtype}; expected numbers.")
         narrow = block.dtype == np.float16  # SciPy has no sparse matrix of it
-        return sparse.csr_matrix(np.asarray(block, dtype=np.float32 if narrow else None))
+        return sparse.csr_matrix(np.asarray(block, dtype=np.float32 if narrow else block.dtype.newbyteorder("=")))
     raise TypeError(
         f"The data is a {type(block).__module__}.{type(block).__name__}; expected a NumPy array or a SciPy sparse "
         "matrix, in memory, on disk or as chunks of a dask array. Call .to_memory() first."
@@ -118,11 +120,16 @@ def _as_csr(block: Any) -> sparse.csr_matrix:
 
 
 def csr_chunks(block: Any) -> Iterator[RawRows]:
-    """Cut a matrix in memory, sparse or dense, into chunks; the values of a CSR matrix are not copied."""
+    """Cut a matrix in memory, sparse or dense, into chunks.
+
+    The values of a CSR matrix are not copied. They are the user's, and read-only here: what works in place fails.
+    """
     matrix = _as_csr(block)
     n_obs = matrix.shape[0]
     size = max(int(CHUNK_VALUES // max(matrix.nnz / max(n_obs, 1), 1)), 1)
     for start in range(0, n_obs, size):
         indptr = matrix.indptr[start : min(start + size, n_obs) + 1]
         entries = slice(indptr[0], indptr[-1])
-        yield RawRows(matrix.data[entries], matrix.indices[entries], (indptr - indptr[0]).astype(np.int64))
+        data, indices = matrix.data[entries], matrix.indices[entries]
+        data.flags.writeable = indices.flags.writeable = False
+        yield RawRows(data, indices, (indptr - indptr[0]).astype(np.int64))

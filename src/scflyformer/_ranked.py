@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from scflyformer import _log
+from scflyformer import _log, _scale_report
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
 from scflyformer._gene_names import coverage_of, match_genes, synonym_table, what_opens
-from scflyformer.genes._coverage import Coverage, low_counts
+from scflyformer.genes._coverage import Coverage, low_counts, spelling_words
 from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.tokens._rank import rank_tokens
 from scflyformer.tokens._rows import TokenRows
@@ -43,7 +43,7 @@ def token_rows(
     Parameters
     ----------
     adata
-        The data: counts, or log1p of normalised counts (told from the values).
+        The data: counts, or log1p of normalised counts (found for each cell from its values).
     model
         The model whose vocabulary and length hold.
     layer
@@ -131,15 +131,16 @@ def map_token_rows(
         # The counts tell how bad it is, or clear the floor; what follows may be long, so they come first.
         counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
     warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=opens)[1]
-    if warning and told is not None:
-        _log.warning(told + warning)
+    if told is not None:
+        for said in filter(None, (spelling_words(found, gene_key=gene_key), warning)):
+            _log.warning(told + said)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)
     panel = np.isin(np.arange(vocabulary.n_genes), found.index)
     gather = partial(_gather, panel=panel, max_len=max_len, then=then)
-    blocks, scale = map_counts(adata, genes, rank, layer=layer, gather=gather, progress=bar)
+    blocks, scales = map_counts(adata, genes, rank, layer=layer, gather=gather, progress=bar)
     sums = np.sum([sums for _, sums in blocks], axis=0)
     coverage = Coverage.of(found, vocabulary, counts_mapped=sums[0], counts=sums[1])
-    rebuilt, n_empty, n_full = sums[2:].tolist()
+    n_empty, n_full = sums[2:].tolist()
     if told is not None:
         _log.info(told + str(coverage))
         if not warning and (few := low_counts(coverage, gene_key=gene_key)):
@@ -148,9 +149,10 @@ def map_token_rows(
             _log.warning(
                 f"{told}{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens."
             )
-    report = coverage.report() | {
-        "scale": scale,
-        "share_cells_whole_counts": round(rebuilt / adata.n_obs, 6),
+        for said in _scale_report.warnings_of(adata, scales, layer=layer, genes=np.flatnonzero(found.index >= 0)):
+            _log.warning(told + said)
+    report = coverage.report() | _scale_report.summary(scales)
+    report |= {
         "n_cells_empty": int(n_empty),
         "n_cells_at_full_length": int(n_full),
     }
@@ -163,7 +165,7 @@ def _shares(chunk: CountChunk) -> list[float]:
 
 def _rank(chunk: CountChunk, *, medians: np.ndarray, max_len: int, with_values: bool) -> tuple[TokenRows, list[float]]:
     rows = rank_tokens(chunk.indptr, chunk.genes, chunk.counts, medians, with_values=with_values)
-    return rows.cut(max_len), [*_shares(chunk), chunk.n_rebuilt]
+    return rows.cut(max_len), _shares(chunk)
 
 
 def _gather(
@@ -175,7 +177,7 @@ def _gather(
 ) -> tuple[T, np.ndarray]:
     rows = replace(TokenRows.concatenate([ranked for ranked, _ in parts]), panel=panel)
     lengths = [(rows.lengths == 0).sum(), (rows.lengths == max_len).sum()]
-    return then(rows), np.concatenate([np.reshape([sums for _, sums in parts], (-1, 3)).sum(axis=0), lengths])
+    return then(rows), np.concatenate([np.reshape([sums for _, sums in parts], (-1, 2)).sum(axis=0), lengths])
 
 
 def _same(rows: TokenRows) -> TokenRows:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 DEFAULT_MODEL = "fly"
-"""Name of the model that runs where none is named."""
+"""Name of the model that runs where neither a call, an embedding nor the settings name one."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -52,6 +52,7 @@ class Settings:
       model_folders = ...
       cache_folder = ...
       registry_file = None
+      model = 'fly'
       device = 'cpu'
       dtype = 'auto'
     >>> sf.settings.reset()
@@ -59,7 +60,7 @@ class Settings:
     'auto'
     """
 
-    _names = ("model_folders", "cache_folder", "registry_file", "device", "dtype")
+    _names = ("model_folders", "cache_folder", "registry_file", "model", "device", "dtype")
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -103,6 +104,17 @@ class Settings:
         self._values["registry_file"] = None if file is None else Path(file).expanduser()
 
     @property
+    def model(self) -> str | Path:
+        """Model, by name or folder, of calls with ``model=None`` on cells without an embedding; "fly" unless set."""
+        return self._values.get("model", DEFAULT_MODEL)
+
+    @model.setter
+    def model(self, model: str | os.PathLike[str]) -> None:
+        if not isinstance(model, str | os.PathLike) or not os.fspath(model):
+            raise ValueError(f"model is {model!r}; expected the name of a model or its folder.")
+        self._values["model"] = model if isinstance(model, str) else Path(model).expanduser()
+
+    @property
     def device(self) -> Device:
         """Device of calls with ``device="auto"``; unless set it is "auto" itself: cuda, else mps, else cpu."""
         return self._values.get("device", "auto")
@@ -140,6 +152,7 @@ class Settings:
         model_folders: Any = _UNSET,
         cache_folder: Any = _UNSET,
         registry_file: Any = _UNSET,
+        model: Any = _UNSET,
         device: Any = _UNSET,
         dtype: Any = _UNSET,
     ) -> Iterator[Settings]:
@@ -153,6 +166,8 @@ class Settings:
             See :attr:`cache_folder`.
         registry_file
             See :attr:`registry_file`.
+        model
+            See :attr:`model`.
         device
             See :attr:`device`.
         dtype
@@ -175,6 +190,7 @@ class Settings:
             "model_folders": model_folders,
             "cache_folder": cache_folder,
             "registry_file": registry_file,
+            "model": model,
             "device": device,
             "dtype": dtype,
         }

@@ -68,6 +68,7 @@ def test_report(vocabulary):
         "n_by_symbol": 2,
         "n_by_synonym": 1,
         "n_by_table": 0,
+        "n_by_spelling": 0,
         "n_ambiguous": 0,
         "n_collapsed": 1,
         "n_vocabulary": N,
@@ -151,13 +152,14 @@ def test_capitals_of_few_names_do_not_take_the_place_of_the_species(vocabulary):
 @pytest.mark.parametrize(
     ("spelt", "ends"),
     [
-        ("{id}.1", "'.1'"),
-        ("{id}.{n}", r"'\.\d+'"),
         ("Dmel_{id}", "'Dmel_'"),
         ("drosophila_melanogaster_{id}", "'drosophila_melanogaster_'"),
         ("dm6___{symbol}", "'dm6___'"),
         ("{symbol}-dm6", "'-dm6'"),
-        ("dm6_{id}.2", r"'dm6_' and '\.2'"),
+        ("dm6_{id}.2", "'dm6_'"),  # the version does not stand in the way
+        ("dm6_{symbol}.2", r"'dm6_' and '\.2'"),
+        ("{symbol}.1", "'.1'"),
+        ("{symbol}.{n}", r"'\.\d+'"),
     ],
 )
 @pytest.mark.parametrize("gene_key", [None, "id"])
@@ -174,7 +176,7 @@ def test_remedy_ends_to_strip(vocabulary, spelt, ends, gene_key):
 
 
 def test_names_that_are_missing_stay_missing(vocabulary):
-    names = [f"{gene}.1" for gene in vocabulary.gene_ids] + [np.nan, None, ""]
+    names = [f"{gene}.1" for gene in vocabulary.symbols] + [np.nan, None, ""]
     assert "would be recognised without '.1'" in refusal(names, vocabulary)
 
 

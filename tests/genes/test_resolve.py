@@ -70,7 +70,7 @@ def test_ambiguous_names_stay_out_and_are_counted(vocabulary, name):
 def test_mixed_names_are_each_looked_up(vocabulary):
     found = resolve_genes(["CG5842", "FBgn0000002", "Drak", "what"], vocabulary)
     assert found.index.tolist() == [2, 1, 0, -1]
-    assert found.by_stage == {"id": 1, "symbol": 1, "synonym": 1, "table": 0}
+    assert found.by_stage == {"id": 1, "symbol": 1, "synonym": 1, "table": 0, "spelling": 0}
     assert found.unresolved == ("what",)
     assert found.index.dtype == np.int32
 

@@ -117,9 +117,9 @@ def columns(data: AnnData) -> tuple[pd.Series, pd.Series]:
         ({("b", "Unknown"): 2}, ["b"], ["b", "Unknown"]),
         ({("b", "a"): 2, ("a", "b"): 1}, ["b", "a"], ["b", "a"]),
         ({("b", "b"): 2, ("a", "a"): 1, ("c", "c"): 1}, ["c", "b", "a"], ["c", "b", "a"]),
-        ({("Unknown", "Unknown"): 1, ("b", "b"): 1}, ["b", "Unknown"], ["b", "Unknown"]),
-        ({("Unknown", "a"): 1}, ["Unknown"], ["a", "Unknown"]),
-        ({("Unknown", "a"): 1, ("b", "Unknown"): 1}, ["b", "Unknown"], ["b", "a", "Unknown"]),
+        ({("Unknown", "Unknown"): 1, ("b", "b"): 1}, ["b"], ["b"]),
+        ({("unannotated", "a"): 1, ("b", "Unknown"): 1}, ["b"], ["b", "Unknown"]),
+        ({(" N/A ", "a"): 1, ("b", "c"): 1}, ["b"], ["b", "c"]),
     ],
 )
 def test_few_labels_and_ties_keep_the_categories_order(pairs, rows, shown_columns):

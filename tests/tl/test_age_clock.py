@@ -551,7 +551,10 @@ def test_an_untrained_network_stands_beside(tiny_model: Path) -> None:
 def test_an_untrained_network_needs_to_know_which() -> None:
     adata = _numbers(6, 10)
     before = adata.copy()
-    with pytest.raises(ValueError, match="names 'random', the untrained network .*'X_mine'.*Pass it by model="):
+    with pytest.raises(
+        ValueError,
+        match=r"The baseline 'random', an untrained network, needs the model that made obsm\['X_mine'\].*Pass it by",
+    ):
         _date(adata, baselines=["random"])
     assert "age_clock" not in adata.uns
     pd.testing.assert_frame_equal(adata.obs, before.obs)

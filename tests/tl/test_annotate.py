@@ -14,7 +14,7 @@ import pytest
 import scflyformer as sf
 from scflyformer import _log
 from scflyformer.models import ModelFolderError
-from scflyformer.tl import _features
+from scflyformer.tl import _embedding
 from scflyformer.tl._annotation_run import BASELINES
 
 ARGUMENTS = {"label_key": "cell_type", "sample_key": "batch"}
@@ -118,14 +118,14 @@ def test_untrained_weights(many_cells: ad.AnnData, tiny_model: Path) -> None:
     model = sf.models.load(tiny_model)
     options = {"layer": None, "gene_key": None, "device": "cpu", "dtype": "auto", "batch_tokens": "auto"}
     state = torch.random.get_rng_state()
-    first, again, other = (_features.untrained(many_cells, model, seed=seed, **options) for seed in (1, 1, 2))
+    first, again, other = (_embedding.untrained(many_cells, model, seed=seed, **options) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     np.testing.assert_array_equal(first, again)
-    trained = _features.embedding(many_cells, model, **options)
+    trained = _embedding.embedding(many_cells, model, **options)
     assert first.shape == trained.shape
     assert np.abs(first - other).max() > 0.1 and np.abs(first - trained).max() > 0.1
     # the fixture's weights were drawn with seed 0 and never trained
-    np.testing.assert_allclose(_features.untrained(many_cells, model, seed=0, **options), trained, atol=1e-5)
+    np.testing.assert_allclose(_embedding.untrained(many_cells, model, seed=0, **options), trained, atol=1e-5)
 
 
 def test_what_is_written_fits_together(many_cells: ad.AnnData, tiny_model: Path) -> None:
@@ -318,9 +318,11 @@ def test_an_embedding_of_another_model_is_not_used(many_cells: ad.AnnData, tiny_
     model = sf.models.load(tiny_model)
     options = {"layer": None, "gene_key": None, "device": "auto", "dtype": "auto", "batch_tokens": "auto"}
     many_cells.obsm["X_scflyformer"] = many_cells.obsm["X_scflyformer"] + 1
-    np.testing.assert_array_equal(_features.embedding(many_cells, model, **options), many_cells.obsm["X_scflyformer"])
+    np.testing.assert_array_equal(_embedding.embedding(many_cells, model, **options), many_cells.obsm["X_scflyformer"])
     many_cells.uns["X_scflyformer"]["params"]["model_sha256"] = "another"
-    assert np.abs(_features.embedding(many_cells, model, **options) + 1 - many_cells.obsm["X_scflyformer"]).max() < 1e-4
+    assert (
+        np.abs(_embedding.embedding(many_cells, model, **options) + 1 - many_cells.obsm["X_scflyformer"]).max() < 1e-4
+    )
 
 
 def test_save_and_load(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path, tmp_path: Path) -> None:

@@ -398,11 +398,6 @@ def empty(cells: ad.AnnData) -> ad.AnnData:
     return cells
 
 
-def mixed(cells: ad.AnnData) -> ad.AnnData:
-    cells.X = np.vstack([cells.X[:30].toarray(), np.log1p(cells.X[30:].toarray())])
-    return cells
-
-
 BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "nothing": ([], {}, ValueError, "source is an empty list"),
     "no file": ("gone.h5ad", {}, FileNotFoundError, r"There is no gone\.h5ad; give the path"),
@@ -410,7 +405,6 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no cells": (lambda cells: cells[:0], {}, ValueError, "The object is empty: 0 cells"),
     "one cell": (lambda cells: cells[:1], {"min_cells": 1}, ValueError, "leaves 0 cells to train on and holds 1 out"),
     "scaled": (scaled, {}, ValueError, r"object-0: X holds negative values \(down to -1\.5\)"),
-    "mixed": (mixed, {}, ValueError, "object-0: X mixes 30 cells of whole counts"),
     "empty cells": (empty, {}, ValueError, "No gene is expressed in min_cells=2 cells"),
     "layer": (None, {"layer": "counts"}, KeyError, r"layer: no 'counts' in adata\.layers; there are none"),
     "gene_key": (None, {"gene_key": "symbl"}, KeyError, "gene_key: no 'symbl'.*did you mean 'symbol'"),

@@ -1,13 +1,24 @@
-"""The scale is told from values, counts come back from their logarithm, and what is no expression is refused."""
+"""Each cell's scale is found from its own values, counts come back from a logarithm, and no other cell has a say."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scflyformer.tokens._scale import ScaleEvidence, are_integers, check_values, rebuild_counts, to_linear
-
-ALL = ("log1p", "linear", "log2(x+1)", "log10(x+1)")
+from scflyformer.tokens._scale import (
+    COUNTS,
+    LINEAR,
+    LOG1P,
+    NO_EVIDENCE,
+    SCALES,
+    are_integers,
+    check_values,
+    read_cells,
+    undo,
+    whole_multiples,
+)
 
 
 def make_counts(n_cells=50, n_genes=40, seed=0, lowest=1):
@@ -24,126 +35,152 @@ def normalise(counts, indptr, target=1e4):
     return (counts * np.repeat(target / sums, np.diff(indptr))).astype(np.float32)
 
 
-LOGS = {"log1p": np.log1p, "log2(x+1)": lambda x: np.log2(1 + x), "log10(x+1)": lambda x: np.log10(1 + x)}
+PICTURES = {
+    "log1p": np.log1p,
+    "linear": lambda x: x,
+    "log2(x+1)": lambda x: np.log2(1 + x),
+    "log10(x+1)": lambda x: np.log10(1 + x),
+    "sqrt": np.sqrt,
+    "log1p twice": lambda x: np.log1p(np.log1p(x)),
+}
 
 
-def judge(values, indptr, candidates=ALL):
-    evidence = ScaleEvidence("X", candidates)
-    evidence.add(values, indptr)
-    return evidence.scale()
+def scales(found):
+    return [SCALES[number] if number != NO_EVIDENCE else None for number in found.scale]
 
 
 @pytest.mark.parametrize("lowest", [1, 2, 3])
 @pytest.mark.parametrize("target", [1e4, 1e6, 1.0])
-def test_counts_come_back_exactly(lowest, target):
+@pytest.mark.parametrize("name", PICTURES)
+def test_counts_come_back_exactly(lowest, target, name):
     counts, indptr = make_counts(lowest=lowest)
-    values = np.log1p(normalise(counts, indptr, target)).astype(np.float32)
-    found, rebuilt = rebuild_counts(to_linear(values, "log1p"), indptr)
-    assert rebuilt.all()
-    np.testing.assert_array_equal(found, counts)
+    found = read_cells(PICTURES[name](normalise(counts, indptr, target)).astype(np.float32), indptr)
+    factor = found.counts[::40] / counts[::40]
+    left_whole = factor > 1  # by a size factor that is a whole number
+    assert set(np.array(scales(found))[~left_whole]) == {name} and (name == "linear" or not left_whole.any())
+    assert found.rebuilt.all()
+    np.testing.assert_array_equal(found.counts, counts * np.repeat(factor, 40))
 
 
-def test_rebuilding_deep_cells():
+def test_deep_cells():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 20_000, 5000)
     counts[::100] = 1
     indptr = np.arange(0, 5001, 100)
-    values = np.log1p(normalise(counts, indptr))
-    found, rebuilt = rebuild_counts(to_linear(values, "log1p"), indptr)
-    assert rebuilt.all()
-    np.testing.assert_array_equal(found, counts)
+    found = read_cells(np.log1p(normalise(counts, indptr)), indptr)
+    assert found.rebuilt.all()
+    np.testing.assert_array_equal(found.counts, counts)
 
 
-def test_cells_that_are_no_multiples_keep_their_ratios():
+def test_whole_multiples_and_how_far_they_are():
     rng = np.random.default_rng(0)
     linear = rng.lognormal(0, 1, 60)
     linear[:20] = rng.integers(1, 9, 20) * 2.5
-    found, rebuilt = rebuild_counts(linear, np.array([0, 20, 20, 60]))
-    assert rebuilt.tolist() == [True, True, False]
+    linear[20:40] = np.arange(1, 21) * 1.5 + np.linspace(0, 0.01, 20)
+    found, distance = whole_multiples(linear, np.array([0, 20, 40, 60]))
+    assert distance[0] == 0 and 0.001 < distance[1] < 0.01 and np.isinf(distance[2])
     np.testing.assert_array_equal(found[:20], np.rint(linear[:20] / 2.5))
-    np.testing.assert_allclose(found[20:], linear[20:] / linear[20:].min())
+    np.testing.assert_allclose(found[40:], linear[40:] / linear[40:].min())
 
 
 def test_extreme_ratios_stay_finite():
-    found, _ = rebuild_counts(np.array([1e-300, 1.0, 1e300]), np.array([0, 3]))
-    assert np.isfinite(found.astype(np.float32)).all()
+    found = read_cells(np.array([1e-300, 1.5, 1e300]), np.array([0, 3]))
+    assert np.isfinite(found.counts.astype(np.float32)).all()
 
 
-@pytest.mark.parametrize("name", LOGS)
-def test_logarithm_is_recognised_by_its_base(name):
-    counts, indptr = make_counts()
-    values = LOGS[name](normalise(counts, indptr))
-    assert judge(values, indptr) == name
-    np.testing.assert_array_equal(rebuild_counts(to_linear(values, name), indptr)[0], counts)
+def soup(counts, indptr, rng):
+    """Take an ambient share off every gene, as SoupX does."""
+    n_genes = int(np.diff(indptr)[0])
+    share = np.tile(rng.uniform(0, 0.2, n_genes), len(indptr) - 1)
+    return (counts * (1 - share)).astype(np.float32)
 
 
-@pytest.mark.parametrize("target", [1e4, 500.0, 1.0])
-def test_normalised_values_without_a_logarithm(target):
-    counts, indptr = make_counts()
-    assert judge(normalise(counts, indptr, target), indptr) == "linear"
+def with_fractions(counts, indptr, rng):
+    """Split a tenth of the counts between genes, as an EM does."""
+    split = rng.random(len(counts)) < 0.1
+    return np.where(split, counts + rng.choice([0.5, 1 / 3], len(counts)), counts).astype(np.float32)
 
 
-def test_without_whole_multiples_the_largest_value_decides():
+@pytest.mark.parametrize("make", [soup, with_fractions])
+def test_decimals_with_and_without_a_logarithm(make):
     rng = np.random.default_rng(0)
-    values, indptr = rng.lognormal(0, 0.7, 1000), np.arange(0, 1001, 50)
-    assert values.max() < 20
-    assert judge(values, indptr) == "log1p"
-    assert judge(values * 100, indptr) == "linear"
+    counts = rng.negative_binomial(0.4, 0.1, (40, 400)) + 1
+    indptr = np.arange(0, 16_001, 400)
+    decimals = make(counts.ravel(), indptr, rng)
+    plain, logged = read_cells(decimals, indptr), read_cells(np.log1p(normalise(decimals, indptr)), indptr)
+    assert (plain.scale == LINEAR).all() and (logged.scale == LOG1P).all()
+    assert not plain.rebuilt.any() and not logged.rebuilt.any()
+    np.testing.assert_array_equal(plain.counts, decimals)
+    np.testing.assert_allclose(logged.counts, normalise(decimals, indptr), rtol=1e-5)
 
 
-def test_chunks_do_not_matter():
-    counts, indptr = make_counts()
-    values = LOGS["log2(x+1)"](normalise(counts, indptr))
-    evidence = ScaleEvidence("X", ALL)
-    for cell in np.random.default_rng(0).permutation(50):
-        evidence.add(values[indptr[cell] : indptr[cell + 1]], np.array([0, 0, 40, 40]))
-    whole = ScaleEvidence("X", ALL)
-    whole.add(values, indptr)
-    assert evidence == whole
-    assert evidence.scale() == "log2(x+1)"
+@st.composite
+def mixtures(draw):
+    """Cells on scales of their own, as values and row pointer."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cells = []
+    for _ in range(draw(st.integers(1, 12))):
+        counts = rng.negative_binomial(0.5, 0.1, draw(st.integers(0, 60))) + draw(st.integers(1, 2))
+        kind = draw(st.sampled_from(["counts", "soup", "fractions", *PICTURES]))
+        if not len(counts):
+            cells.append(np.empty(0, np.float32))
+            continue
+        whole = np.array([0, len(counts)])
+        decimal = {"soup": soup, "fractions": with_fractions}.get(kind)
+        if decimal is not None:
+            counts = decimal(counts, whole, rng)
+        elif kind != "counts":
+            target = draw(st.sampled_from([1.0, 500.0, 1e4, 1e6, float(counts.sum())]))
+            counts = PICTURES[kind](normalise(counts, whole, target))
+        if decimal is not None and draw(st.booleans()):
+            counts = np.log1p(normalise(counts, whole))
+        cells.append(counts.astype(np.float32))
+    return cells
 
 
-def test_a_clear_case_needs_one_candidate():
-    counts, indptr = make_counts()
-    evidence = ScaleEvidence("X")
-    evidence.add(np.log1p(normalise(counts, indptr)), indptr)
-    assert evidence.clear
+@given(mixtures(), st.randoms(use_true_random=False))
+def test_no_other_cell_has_a_say(cells, random):
+    """Any cells, in any order and company, are read as each is by itself."""
+    chosen = random.sample(range(len(cells)), random.randint(1, len(cells)))
+    values = np.concatenate([cells[cell] for cell in chosen])
+    together = read_cells(values, np.concatenate([[0], np.cumsum([len(cells[cell]) for cell in chosen])]))
+    start = 0
+    for place, cell in enumerate(chosen):
+        alone = read_cells(cells[cell], np.array([0, len(cells[cell])]))
+        np.testing.assert_array_equal(together.counts[start : start + len(cells[cell])], alone.counts)
+        assert together.scale[place] == alone.scale[0] and together.rebuilt[place] == alone.rebuilt[0]
+        start += len(cells[cell])
 
 
-def test_counts_beside_log_values():
-    counts, indptr = make_counts()
-    values = np.log1p(normalise(counts, indptr))
-    values[indptr[7] : indptr[9]] = counts[indptr[7] : indptr[9]]
-    with pytest.raises(ValueError, match=r"layers\['a'\] mixes 2 cells of whole counts with 48 cells of log values"):
-        evidence = ScaleEvidence("layers['a']", ALL)
-        evidence.add(values, indptr)
-        evidence.scale()
+@given(mixtures(), st.randoms(use_true_random=False))
+def test_the_order_of_genes_has_no_say(cells, random):
+    for cell in cells:
+        order = np.array(random.sample(range(len(cell)), len(cell)), dtype=int)
+        whole = np.array([0, len(cell)])
+        straight, shuffled = read_cells(cell, whole), read_cells(cell[order], whole)
+        np.testing.assert_array_equal(shuffled.counts, straight.counts[order])
+        assert shuffled.scale[0] == straight.scale[0]
 
 
-def test_high_counts_beside_log2_values():
-    counts, indptr = make_counts()
-    values = LOGS["log2(x+1)"](normalise(counts, indptr))
-    values[:40] = 50.0
-    with pytest.raises(ValueError, match=r"X mixes some cells of whole counts with 49 cells of log values"):
-        judge(values, indptr)
+def test_cells_of_equal_values_fit_every_scale():
+    found = read_cells(np.array([0.7, 0.7, 1.0, 1.0, 2.5]), np.array([0, 2, 4, 4, 5]))
+    assert scales(found) == [None] * 4
+    assert found.rebuilt.all()
+    assert len(set(found.counts[:2])) == 1
 
 
 def test_a_cell_left_whole_by_its_size_factor():
-    """A cell whose sum is the target keeps its counts when it is normalised."""
     counts, indptr = make_counts()
     values = normalise(counts, indptr, target=1000)
     values[:40] = counts[:40]
-    assert judge(values, indptr) == "linear"
+    assert scales(read_cells(values, indptr)) == ["counts"] + ["linear"] * 49
 
 
-def test_cells_of_ones_tell_nothing():
-    counts, indptr = make_counts()
-    values = normalise(counts, indptr).astype(np.float64)
-    values[:40] = 1.0
-    assert judge(values, indptr) == "linear"
-    values = np.log1p(normalise(counts, indptr))
-    values[:40] = 1.0
-    assert judge(values, indptr) == "log1p"
+def test_undoing_each_scale():
+    indptr = np.array([0, 2, 4, 6])
+    found = undo(np.array([1.0, 2, 1, 2, -1, np.nan]), indptr, np.array([COUNTS, LOG1P, NO_EVIDENCE]))
+    np.testing.assert_allclose(found[:4], [1, 2, np.expm1(1), np.expm1(2)])
+    assert found[4] == -1 and np.isnan(found[5])
 
 
 @pytest.mark.parametrize(

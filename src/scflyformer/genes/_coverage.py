@@ -173,7 +173,9 @@ def require_coverage(
     place = place_of(gene_key)
     notable = max(NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1), FLOOR * coverage.n_vocabulary)
     case = remedies.restored_case(found, vocabulary, gene_key, model)
-    others_tried = (remedies.other_column(vocabulary, others), remedies.stripped(names, found, vocabulary, gene_key))
+    given = list(names)
+    others_tried = [remedies.other_column(vocabulary, others)]
+    others_tried += [tried(given, found, vocabulary, gene_key) for tried in (remedies.stripped, remedies.split)]
     best = max(others_tried, key=lambda remedy: remedy.n_genes)
     if coverage.case_explains and best.n_genes < NEARLY * case.n_genes:
         best = case  # where a column of ids does nearly as well, it is safer than capitals restored
@@ -203,6 +205,18 @@ def require_coverage(
     raise ValueError(
         f"{found.n_mapped} of {len(found.index)} names in {place} were recognised, spelt with the model's capitals: "
         f"{shares}; at least {FLOOR:.0%} of either is needed. {examples} {' '.join(advice)}"
+    )
+
+
+def spelling_words(found: Resolution, *, gene_key: str | None) -> str | None:
+    """Return a warning where names were read though another program has changed them."""
+    n = found.by_stage["spelling"]
+    if not n:
+        return None
+    shown = ", ".join(f"{name!r} as {known!r}" for name, known in found.spellings[:3])
+    return (
+        f"{n} of {len(found.index)} names in {place_of(gene_key)} are spelt differently from the model's, and each was "
+        f"read as the only gene that fits: {shown}. If a column of var holds the original names, pass it as gene_key=."
     )
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scflyformer.genes._resolve import FLY, as_word, resolve_genes, species_of
+from scflyformer.genes._resolve import FLY, resolve_genes, species_of
+from scflyformer.genes._spelling import SEPARATORS, as_words
 
 if TYPE_CHECKING:
     from scflyformer.genes._resolve import Resolution
@@ -52,7 +53,7 @@ def other_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
 
 def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
     """Return what a version number, or something that most names begin or end with, hides when it is taken off."""
-    words = [name if isinstance(name, str) else as_word(name) for name in names]
+    words = [word or "" for word in as_words(names)]
     strange = [word for word, gene in zip(words, found.index.tolist(), strict=True) if gene < 0]
     best = Remedy(0, "")
     for pattern in _ends(strange):
@@ -68,6 +69,27 @@ def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary,
                 f"{gain / max(vocabulary.n_genes, 1):.0%} of the model's genes: "
                 f'{series} = {text}.str.replace(r"{pattern}", "", regex=True)',
             )
+    return best
+
+
+def split(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
+    """Return which part of names that are joined of several resolves most genes."""
+    words = [word or "" for word in as_words(names)]
+    best = Remedy(0, "")
+    for separator in SEPARATORS:
+        pieces = [re.split(separator, word) for word in words]
+        joined = [place for place, parts in enumerate(pieces) if len(parts) > 1]
+        if 2 * len(joined) <= len(words):
+            continue
+        for at in (0, -1):
+            gain = n_genes(resolve_genes([parts[at] for parts in pieces], vocabulary))
+            if gain > max(best.n_genes, n_genes(found)):
+                series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+                best = Remedy(
+                    gain,
+                    f"One part of names such as {words[joined[0]]!r} resolves {gain / max(vocabulary.n_genes, 1):.0%} "
+                    f'of the model\'s genes: {series} = {series}.astype(str).str.split(r"{separator}").str[{at}]',
+                )
     return best
 
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+from scflyformer.genes._spelling import all_r_spellings, as_words, only_gene
 
 if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.genes._vocabulary import Vocabulary
 
-STAGES = ("id", "symbol", "synonym", "table")
-"""How a name can be recognised, in the order tried."""
+STAGES = ("id", "symbol", "synonym", "table", "spelling")
+"""How a name can be recognised, in the order tried; the last is another program's way to write a name."""
 LOCUS_PREFIXES = ("Dmel\\", "Dmel_", "Dmel-")
 """What FlyBase and NCBI put before CG and CR ids: ``Dmel\\CG10007``, ``Dmel_CG10007``."""
 FLY = "Drosophila melanogaster"
@@ -60,6 +61,8 @@ class Resolution:
         Names beyond the first that map to a gene already named.
     duplicates
         The first few genes that several names map to: (gene id, the names joined by ``, ``).
+    spellings
+        The first few names that are another program's spelling: (name, vocabulary name).
     """
 
     index: np.ndarray
@@ -72,6 +75,7 @@ class Resolution:
     n_case: int
     n_duplicates: int
     duplicates: tuple[tuple[str, str], ...]
+    spellings: tuple[tuple[str, str], ...]
 
     @property
     def n_mapped(self) -> int:
@@ -92,7 +96,9 @@ def resolve_genes(
     Each name is tried by itself: as a primary id, as a symbol, as a synonym or CG id of the vocabulary that belongs
     to one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
     different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though
-    it may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`.
+    it may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`. A name that
+    is none of these is read where it can stand for one gene only: by an id within it (``FBgn0003996|w``), by parts that
+    all name one gene, or as R's ``make.names`` writes one known name (``mt.CoI`` for ``mt:CoI``).
 
     Parameters
     ----------
@@ -107,14 +113,21 @@ def resolve_genes(
     -------
     The :class:`Resolution`.
     """
-    words = [name if isinstance(name, str) else as_word(name) for name in names]
+    words = [word or "" for word in as_words(names)]
     lookups = _lookups(vocabulary)
     index = np.full(len(words), -1, dtype=np.int32)
     unknown = np.zeros(len(words), dtype=bool)
     by_stage = dict.fromkeys(STAGES, 0)
-    ambiguous, unresolved = [], []
+    ambiguous, unresolved, spellings = [], [], []
+    by_r: dict[str, int] | None = None
     for position, word in enumerate(words):
         gene, stage = _find(word, lookups, synonyms)
+        if word and gene < 0 and not stage:
+            by_r = all_r_spellings(lookups) if by_r is None else by_r
+            gene = only_gene(word, lookups[0], by_r, lambda part: _find(part, lookups, synonyms)[0])
+            if gene >= 0:
+                stage = "spelling"
+                spellings.append((word, str(vocabulary.names[gene])))
         if gene >= 0:
             index[position] = gene
             by_stage[stage] += 1
@@ -136,6 +149,7 @@ def resolve_genes(
         n_case=n_case,
         n_duplicates=n_duplicates,
         duplicates=duplicates,
+        spellings=tuple(spellings[:N_EXAMPLES]),
     )
 
 
@@ -179,11 +193,6 @@ def _letter_name(letter: str) -> str:
         return letter
     name = {"LAMDA": "lambda"}.get(words[3], words[3].lower())
     return name.capitalize() if words[1] == "CAPITAL" else name
-
-
-def as_word(name: object) -> str:
-    """Return a name as text, a missing one as the empty string; the text "nan" is a fly gene and stays."""
-    return "" if pd.isna(name) else str(name)
 
 
 def _lookups(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:

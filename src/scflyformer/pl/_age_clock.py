@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import open_data
+from scflyformer._adata import obs_text, open_data
 from scflyformer._matrix import missing_key
 from scflyformer.get._clock_df import clock_df
 
@@ -203,7 +203,7 @@ def _intervals(data: AnnData, key: str, group: str, params: Mapping[str, Any]) -
     if not own.any() or not {*ends, age_key} <= set(obs) or (groupby != "none" and groupby not in obs):
         return pd.DataFrame(columns=ends, dtype=float)
     if groupby != "none":
-        own = (obs[groupby].astype(str) == group).to_numpy()
+        own = obs_text(data, groupby, what="groupby") == group
     ages = pd.to_numeric(obs.loc[own, age_key].astype(object), errors="coerce").astype(float)
     return obs.loc[own, ends].groupby(ages.to_numpy()).median().dropna()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import open_data
+from scflyformer._adata import obs_column, open_data, text_of
 from scflyformer._matrix import missing_key
 from scflyformer.get._stored import annotated_column
 from scflyformer.tl._labels import UNKNOWN
@@ -184,9 +184,9 @@ def _numbers(data: AnnData, key: str, name: str) -> np.ndarray:
 
 def _colours(data: AnnData, key: str, labels: pd.Categorical) -> list[Any]:
     """Return a colour for each label: scanpy's where it has stored some, else our own, then scanpy's palettes."""
-    stored, column = data.uns.get(f"{key}_colors"), data.obs[key]
+    stored, column = data.uns.get(f"{key}_colors"), obs_column(data, key, what="key")
     if stored is not None and hasattr(column, "cat") and len(stored) == len(column.cat.categories):
-        known = dict(zip(column.cat.categories.astype(str), stored, strict=True))
+        known = dict(zip(map(text_of, column.cat.categories), stored, strict=True))
     else:
         named = [name for name in labels.categories if name not in (UNKNOWN, NO_LABEL)]
         known = dict(zip(named, _palette(len(named)), strict=True))

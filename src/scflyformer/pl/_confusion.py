@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from scflyformer._adata import obs_column, open_data
+from scflyformer._adata import as_text, labels_of, obs_column, open_data, text_of
 from scflyformer.get._stored import annotated_column
 from scflyformer.tl._labels import UNKNOWN
 
@@ -42,8 +42,9 @@ def confusion(
     """Draw true labels (rows) against predicted ones (columns) as a heatmap.
 
     Rows and columns follow the same order; after them come labels that are only predicted, and last `Unknown`, the
-    cells on which :func:`scflyformer.tl.annotate` abstained. Cells without a true or predicted label are left out. The
-    title gives the share of cells predicted right (an abstention is not right) and of cells that got a label at all.
+    cells on which :func:`scflyformer.tl.annotate` abstained. Cells without a true or predicted label are left out;
+    words such as "unannotated" are no true label, as in :func:`scflyformer.tl.annotate`. The title gives the share of
+    cells predicted right (an abstention is not right) and of cells that got a label at all.
 
     Parameters
     ----------
@@ -119,14 +120,15 @@ def confusion(
 
 def confusion_counts(true: pd.Series, predicted: pd.Series) -> pd.DataFrame:
     """Count cells by true label (rows) and predicted label (columns), shared labels in the same order."""
-    known = (true.notna() & predicted.notna()).to_numpy()
-    true_labels, predicted_labels = true[known].astype(str), predicted[known].astype(str)
-    categories = true.cat.categories if isinstance(true.dtype, pd.CategoricalDtype) else sorted(true_labels.unique())
+    true_labels, predicted_labels = labels_of(true), as_text(predicted)
+    known = np.array([None not in pair for pair in zip(true_labels, predicted_labels, strict=True)], dtype=bool)
+    true_labels, predicted_labels = true_labels[known], predicted_labels[known]
     in_truth, in_prediction = set(true_labels), set(predicted_labels)
-    rows = [str(label) for label in categories if str(label) in in_truth]
+    categories = true.cat.categories if isinstance(true.dtype, pd.CategoricalDtype) else sorted(in_truth)
+    rows = [label for label in map(text_of, categories) if label in in_truth]
     extra = sorted(in_prediction - set(rows) - {UNKNOWN})
-    columns = [*rows, *extra] + [UNKNOWN] * (UNKNOWN in in_prediction and UNKNOWN not in rows)
-    counts = pd.crosstab(true_labels.to_numpy(), predicted_labels.to_numpy())
+    columns = [*rows, *extra] + [UNKNOWN] * (UNKNOWN in in_prediction)
+    counts = pd.crosstab(true_labels, predicted_labels)
     return counts.reindex(index=rows, columns=columns, fill_value=0)
 
 
@@ -138,7 +140,7 @@ def by_similarity(counts: pd.DataFrame) -> pd.DataFrame:
     neighbours are as near as the tree allows. Blocks stand where their first label stood and begin with the end that
     stood first. Labels that are only predicted follow the order of the true labels that went to them most.
     """
-    labels = [label for label in counts.index if label != UNKNOWN]
+    labels = list(counts.index)
     shares = pd.DataFrame(_normalized(counts.to_numpy(dtype=float), "truth"), counts.index, counts.columns)
     square = shares.loc[labels, labels].to_numpy()
     near = (square + square.T) / 2
@@ -149,7 +151,7 @@ def by_similarity(counts: pd.DataFrame) -> pd.DataFrame:
     rows = [labels[place] for place in places]
     extra = [label for label in counts.columns if label not in counts.index and label != UNKNOWN]
     extra.sort(key=lambda label: int(shares.loc[rows, label].to_numpy().argmax()) if rows else 0)
-    return counts.reindex(index=rows + [UNKNOWN] * (UNKNOWN in counts.index), columns=rows + extra + last)
+    return counts.reindex(index=rows, columns=rows + extra + last)
 
 
 def _leaves(near: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -184,7 +186,7 @@ def _draw(
     axis.tick_params(labelsize="medium" if numbered else "x-small")
     if numbered:
         _number(axis, values, counted=normalize == "none")
-    if UNKNOWN in counts.columns and UNKNOWN not in counts.index:
+    if UNKNOWN in counts.columns:
         axis.axvline(n_columns - 1.5, color="white", linewidth=4)
     right = sum(counts.loc[label, label] for label in counts.index if label in counts.columns)
     total = int(counts.to_numpy().sum())

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _adata
-from scflyformer._settings import DEFAULT_MODEL
 
 from ._expression_trend import Cells, draw_trend, numeric_states, trend_marks
 from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
@@ -43,7 +42,7 @@ def expression(
     sample_key: str | None = None,
     split_by: str | None = None,
     order: Sequence[Any] | None = None,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     mod: str | None = None,
@@ -82,7 +81,8 @@ def expression(
     order
         States to draw, violins in this order; by default all, numbers ascending, categories in their order.
     model
-        The model whose vocabulary knows further names of genes; opened only where the data lacks a name.
+        The model whose vocabulary knows further names of genes; opened only where the data lacks a name. `None`: the
+        model that made `obsm["X_scflyformer"]`, else `settings.model`.
     layer
         Layer with the expression; `X` by default.
     gene_key
@@ -150,7 +150,7 @@ def expression(
         numbers = np.where(codes >= 0, numeric_states(column, groupby), np.nan)
         cells, lines = _trend_cells(data, numbers, sample_key, split_by)
     columns = find_columns(data, names, gene_key=gene_key, model=model)
-    matrix, _ = _adata.expression(data, layer=layer, gene_key=gene_key)
+    matrix, _ = _adata.expression(data, layer=layer, gene_key=gene_key, told="")
     aslant = len(states) > _FLAT or max(map(len, states)) > _LETTERS
     width = _TREND if kind == "trend" else max(_NARROWEST, _MARGIN + (_SLANTED if aslant else _SLOT) * len(states))
     columns_of_panels = max(1, min(4, int(_PAGE / width)))
@@ -206,7 +206,7 @@ def _trend_cells(
     known: Any = ["all"]
     if split_by is not None:
         lines = _adata.obs_text(data, split_by, what="split_by")
-        split = data.obs[split_by].dropna()
+        split = _adata.obs_column(data, split_by, what="split_by").dropna()
         known = split.cat.categories if hasattr(split, "cat") else np.unique(split)
     kept = np.isfinite(states) & pd.notna(lines) & (True if samples is None else pd.notna(samples))
     if not kept.any():
@@ -215,7 +215,8 @@ def _trend_cells(
             f"No cell of the states has values of {keys}; name other columns by sample_key= and split_by=."
         )
     there = set(lines[kept])
-    return Cells(np.where(kept, states, np.nan), samples, lines), [str(name) for name in known if str(name) in there]
+    names = [name for name in map(_adata.text_of, known) if name in there]
+    return Cells(np.where(kept, states, np.nan), samples, lines), names
 
 
 def _legend(axes: np.ndarray, title: str, *, own: bool) -> None:

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from scflyformer import _adata
 from scflyformer._matrix import missing_key
+from scflyformer._settings import settings
 from scflyformer.genes._coverage import place_of
 
 if TYPE_CHECKING:
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 
 def find_columns(
-    data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str]
+    data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str] | None
 ) -> dict[str, np.ndarray]:
-    """Return the columns of the data that are each gene: by the data's own name, else by any name the model knows.
+    """Return the columns of `_adata.expression` that are each gene, by a name in the data or one that the model knows.
 
     Raises
     ------
     KeyError
         When a gene is not in the data; lists near names.
     """
-    own = pd.Index(_adata.gene_names(data, gene_key)).astype(str)
+    own = _adata.unique_gene_names(data, gene_key)[1]
     columns = {name: np.flatnonzero(own == name) for name in names}
     lacking = [name for name, found in columns.items() if not len(found)]
     if lacking:
         from scflyformer import models
         from scflyformer.genes._resolve import resolve_genes
+        from scflyformer.tl._embedding import choose_model
 
-        vocabulary = models.load(model).vocabulary
+        vocabulary = (choose_model(data, model) or models.load(settings.model)).vocabulary
         asked = resolve_genes(lacking, vocabulary).index
         there = resolve_genes(own, vocabulary).index
         for name, gene in zip(lacking, asked.tolist(), strict=True):

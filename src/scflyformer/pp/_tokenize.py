@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL
+from scflyformer._settings import settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def tokenize(
     adata: AnnData | MuData,
     *,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     max_len: int | None = None,
@@ -37,12 +37,15 @@ def tokenize(
     Parameters
     ----------
     adata
-        Cells × genes: counts, or log1p of normalised counts. The scale is told from the values in the model's genes:
-        whole numbers are counts; other values are counts behind a logarithm (base e, 2 or 10) or a normalisation
-        where undoing it gives whole multiples of the cell's smallest value, and are then rebuilt; failing that, values
-        up to 20 count as log1p and higher ones as not logged, and the order they give is taken as it is.
+        Cells × genes: counts, or log1p of normalised counts. The scale is found for each cell from its own values in
+        the model's genes: whole numbers are counts; other values are counts behind a logarithm (base e, 2 or 10) or a
+        normalisation where undoing it gives whole multiples of the cell's smallest value, and are then rebuilt.
+        Failing that they are decimals, with or without log1p: a value above 20, many whole values, and values near
+        multiples of the most frequent one speak for decimals without. Mixed scales, and values with no counts behind
+        them, are warned of.
     model
-        Name of a model, or its folder.
+        Name of a model, or its folder. `None`: the model that made `obsm["X_scflyformer"]`, else `settings.model`
+        (``"fly"``).
     layer
         Layer with the expression; `X` by default.
     gene_key
@@ -76,8 +79,8 @@ def tokenize(
     Raises
     ------
     ValueError
-        When the object is empty, values are negative, missing, infinite or on mixed scales, too few genes are
-        recognised, or ``max_len`` is out of range.
+        When the object is empty, values are negative, missing or infinite, too few genes are recognised, or ``max_len``
+        is out of range.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` do not exist; lists near names.
 
@@ -96,9 +99,10 @@ def tokenize(
     ('counts', 2088, 2087)
     """
     from scflyformer import models
+    from scflyformer.tl._embedding import choose_model
 
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    loaded = models.load(model)
+    loaded = choose_model(cells, model) or models.load(settings.model)
     rows, coverage = _adata.token_rows(
         cells, loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms, with_values=False
     )

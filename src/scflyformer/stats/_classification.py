@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scflyformer.stats._intervals import bootstrap_counts, unit_codes, unit_sums
+from scflyformer.stats._sklearn import load_sklearn
 
 IMPOSSIBLE = -1e4
 """Logit of a class that a classifier has never seen."""
@@ -24,6 +25,7 @@ def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean over classes (those in the truth or predicted) of F1 = 2·TP / (true + predicted)."""
+    load_sklearn()
     from sklearn.metrics import f1_score
 
     return float(f1_score(truth, predicted, average="macro", zero_division=0)) if len(truth) else float("nan")

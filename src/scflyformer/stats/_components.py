@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer.stats._linear import CHUNK, dense_rows
+from scflyformer.stats._sklearn import load_sklearn
 
 N_COMPONENTS = 64
 
@@ -26,6 +27,7 @@ class Projection:
 
 def principal_components(x: np.ndarray | sparse.csr_matrix, n_components: int) -> Projection:
     """Return the projection on the first principal components of features (n_cells, n_features), always the same."""
+    load_sklearn()
     from sklearn.decomposition import PCA
 
     dense = dense_rows(x, slice(None), np.float32)

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from scflyformer.stats._classification import IMPOSSIBLE
 from scflyformer.stats._linear import LinearHead, standardised
+from scflyformer.stats._sklearn import load_sklearn
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 """Inverse penalties C tried, strongest penalty first."""
@@ -46,6 +47,7 @@ def fit_logistic(
     ValueError
         With fewer than two classes among the cells.
     """
+    load_sklearn()
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from scflyformer.stats._intervals import bootstrap_counts, unit_codes, unit_sums
+from scflyformer.stats._sklearn import load_sklearn
 
 
 def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return 1 − Σ(truth − predicted)² / Σ(truth − mean truth)²; NaN where the truth does not vary."""
+    load_sklearn()
     from sklearn.metrics import r2_score
 
     if len(truth) < 2 or np.ptp(truth) == 0:

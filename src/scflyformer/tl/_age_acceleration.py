@@ -355,6 +355,6 @@ def _by_cell(
     whole = group == ALL and groupby == "none"
     if about["features"] != about["written"] or key not in data.obs or not (whole or group != ALL):
         return predicted, ages
-    own = np.ones(data.n_obs, bool) if whole else (_adata.column(data.obs, groupby).astype(str) == group).to_numpy()
-    predicted[own] = _adata.column(data.obs, key).to_numpy(dtype=float)[own]
+    own = np.ones(data.n_obs, bool) if whole else _adata.obs_text(data, groupby, what="groupby") == group
+    predicted[own] = _adata.obs_column(data, key, what="key").to_numpy(dtype=float)[own]
     return predicted, read_ages(data, str(about["age_key"]), target=target)

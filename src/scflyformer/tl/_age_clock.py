@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
 from scflyformer.tl._ages import Target, confounding, read_ages, target_name
 from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
 from scflyformer.tl._clock_tables import clock_tables
 from scflyformer.tl._clock_units import Aggregate, Cells
-from scflyformer.tl._features import EMBEDDING_KEY
+from scflyformer.tl._embedding import (
+    EMBEDDING_KEY,
+    choose_model,
+    embedding,
+    made_by,
+    reading_of,
+    require_model,
+    untrained,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,7 +55,7 @@ def age_clock(
     n_splits: int = 5,
     min_cells: int = 50,
     save: str | os.PathLike[str] | None = None,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     mod: str | None = None,
@@ -81,8 +88,8 @@ def age_clock(
     sample_key
         Column of `obs` with the sample of each cell (a library, an animal).
     use_rep
-        Embedding in `obsm`, whichever model made it. Where there is none under the default name, or it is not that of a
-        ``model`` other than the default, it is computed and not written.
+        Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
+        name, it is not that of ``model``, or the expression has changed since.
     clock
         Folder that an earlier call wrote with ``save``: predicts with that clock instead of fitting.
     key_added
@@ -112,11 +119,11 @@ def age_clock(
     save
         Folder to write, with the model and a clock fitted on all cells, for later use as ``clock``.
     model
-        Model that computes the embedding where `obsm` lacks it: a name, or a folder.
+        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     layer
-        Layer with the expression; `X` by default.
+        Layer with the expression. `None`: the one that the embedding was made from, else `X`.
     gene_key
-        Column of `var` with gene names; `var_names` by default.
+        Column of `var` with gene names. `None`: the one that the embedding was made with, else `var_names`.
     mod
         Modality of a MuData.
     seed
@@ -224,6 +231,8 @@ def age_clock(
     _check_arguments(features, target, aggregate, n_splits, pseudocell_size, level, clock, save)
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
+    reading = reading_of(data, model if clock is None else clock, use_rep, layer=layer, gene_key=gene_key)
+    layer, gene_key = reading["layer"], reading["gene_key"]
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
     road["batch_tokens"] = batch_tokens
     params: dict[str, Any] = {
@@ -261,7 +270,7 @@ def age_clock(
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
     rows = np.flatnonzero(known)
-    cells = Cells(data.obs_names.to_numpy(), ages, samples, blocks).take(rows)
+    cells = Cells(_adata.cell_names(data, layer=layer), ages, samples, blocks).take(rows)
     _check_ages(cells.ages, cells.samples, age_key, sample_key)
     options = ClockOptions(
         arms, article=ARTICLE in beside, target=target, n_splits=n_splits, seed=seed, aggregate=aggregate,
@@ -270,7 +279,7 @@ def age_clock(
     clocks, skipped = run_clocks(cells, None if groups is None else groups[rows], options, min_cells=min_cells)
     uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
-    made = {} if loaded is not None else _features.made_by(data, use_rep)
+    made = {} if loaded is not None else made_by(data, use_rep)
     uns["params"] = _adata.run_params(loaded, **params)
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
@@ -372,23 +381,19 @@ def _blocks(
     wanted = {block for arm in arms for block in ARMS[arm]} | ({"embedding"} if article else set())
     blocks: dict[str, Any] = {}
     genes = np.empty(0, dtype=object)
-    loaded, values = _features.given_or_computed(data, use_rep, model, needed="embedding" in wanted, **road)
-    if save is not None and loaded is None:
-        raise ValueError(
-            f"save needs the model that made obsm[{use_rep!r}], and uns[{use_rep!r}] does not name one that can be "
-            "opened. Pass it by model=, or embed the cells with tl.embed."
-        )
-    if values is not None:
-        blocks["embedding"] = values
+    loaded = choose_model(data, model, use_rep=use_rep)
+    if save is not None:
+        require_model(loaded, use_rep, what="save")
+    if "embedding" in wanted:
+        blocks["embedding"] = embedding(data, loaded, use_rep=use_rep, tool="age_clock", **road)
     if "random" in wanted:
-        if loaded is None:
-            raise ValueError(
-                f"baselines names 'random', the untrained network of the model that made obsm[{use_rep!r}], but "
-                f"uns[{use_rep!r}] names none that can be opened. Pass it by model=, or leave 'random' out."
-            )
-        blocks["random"] = _features.untrained(data, loaded, seed=seed, **road)
+        known = require_model(loaded, use_rep, what="The baseline 'random', an untrained network,")
+        blocks["random"] = untrained(data, known, seed=seed, **road)
     if "expression" in wanted:
-        blocks["expression"], genes = _features.expression(data, layer=road["layer"], gene_key=road["gene_key"])
+        told = None if "embedding" in wanted and loaded is not None else ""
+        blocks["expression"], genes = _features.expression(
+            data, layer=road["layer"], gene_key=road["gene_key"], told=told
+        )
     blocks["depth"] = _features.depth(data, layer=road["layer"])
     return loaded, blocks, genes
 

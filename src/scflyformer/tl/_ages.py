@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer import _adata
+from scflyformer import _adata, _log
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +18,8 @@ Target = Literal["log", "linear"]
 def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     """Return the age of each cell, float64, NaN where it has none.
 
-    Numbers, and text or categories that read as numbers, are taken.
+    Numbers, and text or categories that read as numbers, are taken. A column of nothing but True and False is read as
+    ages 1 and 0, with a warning.
 
     Raises
     ------
@@ -32,12 +33,19 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
     ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     odd = values.notna().to_numpy() & np.isnan(ages)
-    if pd.api.types.is_bool_dtype(kind) or odd.any():
+    truth = np.array([isinstance(value, bool | np.bool_) for value in values], dtype=bool)
+    time = pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind)
+    if truth.any() and truth[values.notna()].all() and len(set(values[truth])) == 2:
+        _log.warning(
+            f"obs[{age_key!r}] holds True and False, which are read as the ages 1 and 0. For ages in days or weeks, "
+            "name a column of numbers by age_key=."
+        )
+    elif truth.any() or time or odd.any():
         shown = ", ".join(repr(value) for value in pd.unique(values[odd] if odd.any() else values.dropna())[:5])
+        how = f", for '5d' with adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float)"
         raise ValueError(
-            f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, such as days. Make a column of numbers, "
-            f"for '5d' with adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float), and pass "
-            f"age_key=."
+            f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, such as days. Make a column of numbers"
+            f"{'' if truth.any() or time else how}, and pass age_key=."
         )
     if np.isinf(ages).any():
         raise ValueError(f"obs[{age_key!r}] holds infinite ages; expected finite numbers, or NaN where not known.")

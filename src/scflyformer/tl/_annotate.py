@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.tl import _features
 from scflyformer.tl._annotation_arms import finetuned, probe
 from scflyformer.tl._annotation_run import baseline_names, results, train
 from scflyformer.tl._classifier_folder import load_classifier, records, save_classifier
+from scflyformer.tl._embedding import (
+    EMBEDDING_KEY,
+    choose_model,
+    embedding,
+    made_by,
+    reading_of,
+    require_model,
+    untrained,
+)
 from scflyformer.tl._labels import UNKNOWN, read_labels
 
 if TYPE_CHECKING:
@@ -30,7 +38,8 @@ def annotate(
     reference: AnnData | MuData | None = None,
     label_key: str | None = None,
     sample_key: str | None = None,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    use_rep: str = EMBEDDING_KEY,
+    model: str | os.PathLike[str] | None = None,
     classifier: str | os.PathLike[str] | None = None,
     groupby: str | None = None,
     key_added: str = "annotation",
@@ -73,8 +82,12 @@ def annotate(
     sample_key
         Column of `obs`, beside the labels, with the sample of each cell (a library, a donor). Whole samples are then
         held out. Without it cells are, and the scores do not tell how labels carry over to a new sample.
+    use_rep
+        Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
+        name, it is not that of ``model``, or the expression has changed since; likewise in ``reference``.
     model
-        Name of a model, or its folder. With ``classifier``, the model is in that folder and this is not used.
+        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]` of ``adata``, else of ``reference``,
+        else `settings.model` (``"fly"``). With ``classifier``, the model is in that folder and this is not used.
     classifier
         Folder that an earlier call wrote with ``save``.
     groupby
@@ -106,9 +119,10 @@ def annotate(
     save
         Folder to write, with the model and the classifier, for later use as ``classifier``.
     layer
-        Layer with the expression, in ``adata`` and ``reference``; `X` by default.
+        Layer with the expression, in ``adata`` and ``reference``. `None`: the one that the embedding was made from,
+        else `X`.
     gene_key
-        Column of `var` with gene names, in both; `var_names` by default.
+        Column of `var` with gene names, in both. `None`: the one that the embedding was made with, else `var_names`.
     mod
         Modality of a MuData, in both.
     seed
@@ -199,7 +213,6 @@ def annotate(
     >>> later.obs.columns[3:].tolist()
     ['annotation', 'annotation_score', 'annotation_novelty', 'annotation_best']
     """
-    from scflyformer import models
     from scflyformer.models._heads import check_target
 
     others = baseline_names(baselines)
@@ -209,11 +222,12 @@ def annotate(
     labels_here = label_key if reference is None and classifier is None else None
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
-    groups = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
+    groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
     run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key}
     limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
     params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
+    params["use_rep"] = use_rep
     params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
     params |= limits | road | {"classifier": classifier, "save": save}
     if method == "finetune":
@@ -221,17 +235,24 @@ def annotate(
 
     if classifier is not None:
         labeller, trained = load_classifier(classifier)
-        x = _features.embedding(cells, labeller.model, sha256=trained["model_sha256"], **road, **run)
+        known = trained["model_sha256"]
+        x = embedding(cells, labeller.model, use_rep=use_rep, sha256=known, tool="annotate", **road, **run)
         probability, novelty = labeller(x)
         mode = "classifier"
     else:
-        loaded = models.load(model)
         teacher = cells if reference is None else _adata.open_data(reference, mod=mod if _has_mod(reference) else None)
+        loaded = choose_model(cells if use_rep in cells.obsm else teacher, model, use_rep=use_rep)
+        if save is not None or method == "finetune":
+            require_model(loaded, use_rep, what="save" if save is not None else "method='finetune'")
+        if loaded is None and baselines == "auto":
+            others.remove("random")
         samples = _features.sample_names(teacher, sample_key)
         labels = read_labels(teacher, str(label_key), samples=samples)
-        x = _features.embedding(teacher, loaded, told="" if reference is None else "reference: ", **road, **run)
-        if method == "finetune":
-            rows, _ = _adata.token_rows(teacher, loaded, told=None, **road)
+        told = "" if reference is None else "reference: "
+        x = embedding(teacher, loaded, use_rep=use_rep, tool="annotate", told=told, **road, **run)
+        reading = reading_of(teacher, model, use_rep, **road)
+        if method == "finetune" and loaded is not None:
+            rows, _ = _adata.token_rows(teacher, loaded, told=None, **reading)
             few = None if reference is None else [0]
             arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **run)
             others = ["embedding", *others] if others else []
@@ -239,17 +260,26 @@ def annotate(
             arm = probe(loaded, x)
         features = {
             "embedding": lambda: x,
-            "random": lambda: _features.untrained(teacher, loaded, seed=seed, **road, **run),
+            "random": lambda: untrained(
+                teacher,
+                require_model(loaded, use_rep, what="The baseline 'random', an untrained network,"),
+                seed=seed,
+                **reading,
+                **run,
+            ),
         }
         fitted, trained = train(
             teacher, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
-            **limits, **road,
+            **limits, **reading,
         )  # fmt: skip
         labeller = fitted.classifier
         if reference is None:
-            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, road | run)
+            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading | run)
         else:
-            x = _features.embedding(cells, labeller.model, **road, **run)
+            rep = use_rep if labeller.model is loaded else ""  # none is there by a network trained just now
+            reading = reading_of(cells, model, use_rep, **road)
+            x = embedding(cells, labeller.model, use_rep=rep, tool="annotate", **reading, **run)
+            _check_width(x, labeller.head.weight.shape[1], use_rep)
             probability, novelty = labeller(x)
         mode = "reference" if reference is not None else "cross-validation"
 
@@ -260,6 +290,8 @@ def annotate(
         save_classifier(save, labeller, trained, label_key=label_key, **limits)
     uns = result["uns"][key_added]
     uns["params"] = _adata.run_params(labeller.model, mode=mode, **params)
+    if labeller.model is None:
+        uns["params"] |= {name: value for name, value in made_by(cells, use_rep).items() if name.startswith("model")}
     _adata.write(cells, **result)
     n_unknown = int((result["obs"][key_added] == UNKNOWN).sum())
     _log.info(f"annotate: {cells.n_obs} cells, {n_unknown} of them {UNKNOWN}, in .obs[{key_added!r}]\n{_verdict(uns)}")
@@ -267,7 +299,7 @@ def annotate(
 
 
 def _out_of_fold(
-    cells: AnnData, model: Model, x: np.ndarray, codes: np.ndarray, fitted: Fitted, road: dict[str, Any]
+    cells: AnnData, model: Model | None, x: np.ndarray, codes: np.ndarray, fitted: Fitted, road: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities and novelty of all cells: of labelled ones as they were held out, of others as new ones."""
     known = codes >= 0
@@ -275,9 +307,17 @@ def _out_of_fold(
     probability[known], novelty[known] = fitted.probability, fitted.novelty
     if not known.all():
         reads = fitted.classifier.model
-        new = x[~known] if reads is model else _features.embedding(cells[~known], reads, told=None, **road)
+        new = x[~known] if reads is model else embedding(cells[~known], reads, use_rep="", told=None, **road)
         probability[~known], novelty[~known] = fitted.classifier(new)
     return probability, novelty
+
+
+def _check_width(x: np.ndarray, expected: int, use_rep: str) -> None:
+    if x.shape[1] != expected:
+        raise ValueError(
+            f"obsm[{use_rep!r}] has {x.shape[1]} dimensions in the cells and {expected} in the reference; expected the "
+            "same embedding in both."
+        )
 
 
 def _check_arguments(

@@ -11,6 +11,7 @@ import numpy as np
 from scflyformer import _log
 from scflyformer.tl import _features
 from scflyformer.tl._classifier import Classifier
+from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -72,8 +73,8 @@ class Arm:
     fit: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]
 
 
-def probe(model: Model, x: np.ndarray) -> Arm:
-    """Return logistic regression on a frozen embedding, shape (n_obs, width)."""
+def probe(model: Model | None, x: np.ndarray) -> Arm:
+    """Return logistic regression on a frozen embedding, shape (n_obs, width), that ``model`` made, if it is known."""
     from scflyformer.stats._cross import cross_fit
     from scflyformer.stats._families import LOGISTIC
     from scflyformer.stats._novelty import ClassDistance, Novelty
@@ -135,7 +136,7 @@ def finetuned(
     from scflyformer.stats._novelty import ClassDistance, Novelty
     from scflyformer.training._finetune import FinetuneOptions, finetune, refit
 
-    run: dict[str, Any] = {"pooling": _features.pooling_of(model), "device": device, "dtype": dtype}
+    run: dict[str, Any] = {"pooling": pooling_of(model), "device": device, "dtype": dtype}
     run["batch_tokens"] = batch_tokens
     contrast = _features.contrast_columns(model)
     options = FinetuneOptions(epochs=epochs, seed=seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer import _log
+from scflyformer import _adata, _log
 from scflyformer.tl import _features
 from scflyformer.tl._labels import UNKNOWN, Labels
 from scflyformer.tl._tables import text_index
@@ -81,7 +81,7 @@ def train(
 
     known = np.flatnonzero(labels.codes >= 0)
     y, n_classes = labels.codes[known], len(labels.classes)
-    names = teacher.obs_names.to_numpy()[known]
+    names = _adata.cell_names(teacher, layer=layer)[known]
     within = None if samples is None else samples[known]
     folds = _deal(names, within, y, n_splits, seed)
     fitted = arm.fit(known, y, folds, n_classes)
@@ -132,7 +132,7 @@ def _deal(names: np.ndarray, within: np.ndarray | None, y: np.ndarray, n_splits:
         )
     for fold in range(folds.max() + 1):
         if len(np.unique(y[folds != fold])) < 2:
-            held = sorted({str(name) for name in (names if within is None else within)[folds == fold]})
+            held = sorted(set(_adata.plain_names((names if within is None else within)[folds == fold])))
             raise ValueError(
                 f"With {', '.join(held[:5])} held out, the other cells have a single class. Give more samples that "
                 f"hold several classes, or leave sample_key out to split by cell."
@@ -206,7 +206,7 @@ def results(
     probability: np.ndarray,
     novelty: np.ndarray,
     trained: dict[str, Any],
-    groups: pd.Series | None,
+    groups: np.ndarray | None,
     key: str,
     *,
     min_score: float,
@@ -240,13 +240,11 @@ def results(
     }
 
 
-def _group_table(groups: pd.Series, best: np.ndarray, score: np.ndarray) -> pd.DataFrame:
+def _group_table(groups: np.ndarray, best: np.ndarray, score: np.ndarray) -> pd.DataFrame:
     """Return the most frequent best label of each group, and how many of its cells agree."""
     rows = []
-    named = groups.notna().to_numpy()
-    text = groups.astype(object).map(str).to_numpy()
-    for group in sorted(set(text[named])):
-        inside = named & (text == group)
+    for group in sorted(set(groups) - {None}):
+        inside = groups == group
         names, counts = np.unique(best[inside].astype(str), return_counts=True)
         label = names[counts.argmax()]
         agree = inside & (best == label)

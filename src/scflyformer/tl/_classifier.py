@@ -22,7 +22,7 @@ class Classifier:
     Attributes
     ----------
     model
-        The model.
+        The model; `None` where what made the embedding is not known.
     head
         Takes the embedding, gives logits.
     temperature
@@ -31,10 +31,17 @@ class Classifier:
         How strange a cell is, from the embedding's contrast columns and the logits.
     """
 
-    model: Model
+    model: Model | None
     head: LinearHead
     temperature: float
     novelty: Novelty
+
+    @property
+    def known_model(self) -> Model:
+        """The model, where it is known."""
+        if self.model is None:
+            raise ValueError("This classifier reads an embedding of which it is not known what made it.")
+        return self.model
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (n_cells, n_classes) and novelty (n_cells,) from an embedding."""

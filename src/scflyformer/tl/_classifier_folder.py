@@ -10,6 +10,7 @@ import pandas as pd
 
 from scflyformer.tl import _features
 from scflyformer.tl._classifier import Classifier
+from scflyformer.tl._embedding import pooling_of
 
 _PREFIX, _FILE = "classifier.", "labels.json"
 _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
@@ -27,7 +28,7 @@ def save_classifier(
     """Write a model folder with ``labels.json`` and the classifier."""
     from scflyformer.models._heads import save_head
 
-    model, novelty = classifier.model, classifier.novelty
+    model, novelty = classifier.known_model, classifier.novelty
     rows = records(trained["metrics"])
     metrics = {row["features"]: {k: v for k, v in row.items() if k != "features"} for row in rows}
     content = {
@@ -38,7 +39,7 @@ def save_classifier(
         "min_score": min_score,
         "max_novelty": max_novelty,
         "label_key": label_key,
-        "pooling": _features.pooling_of(model),
+        "pooling": pooling_of(model),
         "metrics": rows,
         "per_class": records(trained["per_class"]),
     }

@@ -11,11 +11,14 @@ import pandas as pd
 from scipy import sparse
 
 from scflyformer import _adata, _log
-from scflyformer.tl import _features
+from scflyformer.genes._coverage import spelling_words
+from scflyformer.genes._resolve import resolve_genes
+from scflyformer.genes._vocabulary import Vocabulary
 from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
 from scflyformer.tl._clock_run import ALL, ARMS, Arm, GroupClock
 from scflyformer.tl._clock_tables import prediction_table, predictions, result_rows
 from scflyformer.tl._clock_units import Cells, block_means, deal
+from scflyformer.tl._embedding import embedding, pooling_of
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def save_clock(
     own = results[results["features"] == features].to_dict(orient="records")
     content = about | {
         "genes": [str(gene) for gene in about["genes"]] if "expression" in ARMS[features] else [],
-        "pooling": _features.pooling_of(model),
+        "pooling": pooling_of(model),
         "groups": [clock.group for clock in clocks],
         "age_range": [list(clock.ages) for clock in clocks],
         "half_width": [clock.half_width for clock in clocks],
@@ -124,7 +127,8 @@ def apply_clock(
     heads = [_Rows(tensors, number) for number in range(len(content["groups"]))]
     for block in ARMS[content["features"]]:
         if block == "embedding":
-            blocks.append(_features.embedding(data, model, use_rep=use_rep, sha256=content["model_sha256"], **road))
+            known = content["model_sha256"]
+            blocks.append(embedding(data, model, use_rep=use_rep, sha256=known, tool="age_clock", **road))
         else:
             values, keep = aligned(data, content["genes"], road)
             blocks.append(values)
@@ -141,10 +145,10 @@ def apply_clock(
     bare = np.zeros(data.n_obs, dtype=bool)
     for part in blocks:
         bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
-    names = data.obs_names.to_numpy()
+    names = _adata.cell_names(data, layer=road["layer"])
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
-        keys.append(_adata.column(data.obs, age_key).astype(str).to_numpy())
+        keys.append(_adata.obs_text(data, age_key, what="age_key"))
     bundles = np.full(data.n_obs, -1)
     bundles[~bare] = deal(
         names[~bare], [key[~bare] for key in keys], content["aggregate"], size=content["pseudocell_size"], seed=seed
@@ -171,7 +175,7 @@ def apply_clock(
     uns: dict[str, Any] = {"n_outside": {content["features"]: n_outside}}
     uns["params"] = {name: content[name] for name in ("features", "target", "aggregate", "pseudocell_size", "level")}
     if age_key in data.obs:
-        uns |= _scored(data, columns, content, groups, samples, age_key, seed)
+        uns |= _scored(data, names, columns, content, groups, samples, age_key, seed)
     return columns, uns, model
 
 
@@ -200,10 +204,16 @@ class _Rows:
 
 def aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return expression in those of the clock's genes that the cells have, and which they are."""
-    from scflyformer import _adata
-
-    values, names = _adata.expression(data, layer=road["layer"], gene_key=road["gene_key"])
-    place = {str(name): at for at, name in reversed(list(enumerate(names)))}
+    values, names = _adata.expression(data, layer=road["layer"], gene_key=road["gene_key"], told="")
+    place = {str(name): at for at, name in enumerate(names)}
+    known = np.array(genes, dtype=str)
+    blank, n_genes = np.full(len(known), ""), len(known)
+    found = resolve_genes(names, Vocabulary(known, blank, np.ones(n_genes), np.zeros(n_genes, np.int64), blank))
+    for at, gene in enumerate(found.index.tolist()):
+        if gene >= 0:
+            place.setdefault(genes[gene], at)
+    if said := spelling_words(found, gene_key=road["gene_key"]):
+        _log.warning(f"age_clock: {said}")
     keep = np.array([at for at, gene in enumerate(genes) if gene in place], dtype=np.int64)
     if len(keep) < MIN_SHARED * len(genes):
         shown = ", ".join([gene for gene in genes if gene not in place][:5])
@@ -230,6 +240,11 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
     shapes = {"mean": (n, width), "scale": (n, width), "weight": (n, width), "bias": (n,)}
     wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
     counts = {len(content[name]) for name in ("age_range", "half_width")}
+    if len(set(content["genes"])) < len(content["genes"]):
+        raise ModelFolderError(
+            f"{model.path}: {_FILE} names genes more than once, so that its weights cannot be told apart. It was saved "
+            "by a version that read such names wrongly; fit the clock again."
+        )
     if not known or wrong or counts != {n} or content["groups"][:1] != [ALL]:
         raise ModelFolderError(
             f"{model.path}: {_FILE} ({n} groups, features {content['features']!r}, target {content['target']!r}) and "
@@ -239,6 +254,7 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
 
 def _scored(
     data: AnnData,
+    names: np.ndarray,
     columns: dict[str, np.ndarray],
     content: dict[str, Any],
     groups: np.ndarray | None,
@@ -252,7 +268,7 @@ def _scored(
     target, features = content["target"], content["features"]
     ages = read_ages(data, age_key, target=target)
     known = np.isfinite(ages) & np.isfinite(columns[""])
-    every = Cells(data.obs_names.to_numpy(), ages, samples, {})
+    every = Cells(names, ages, samples, {})
     rows, tables = [], []
     for group in [ALL, *sorted(set([] if groups is None else groups[known]) - {None})]:
         some = np.flatnonzero(known if group == ALL else known & (groups == group))

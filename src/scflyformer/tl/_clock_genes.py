@@ -191,7 +191,7 @@ def clock_genes(
     sets, unread = (None, []) if every else read_gene_sets(genes, opened.known, table)
 
     row = {name: at for at, name in enumerate(opened.content["groups"]) if groupby is not None and name != ALL}
-    names, usable = data.obs_names.to_numpy(dtype=object), opened.usable()
+    names, usable = _adata.cell_names(data, layer=layer), opened.usable()
     pools, bare = [], []
     for label in sorted(set(labels) - {None}):
         cells = np.flatnonzero(usable & (labels == label))

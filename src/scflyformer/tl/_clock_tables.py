@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._columns import plain_names
 from scflyformer.stats._conformal import coverage
 from scflyformer.tl._clock_run import ALL, ARTICLE
 from scflyformer.tl._tables import text_index
@@ -92,7 +93,7 @@ def prediction_table(clock: GroupClock) -> pd.DataFrame:
     """Return one row a cell (or pseudocell): `cell`, `group`, `sample`, `age` and a column for each feature set."""
     units = clock.units
     sample = np.full(len(units.names), "") if units.samples is None else units.samples.astype(str)
-    known = {"cell": units.names.astype(str).astype(object), "group": clock.group, "sample": sample.astype(object)}
+    known = {"cell": plain_names(units.names), "group": clock.group, "sample": sample.astype(object)}
     return pd.DataFrame({**known, "age": units.ages, **{name: arm.predicted for name, arm in _of_units(clock).items()}})
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
+from scflyformer._columns import plain_names
 from scflyformer.stats._pseudocells import bundle, bundle_means
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Cells:
         first = order[np.unique(bundles[order], return_index=True)[1]]
         blocks = {name: block_means(name, block, bundles) for name, block in self.blocks.items()}
         sizes = np.bincount(bundles)
-        names = [f"{name} and {size - 1} more" for name, size in zip(self.names[first], sizes, strict=True)]
+        names = [f"{name} and {n - 1} more" for name, n in zip(plain_names(self.names[first]), sizes, strict=True)]
         samples = None if self.samples is None else self.samples[first]
         return Cells(np.array(names, dtype=object), self.ages[first], samples, blocks)
 

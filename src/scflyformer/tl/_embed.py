@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
+from scflyformer._gene_names import what_opens
 from scflyformer._settings import DEFAULT_MODEL, settings
-from scflyformer.tl import _features
+from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, pooling_of, require_model, token_checksums
 from scflyformer.tl._vectors import embed_cells
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 def embed(
     adata: AnnData | MuData,
     *,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | None = None,
+    use_rep: str = EMBEDDING_KEY,
     layer: str | None = None,
     gene_key: str | None = None,
     pooling: Literal["auto", "cell", "mean"] = "auto",
     synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
-    key_added: str = "X_scflyformer",
+    key_added: str = EMBEDDING_KEY,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
@@ -38,12 +40,14 @@ def embed(
     Parameters
     ----------
     adata
-        Cells × genes: counts, or log1p of normalised counts (told from the values, see
+        Cells × genes: counts, or log1p of normalised counts (found for each cell from its values, see
         :func:`scflyformer.pp.tokenize`). In memory, backed by a file, or lazy (a dask array, from
         :func:`anndata.experimental.read_lazy` or made by hand), whose row chunks are embedded by the dask scheduler in
         force, on a cluster too. Tokens exist for a block of cells at a time.
     model
-        Name of a model, or its folder.
+        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
+    use_rep
+        With ``model=None``: key of `obsm` with an earlier embedding, whose model runs again.
     layer
         Layer with the expression; `X` by default.
     gene_key
@@ -76,13 +80,14 @@ def embed(
     `uns[key_added]` : dict
         ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
         at the model's length; ``"params"``: arguments (device and number format those that ran; for lazy data those
-        asked for), model, model hash and package version.
+        asked for), model, model hash and package version; ``"checksum"``: of the tokens of some cells, by which other
+        functions notice that the expression has changed since.
 
     Raises
     ------
     ValueError
-        When the object is empty, values are negative, missing, infinite or on mixed scales, too few genes are
-        recognised, the model has no cell token to read, or ``batch_tokens`` is not positive.
+        When the object is empty, values are negative, missing or infinite, too few genes are recognised, the model has
+        no cell token to read, or ``batch_tokens`` is not positive.
     RuntimeError
         When memory does not hold a single cell.
     KeyError
@@ -90,7 +95,8 @@ def embed(
 
     Examples
     --------
-    Without ``model=`` the default model ``"fly"`` runs; ``"fly-tiny"`` is quicker.
+    Without ``model=`` the default model ``"fly"`` runs; ``"fly-tiny"`` is quicker. Other functions then work on this
+    embedding and its model.
 
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(100)
@@ -111,9 +117,16 @@ def embed(
     from scflyformer import models
     from scflyformer.network._device import pick_device, pick_dtype
 
-    loaded = models.load(model)
+    opened = _adata.open_data(adata, mod=mod)
+    made = made_by(opened, use_rep)
+    if model is None and use_rep == EMBEDDING_KEY and "model_sha256" not in made:
+        model = settings.model
+    loaded = models.load(model) if model is not None else choose_model(opened, None, use_rep=use_rep)
+    loaded = require_model(loaded, use_rep, what="model=None")
+    if model is None and "model_sha256" in made and str(settings.model) not in (DEFAULT_MODEL, loaded.name):
+        _log.warning(f"embed: runs model {loaded.name!r}, which made obsm[{use_rep!r}]; pass model= for another.")
     if pooling == "auto":
-        pooling = _features.pooling_of(loaded)
+        pooling = pooling_of(loaded)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     ran: dict[str, str] = {
         "device": settings.device if device == "auto" else device,
@@ -125,6 +138,9 @@ def embed(
     road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms}
     vectors, coverage = embed_cells(cells, loaded, pooling=pooling, batch_tokens=batch_tokens, **ran, **road)
     params = _adata.run_params(loaded, pooling=pooling, **road, **ran)
-    _adata.write(cells, obsm={key_added: vectors}, uns={key_added: {"coverage": coverage, "params": params}})
+    if (folder := what_opens(loaded)) != loaded.name:
+        params["model_folder"] = folder
+    found = {"coverage": coverage, "params": params, "checksum": token_checksums(cells, loaded, **road)}
+    _adata.write(cells, obsm={key_added: vectors}, uns={key_added: found})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
     return out if copy else None

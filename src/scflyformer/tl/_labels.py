@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 UNKNOWN = "Unknown"
-_NO_LABEL = {"", "nan", "none", "na", "n/a", "unknown", "unannotated", "unassigned", "unlabelled", "unlabeled"}
 MIN_CELLS = 2
 """Cells a class needs to be learnt."""
 
@@ -58,8 +57,8 @@ def read_labels(adata: AnnData, label_key: str, *, samples: np.ndarray | None) -
         When fewer than two classes remain, or labels and samples are the same thing.
     """
     column = _adata.obs_column(adata, label_key, what="label_key")
-    text = column.astype(object).map(str).to_numpy(dtype=object)
-    named = column.notna().to_numpy() & ~pd.Series(text).str.strip().str.casefold().isin(_NO_LABEL).to_numpy()
+    text = _adata.labels_of(column)
+    named = np.array([label is not None for label in text], dtype=bool)
     counts = pd.Series(text[named]).value_counts()
     rare = sorted(counts.index[counts < MIN_CELLS])
     classes = np.array(sorted(counts.index[counts >= MIN_CELLS]), dtype=object)

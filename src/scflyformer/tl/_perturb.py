@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _adata, _log
-from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.network._checkpoint import Checkpoint
+from scflyformer.tl._embedding import EMBEDDING_KEY
 from scflyformer.tl._perturb_check import absent_words, check_arguments
 from scflyformer.tl._perturb_job import perturbed
 from scflyformer.tl._perturb_readouts import Centroid
@@ -34,7 +34,8 @@ def perturb(
     alt: Any = None,
     sample_key: str | None = None,
     groupby: str | None = None,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    use_rep: str = EMBEDDING_KEY,
+    model: str | os.PathLike[str] | None = None,
     pooling: Literal["auto", "cell", "mean"] = "auto",
     centroid: Centroid = "mean",
     clock: str | os.PathLike[str] | None = None,
@@ -108,8 +109,10 @@ def perturb(
         not cells, count as independent.
     groupby
         Column of `obs`, such as the cell type: each group is perturbed and compared by itself.
+    use_rep
+        With ``model=None``: key of `obsm` with an embedding, whose model runs. Cells are embedded anew in any case.
     model
-        Name of a model, or its folder.
+        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     pooling
         ``"cell"``: v is the cell token. ``"mean"``: v and v' are means over the genes present both before and after.
         ``"auto"``: the cell token where the model has one, else the mean.
@@ -136,9 +139,9 @@ def perturb(
     checkpoint
         File for what is done so far, so that the same call goes on there after a stop; deleted at the end.
     layer
-        Layer with the expression; `X` by default.
+        Layer with the expression. `None`: the one that the embedding was made from, else `X`.
     gene_key
-        Column of `var` with gene names; `var_names` by default.
+        Column of `var` with gene names. `None`: the one that the embedding was made with, else `var_names`.
     synonyms
         FlyBase synonym file for names that the model does not list; see :func:`scflyformer.pp.tokenize`.
     mod

@@ -15,6 +15,7 @@ from scflyformer.genes._coverage import place_of
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._nulls import LEAST_NULLS
 from scflyformer.tl import _features
+from scflyformer.tl._embedding import choose_model, note_other_model, pooling_of, reading_of, require_model
 from scflyformer.tl._perturb_check import no_group, nothing_to_edit, reasons_in_words, why_unknown, why_unmeasured
 from scflyformer.tl._perturb_pairs import interactions
 from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
@@ -50,6 +51,7 @@ def perturbed(
     alt: Any,
     sample_key: str | None,
     groupby: str | None,
+    use_rep: str,
     model: Any,
     pooling: Any,
     centroid: Centroid,
@@ -69,7 +71,6 @@ def perturbed(
     batch_tokens: Any,
 ) -> dict[str, Any]:
     """Return what `tl.perturb`, which documents the arguments, writes to `uns`."""
-    from scflyformer import models
     from scflyformer.network._checkpoint import Checkpoint
     from scflyformer.network._infer import embed_rows
     from scflyformer.tl._perturb_downstream import downstream_genes
@@ -81,14 +82,17 @@ def perturbed(
     samples = np.full(cells.n_obs, "all", dtype=object) if named is None else named
     by = None if groupby is None else _adata.obs_column(cells, groupby, what="groupby")
 
-    loaded = models.load(model)
+    loaded = require_model(choose_model(cells, model, use_rep=use_rep), use_rep, what="perturb")
+    note_other_model(cells, loaded, use_rep, tool="perturb")
+    reading = reading_of(cells, model, use_rep, layer=layer, gene_key=gene_key)
+    layer, gene_key = reading["layer"], reading["gene_key"]
     vocabulary, table = loaded.vocabulary, _adata.synonym_table(synonyms)
-    pooling = _features.pooling_of(loaded) if pooling == "auto" else pooling
+    pooling = pooling_of(loaded) if pooling == "auto" else pooling
     every = isinstance(genes, str) and genes == "all"
     sets, unknown = ([], []) if every else read_gene_sets(genes, loaded, table)
     together = read_pairs(pairs, sets, loaded, table)
     rows, coverage = _adata.token_rows(cells, loaded, layer=layer, gene_key=gene_key, synonyms=table)
-    names, filled = cells.obs_names.to_numpy(dtype=object), rows.lengths > 0
+    names, filled = _adata.cell_names(cells, layer=layer), rows.lengths > 0
     place = place_of(gene_key)
     absent = why_unknown(unknown, vocabulary, _adata.all_gene_names(cells, gene_key), place)
     unmeasured = why_unmeasured([*sets, *together], rows.panel, place, whole=kind not in FOUND_ONLY)
@@ -101,7 +105,7 @@ def perturbed(
             raise ValueError(f"There is nothing to {kind}: {reasons_in_words(lacking)}. Ask for other genes.")
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, max_cells=max_cells, seed=seed)
     if not groups:
-        raise ValueError(no_group(groupby, state_key, _adata.column(cells.obs, state_key)[filled]))
+        raise ValueError(no_group(groupby, state_key, _adata.obs_column(cells, state_key, what="state_key")[filled]))
     if sample_key is None:
         _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
 
@@ -153,6 +157,7 @@ def perturbed(
         alt=[state.label for state in states[2]],
         sample_key=sample_key,
         groupby=groupby,
+        use_rep=use_rep,
         pooling=pooling,
         centroid=centroid,
         clock=clock,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._columns import text_of
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.tl._scan import GeneSet
@@ -180,7 +181,7 @@ def plan_groups(
         labels = ["all"]
     else:
         factor = pd.Categorical(groups)
-        codes, labels = factor.codes, [str(label) for label in factor.categories]
+        codes, labels = factor.codes, [text_of(label) for label in factor.categories]
     kept, skipped = [], []
     for code, label in enumerate(labels):
         inside = usable & (codes == code)

@@ -12,7 +12,7 @@ import numpy as np
 from scflyformer import _log
 from scflyformer.stats._readouts import AgeChange, ByGroup, ProbabilityChange, TokenMove, TowardsStates
 from scflyformer.stats._shift import held_out_centroids, inliers
-from scflyformer.tl._features import pooling_of
+from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -225,14 +225,15 @@ def probability_change(
     from scflyformer.tl._classifier_folder import load_classifier
 
     classifier, content = load_classifier(path)
-    _require_model(model, classifier.model, content, what="classifier")
+    own = classifier.known_model
+    _require_model(model, own, content, what="classifier")
     classes = content["classes"].astype(str)
     found = np.flatnonzero(np.isin(classes, [goal, f"{goal}.0"]))  # a float label in `obs` is 5.0, the state is 5
     asked = np.full(len(vectors), found[0]) if len(found) else classifier.head(vectors).argmax(1)
     change = ProbabilityChange(classifier.head, classifier.temperature, asked)
     if not len(found):
         _log.info(f"perturb: {goal!r} is no class of the classifier; each cell is asked about its own class")
-    return change, goal if len(found) else "the cell's own", classifier.model.sha256
+    return change, goal if len(found) else "the cell's own", own.sha256
 
 
 def _require_model(model: Model, own: Model, content: dict[str, Any], *, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._columns import plain_names
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._nulls import beside_nulls, label_p_value, t_interval, tail_p_value
@@ -204,7 +205,7 @@ def _cell_table(
     perturbed = one.cells[kept]
     read = dict(zip(columns, one.values[kept].T, strict=True))
     return pd.DataFrame(
-        {**about, "cell": names[perturbed].astype(object), "sample": samples[perturbed].astype(object), **read}
+        {**about, "cell": plain_names(names[perturbed]), "sample": samples[perturbed].astype(object), **read}
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._columns import as_text, text_of
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -56,7 +58,7 @@ def read_state(column: pd.Series, wanted: Any, *, key: str, what: str) -> State:
         if not found.any():
             raise ValueError(f"{what}: no cell has obs[{key!r}] = {value!r}; the values are {present(column)}.")
         cells |= found
-    return State("+".join(map(_text, values)), cells)
+    return State("+".join(map(text_of, values)), cells)
 
 
 def read_states(column: pd.Series, wanted: Any, *, key: str, what: str) -> list[State]:
@@ -95,7 +97,7 @@ def present(column: pd.Series, most: int = 20) -> str:
         counts = counts.sort_index()
     except TypeError:
         pass
-    shown = ", ".join(f"{_text(value)} ({n} cells)" for value, n in counts.head(most).items())
+    shown = ", ".join(f"{text_of(value)} ({n} cells)" for value, n in counts.head(most).items())
     return (shown or "all missing") + (f" and {len(counts) - most} more" if len(counts) > most else "")
 
 
@@ -108,7 +110,7 @@ def _equal(column: pd.Series, value: Any) -> np.ndarray:
     kinds = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
     if number is not None and pd.api.types.is_numeric_dtype(kinds) and not pd.api.types.is_bool_dtype(kinds):
         return known & (numbers == number)
-    same = known & (column.astype(object).map(str).to_numpy(dtype=object) == str(value))
+    same = as_text(column) == text_of(value)
     if number is None or same.any() or pd.api.types.is_bool_dtype(kinds):
         return same
     return known & (numbers == number)
@@ -121,9 +123,3 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)

@@ -1,23 +1,51 @@
-"""The scale of expression values, told from the values, and the way back to counts."""
+"""The scale of expression values, found cell by cell, and the way back to counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-Scale = Literal["counts", "log1p", "linear", "log2(x+1)", "log10(x+1)"]
-LOG_BASES: dict[str, float] = {"log1p": np.e, "log2(x+1)": 2.0, "log10(x+1)": 10.0}
-LOG_MAX = {"log1p": 20.0, "log2(x+1)": 28.0, "log10(x+1)": 9.0}
-"""Highest value on each log scale: about 3e8 molecules of one gene per cell, or per whatever cells were scaled to."""
+from scflyformer.tokens._linear_or_log import LARGEST_LOG1P, linear_rather_than_log
+
+Scale = Literal["counts", "log1p", "linear", "log2(x+1)", "log10(x+1)", "sqrt", "log1p twice"]
+SCALES: tuple[Scale, ...] = ("counts", "log1p", "linear", "log2(x+1)", "log10(x+1)", "sqrt", "log1p twice")
+"""Scales by their number; ``linear`` is a normalisation or decimal counts without a logarithm."""
+NO_EVIDENCE = -1
+"""Number of a cell that fits every scale: one without values, or with equal ones."""
+COUNTS, LOG1P, LINEAR = 0, 1, 2
+LINEAR_SCALES = (COUNTS, LINEAR)
+"""Scales on which values are proportional to counts."""
 MULTIPLES = (1, 2, 3)
 """Smallest counts that a cell may have and still be rebuilt: the smallest value is taken to stand for so many."""
-_CLEAR = 0.9
-_CONVINCING = 0.5
+_CERTAIN = 1e-4
+"""Distance from whole numbers within which log1p is taken without a look at the other scales."""
+_ROUNDING = 2e-6
+"""Relative error of values that were stored as float32, after the logarithm is undone; about twice what it is."""
+_LOOKED_AT = 12
+"""Values of a cell that are looked at before all are."""
 _LARGEST = float(np.finfo(np.float32).max)
 _LARGEST_RATIO = 1e30  # keeps float32 finite
+
+_UNDO: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    COUNTS: lambda x: x,
+    LOG1P: np.expm1,
+    LINEAR: lambda x: x,
+    3: lambda x: np.expm1(x * np.log(2.0)),
+    4: lambda x: np.expm1(x * np.log(10.0)),
+    5: np.square,
+    6: lambda x: np.expm1(np.expm1(x)),
+}
+_HIGHEST = {
+    LOG1P: LARGEST_LOG1P,
+    LINEAR: np.inf,
+    3: LARGEST_LOG1P / np.log(2.0),
+    4: LARGEST_LOG1P / np.log(10.0),
+    5: np.exp(LARGEST_LOG1P / 2),
+    6: np.log1p(LARGEST_LOG1P),
+}
+"""Scales tried where values are not whole, in this order, and the highest value on each."""
 
 
 def check_values(values: np.ndarray, *, where: str) -> None:
@@ -59,136 +87,163 @@ def are_integers(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or bool((np.rint(values) == values).all())
 
 
-def to_linear(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Undo the logarithm of ``scale``; float64 where there was one, the values themselves where not."""
-    if scale in ("counts", "linear"):
-        return values
-    wide = values.astype(np.float64)
-    return np.expm1(wide) if scale == "log1p" else np.expm1(wide * np.log(LOG_BASES[scale]))
+def varied_cells(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Return which cells hold different values, bool, shape (n_cells,); the others fit every scale."""
+    filled = np.flatnonzero(np.diff(indptr))
+    varied = np.zeros(len(indptr) - 1, dtype=bool)
+    if len(filled):
+        starts = indptr[:-1][filled]
+        varied[filled] = np.maximum.reduceat(values, starts) > np.minimum.reduceat(values, starts)
+    return varied
 
 
-def rebuild_counts(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the counts behind normalised values, cell by cell.
+class CellCounts(NamedTuple):
+    """Cells read each on its own scale.
 
-    A cell's values are divided by its smallest one, which stands for 1, 2 or 3 molecules; where every ratio is then
-    close to a whole number, these are the counts, up to a common divisor. Where not, the ratios stay as they are.
+    Attributes
+    ----------
+    counts
+        Counts, or values proportional to them within a cell, float64, shape (nnz,).
+    scale
+        Number of each cell's scale among `SCALES`, or `NO_EVIDENCE`, int8, shape (n_cells,).
+    rebuilt
+        Whether a cell's counts are whole numbers, bool, shape (n_cells,).
+    """
+
+    counts: np.ndarray
+    scale: np.ndarray
+    rebuilt: np.ndarray
+
+
+def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
+    """Find the scale of each cell from its own values, and the counts behind them.
+
+    Whole numbers are counts. Otherwise the scale is the one whose undoing gives whole multiples of the cell's smallest
+    value (`whole_multiples`), log1p first and else the closest. Where none does, `linear_rather_than_log` decides
+    between decimals as they are and log1p. No other cell has a say.
+
+    Parameters
+    ----------
+    values
+        Positive values, shape (nnz,).
+    indptr
+        Row pointer over cells, shape (n_cells + 1,).
+    """
+    lengths = np.diff(indptr)
+    n_cells = len(lengths)
+    counts = values.astype(np.float64)
+    scale = np.full(n_cells, NO_EVIDENCE, dtype=np.int8)
+    rebuilt = lengths == 0
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return CellCounts(counts, scale, rebuilt)
+    starts = indptr[:-1][filled]
+    highest, lowest, whole = np.zeros(n_cells), np.zeros(n_cells), np.zeros(n_cells, dtype=bool)
+    highest[filled], lowest[filled] = np.maximum.reduceat(counts, starts), np.minimum.reduceat(counts, starts)
+    varied = highest > lowest
+    whole[filled] = np.logical_and.reduceat(np.rint(counts) == counts, starts)
+    rebuilt |= whole
+    scale[whole & varied] = COUNTS
+
+    distance = np.full(n_cells, np.inf)  # of the best reading so far
+    for number, limit in _HIGHEST.items():
+        cells = np.flatnonzero(~whole & (lengths > 0) & (distance > _CERTAIN) & (highest <= limit))
+        cells = cells[_first_look(values, indptr, cells, lowest, _UNDO[number])]
+        if not len(cells):
+            continue
+        part, ends = _entries(cells, indptr)
+        found, how_far = whole_multiples(_UNDO[number](values[part].astype(np.float64)), ends)
+        better = how_far < distance[cells]
+        scale[cells[better]], distance[cells[better]] = number, how_far[better]
+        keep = np.repeat(better, np.diff(ends))
+        counts[part[keep]] = found[keep]
+    rebuilt |= np.isfinite(distance)
+    scale[~varied] = NO_EVIDENCE
+
+    left = np.flatnonzero(~rebuilt)
+    if len(left):
+        part, ends = _entries(left, indptr)
+        logged = ~linear_rather_than_log(counts[part], ends)
+        scale[left] = np.where(logged, LOG1P, LINEAR)
+        undone = part[np.repeat(logged, np.diff(ends))]
+        counts[undone] = np.expm1(counts[undone])
+        np.minimum(counts, _LARGEST_RATIO, out=counts)
+    return CellCounts(counts, scale, rebuilt)
+
+
+def _first_look(
+    values: np.ndarray,
+    indptr: np.ndarray,
+    cells: np.ndarray,
+    lowest: np.ndarray,
+    take_off: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return which cells may hold whole multiples, by a few values of each; it leaves out none that does."""
+    lengths = np.diff(indptr)[cells]
+    places = indptr[cells][:, None] + np.linspace(0, 1, _LOOKED_AT) * (lengths - 1)[:, None]
+    with np.errstate(over="ignore"):
+        ratio = take_off(values[places.astype(np.int64)].astype(np.float64)) / take_off(lowest[cells])[:, None]
+    ratio = np.minimum(ratio, _LARGEST_RATIO)
+    found = np.zeros(len(cells), dtype=bool)
+    for multiple in MULTIPLES:
+        scaled = ratio * multiple
+        found |= (np.abs(scaled - np.rint(scaled)) <= _allowed(scaled)).all(axis=1)
+    return found
+
+
+def _allowed(scaled: np.ndarray) -> np.ndarray:
+    """Return how far a multiple may be from a whole number: 0.01, and the rounding of large ones."""
+    return np.minimum(0.01 + _ROUNDING * scaled, 0.25)
+
+
+def _entries(cells: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of some cells' entries, and a row pointer over these cells."""
+    lengths = np.diff(indptr)[cells]
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    return np.arange(ends[-1]) + np.repeat(indptr[cells] - ends[:-1], lengths), ends
+
+
+def undo(values: np.ndarray, indptr: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return values, of any sign, taken off each cell's scale (numbers of `SCALES`); float64, shape (nnz,)."""
+    out = values.astype(np.float64)
+    for number in np.setdiff1d(scale, [NO_EVIDENCE, *LINEAR_SCALES]):
+        part = _entries(np.flatnonzero(scale == number), indptr)[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[part] = _UNDO[int(number)](out[part])
+    return out
+
+
+def whole_multiples(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values as multiples of each cell's smallest one, and how far from whole numbers they are.
+
+    The smallest value is taken to stand for 1, 2 or 3 molecules, the least with which every value is close to a whole
+    number; these are then the counts, up to a common divisor.
 
     Parameters
     ----------
     linear
         Positive values, linear within a cell, shape (nnz,).
     indptr
-        Row pointer over cells, shape (n_cells + 1,).
+        Row pointer over cells, none of them empty, shape (n_cells + 1,).
 
     Returns
     -------
-    Counts or ratios, float64, shape (nnz,), and which cells were rebuilt, bool, shape (n_cells,). A cell without
-    values counts as rebuilt.
+    Whole numbers, or ratios to the smallest value where there are none, float64, shape (nnz,); and the largest
+    distance of a cell's values from them beyond rounding, infinite where they are none, shape (n_cells,).
     """
-    linear = linear.astype(np.float64)
-    lengths = np.diff(indptr)
-    filled = np.flatnonzero(lengths)
-    done = lengths == 0
-    if not len(filled):
-        return linear, done
-    starts = indptr[:-1][filled]
+    starts, lengths = indptr[:-1], np.diff(indptr)
     smallest = np.minimum.reduceat(linear, starts)
     with np.errstate(over="ignore"):
-        ratio = np.minimum(linear / np.repeat(smallest, lengths[filled]), _LARGEST_RATIO)
-    found = ratio.copy()
+        ratio = np.minimum(linear / np.repeat(smallest, lengths), _LARGEST_RATIO)
+    found, distance = ratio.copy(), np.full(len(lengths), np.inf)
     for multiple in MULTIPLES:
         scaled = ratio * multiple
         whole = np.rint(scaled)
-        # Values stored as float32 carry a relative error of about 1e-6 after the logarithm is undone.
-        off = np.abs(scaled - whole) > np.minimum(0.01 + 2e-6 * scaled, 0.25)
-        new = ~np.logical_or.reduceat(off, starts) & ~done[filled]
-        if new.any():
-            found = np.where(np.repeat(new, lengths[filled]), whole, found)
-            done[filled[new]] = True
-        if done.all():
+        off = np.abs(scaled - whole)
+        close = np.logical_and.reduceat(off <= _allowed(scaled), starts) & np.isinf(distance)
+        if close.any():
+            found = np.where(np.repeat(close, lengths), whole, found)
+            distance[close] = np.maximum.reduceat(np.maximum(off - _ROUNDING * scaled, 0), starts)[close]
+        if np.isfinite(distance).all():
             break
-    return found, done
-
-
-@dataclass
-class ScaleEvidence:
-    """What the values of cells say about their scale: `add` chunks, bring evidence `together`, then ask for `scale`.
-
-    Everything is decided by whole cells and by sums over them, so the answer does not depend on the chunks. Cells whose
-    values are all whole numbers are counts, or chance; they do not take part in the choice among other scales.
-    """
-
-    where: str
-    candidates: tuple[Scale, ...] = ("log1p",)
-    largest: float = 0.0
-    largest_whole: float = 0.0
-    n_cells: int = 0
-    n_whole: int = 0
-    rebuilt: dict[str, int] = field(default_factory=dict)
-
-    def add(self, values: np.ndarray, indptr: np.ndarray) -> None:
-        """Take in the positive values of some cells."""
-        check_values(values, where=self.where)
-        lengths = np.diff(indptr)
-        filled = np.flatnonzero(lengths)
-        if not len(filled):
-            return
-        starts, lengths = indptr[:-1][filled], lengths[filled]
-        highest, lowest = np.maximum.reduceat(values, starts), np.minimum.reduceat(values, starts)
-        whole = np.logical_and.reduceat(np.rint(values) == values, starts)
-        # A cell of equal values, such as ones, may be whole on any scale and says nothing unless they are high.
-        self.n_whole += int((whole & (highest > lowest)).sum())
-        self.largest_whole = max(self.largest_whole, float(highest[whole].max(initial=0)))
-        self.n_cells += int((~whole).sum())
-        self.largest = max(self.largest, float(highest[~whole].max(initial=0)))
-        values = values[np.repeat(~whole, lengths)]
-        indptr = np.concatenate([[0], np.cumsum(lengths[~whole])])
-        for scale in self.candidates:
-            if self._possible(scale):
-                cells = rebuild_counts(to_linear(values, scale), indptr)[1]
-                self.rebuilt[scale] = self.rebuilt.get(scale, 0) + int(cells.sum())
-
-    @classmethod
-    def together(cls, where: str, candidates: tuple[Scale, ...], parts: Iterable[ScaleEvidence]) -> ScaleEvidence:
-        """Return what several pieces of evidence say as one."""
-        whole = cls(where, candidates)
-        for part in parts:
-            whole.largest = max(whole.largest, part.largest)
-            whole.largest_whole = max(whole.largest_whole, part.largest_whole)
-            whole.n_cells += part.n_cells
-            whole.n_whole += part.n_whole
-            for scale, count in part.rebuilt.items():
-                whole.rebuilt[scale] = whole.rebuilt.get(scale, 0) + count
-        return whole
-
-    def _possible(self, scale: str) -> bool:
-        return self.largest <= LOG_MAX.get(scale, np.inf)
-
-    def share(self, scale: str) -> float:
-        """Share of the cells that give whole counts when the logarithm of ``scale`` is undone."""
-        return self.rebuilt.get(scale, 0) / max(self.n_cells, 1) if self._possible(scale) else 0.0
-
-    @property
-    def clear(self) -> bool:
-        """Whether log1p, the usual case, explains nearly every cell, so that nothing else need be tried."""
-        return self.share("log1p") >= _CLEAR
-
-    def scale(self) -> Scale:
-        """Return the scale that gives whole counts in most cells; failing that, judge by the largest value.
-
-        Raises
-        ------
-        ValueError
-            When cells of counts stand beside cells of log values.
-        """
-        best = max(self.candidates, key=self.share)
-        if self.share(best) < _CONVINCING:
-            best = "log1p" if self._possible("log1p") else "linear"
-        # The natural logarithm of no count is a whole number; other bases have some, all of them low.
-        beside = self.n_whole if best == "log1p" else 0
-        if beside or self.largest_whole > LOG_MAX.get(best, np.inf):
-            raise ValueError(
-                f"{self.where} mixes {beside or 'some'} cells of whole counts with {self.n_cells} cells of log values; "
-                "expected one scale throughout. Pass layer= with counts for all."
-            )
-        return best
+    return found, distance

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer._chunks import row_chunks
+from scflyformer._chunks import CellScales, row_chunks
+from scflyformer._scale_report import warnings_of
 from scflyformer.genes._resolve import N_EXAMPLES, resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
 from scflyformer.training._extend import extend_vocabulary
@@ -62,12 +63,18 @@ def build_store(
     with CountWriter(folder) as writer, _log.progress(total=n_obs, desc="reading cells", unit="cell") as bar:
         for number, (source, index) in enumerate(zip(sources, indices, strict=True)):
             panels[number, index[index >= 0]] = True
+            scales, n_read = [], 0
             try:
-                for start, counts in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
-                    writer.append(counts[source.used[start : start + counts.shape[0]]], number)
+                for counts, read_as in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
+                    writer.append(counts[source.used[n_read : n_read + counts.shape[0]]], number)
+                    scales.append(read_as)
+                    n_read += counts.shape[0]
                     bar.update(counts.shape[0])
             except ValueError as error:
                 raise ValueError(f"{source.name}: {error}") from error
+            read = CellScales.concatenate(scales)
+            for said in warnings_of(source.adata, read, layer=layer, genes=np.flatnonzero(index >= 0)):
+                _log.warning(f"{source.name}: {said}")
         counts = writer.finish()
     keep = np.arange(len(names))
     if vocabulary is None or len(names) > vocabulary.n_genes:

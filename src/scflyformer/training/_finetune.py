@@ -18,6 +18,7 @@ from scflyformer.models._model import quiet_transformers
 from scflyformer.network._classifier import CellClassifier
 from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import Pooling, embed_rows
+from scflyformer.network._randomness import own_randomness
 from scflyformer.stats._classification import IMPOSSIBLE, fit_temperature
 from scflyformer.stats._logistic import held_out_loss
 from scflyformer.training._labelled import LabelledBatches, LabelledCells
@@ -88,6 +89,7 @@ class Finetuned:
     losses: list[float]
 
 
+@own_randomness()
 def finetune(
     network: CellBert,
     head: LinearHead,
@@ -165,6 +167,7 @@ def finetune(
     return Finetuned(classifier.network.eval(), classifier.readout(), best[1], best[2], best[3], losses)
 
 
+@own_randomness()
 def refit(
     network: CellBert,
     head: LinearHead,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import random
 import shutil
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from scflyformer.genes._resolve import N_EXAMPLES
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._randomness import own_randomness
 from scflyformer.training._card import model_card
 from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
 from scflyformer.training._extend import balance, extend_network, gene_abundance
@@ -29,7 +28,6 @@ from scflyformer.training._prepare import CODE
 from scflyformer.training._trainer import train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from scflyformer.genes._vocabulary import Vocabulary
@@ -185,21 +183,6 @@ def _origin(init: Model, vocabulary: Vocabulary) -> dict[str, Any]:
     new = vocabulary.names[n_genes:]
     told = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
     return told | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
-
-
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Let a run seed the global generators, as the Trainer does, without a trace in the caller's."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def _device_name(device: str) -> str:

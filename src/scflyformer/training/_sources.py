@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scflyformer import _log
 from scflyformer.genes._resolve import repair_mojibake
+from scflyformer.genes._spelling import as_words
 from scflyformer.training._files import file_hash, object_hash, open_file
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def describe_source(
     ValueError
         When no column has a gene id, a used cell has no sample, or nothing is left after ``exclude``.
     """
-    from scflyformer._adata import column, gene_names, obs_column
+    from scflyformer._adata import column, gene_names, obs_text, text_of
     from scflyformer._matrix import matrix_of
 
     matrix_of(adata, layer)
@@ -113,48 +113,53 @@ def describe_source(
     if not (ids != "").any():
         raise ValueError(f"{name}: var[{gene_key!r}] holds no gene ids. Pass another column as gene_key.")
     other = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
-    symbols = _words((adata.var_names if other is None else column(adata.var, other)).to_numpy())
+    symbols = _words(adata.var_names if other is None else column(adata.var, other, place="var"))
     used = np.ones(adata.n_obs, dtype=bool)
     for key, values in exclude.items():
         if key in adata.obs:
-            used &= ~column(adata.obs, key).astype(str).isin([str(value) for value in values]).to_numpy()
+            used &= ~np.isin(_texts(adata, key), [text_of(value) for value in values])
     if not used.any():
         raise ValueError(f"{name}: exclude={dict(exclude)!r} leaves none of its {adata.n_obs} cells. Leave it out.")
     samples = np.full(adata.n_obs, "")
     if sample_key is not None:
-        told = obs_column(adata, sample_key, what="sample_key")
-        n_missing = int(told.isna().to_numpy()[used].sum())
+        told = obs_text(adata, sample_key, what="sample_key")
+        n_missing = sum(sample is None for sample in told[used])
         if n_missing:
             raise ValueError(
                 f"{name}: obs[{sample_key!r}] is missing for {n_missing} cells. Fill it in, or drop these cells."
             )
-        samples = (name + ":" + told.astype(str).to_numpy(dtype=object)).astype(str)
+        samples = np.array([f"{name}:{sample}" for sample in told], dtype=str)
     record = {"name": name, "n_cells": int(adata.n_obs), "n_used": int(used.sum()), "n_genes": int(adata.n_vars)}
     repaired = np.array([repair_mojibake(symbol) for symbol in symbols.tolist()], dtype=str)
     return Source(name, adata, ids, repaired, used, samples, record)
 
 
-def _words(names: np.ndarray) -> np.ndarray:
-    """Return names as text; a missing one is empty, not the text "nan", which is a fly gene."""
-    return np.array(
-        ["" if missing else str(name) for name, missing in zip(names, pd.isna(names), strict=True)], dtype=str
-    )
+def _words(names: Iterable[object]) -> np.ndarray:
+    """Return names as text; a missing one is empty."""
+    return np.array([name or "" for name in as_words(names)], dtype=str)
 
 
 def _check_excluded(sources: list[Source], exclude: Mapping[str, Sequence[str]]) -> None:
     """Refuse an excluded value that occurs nowhere: a misspelt name would train on cells meant to be kept apart."""
-    from scflyformer._adata import column
+    from scflyformer._adata import text_of
     from scflyformer._matrix import missing_key
 
     for key, values in exclude.items():
-        holders = [column(source.adata.obs, key) for source in sources if key in source.adata.obs]
+        holders = [_texts(source.adata, key) for source in sources if key in source.adata.obs]
         if not holders:
             columns = sorted({str(name) for source in sources for name in source.adata.obs})
             raise KeyError(missing_key(key, columns, what="exclude", place="obs"))
-        there = sorted({text for holder in holders for text in holder.astype(str).unique()})
-        absent = sorted({str(value) for value in values} - set(there))
+        there = sorted({str(text) for holder in holders for text in holder})
+        absent = sorted({text_of(value) for value in values} - set(there))
         if absent:
             raise ValueError(f"exclude names {absent} in obs[{key!r}], which no source has; there are {there[:20]}.")
+
+
+def _texts(adata: AnnData, key: str) -> np.ndarray:
+    """Return a column of `obs` as text, a missing value as ``"nan"``."""
+    from scflyformer._adata import obs_text
+
+    return np.array(["nan" if text is None else text for text in obs_text(adata, key, what="exclude")], dtype=str)
 
 
 def _warn_of_strangers(sources: list[Source]) -> None:

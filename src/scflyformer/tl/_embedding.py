@@ -1,0 +1,294 @@
+"""The embedding that a call works on: which model made it, whether it still fits the data, and a new one where not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from scflyformer import _adata, _log
+from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._settings import settings
+from scflyformer.tl._vectors import embed_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.models import Model
+
+EMBEDDING_KEY = "X_scflyformer"
+SAMPLE_CELLS = 100
+"""Cells whose tokens are remembered, to notice later that the expression has changed."""
+
+
+def pooling_of(model: Model) -> Literal["cell", "mean"]:
+    """Return the pooling that readouts use: the cell token, or the mean for a model that has none."""
+    return "cell" if model.has_cell_token else "mean"
+
+
+def made_by(adata: AnnData, use_rep: str) -> dict[str, Any]:
+    """Return what `uns` says about how `obsm[use_rep]` was made; empty where there is none or it says nothing."""
+    found = adata.uns.get(use_rep) if use_rep in adata.obsm else None
+    return dict(found.get("params", {})) if isinstance(found, Mapping) else {}
+
+
+def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_rep: str = EMBEDDING_KEY) -> Model | None:
+    """Return the model that a call runs: the one named, else the one that made `obsm[use_rep]`, else the default one.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        A name, a folder, or `None`.
+    use_rep
+        Key of `obsm`.
+
+    Returns
+    -------
+    The model; `None` where `obsm[use_rep]` is to be used as it stands: it names no model, or none that can be opened.
+
+    Raises
+    ------
+    KeyError
+        When there is no `obsm[use_rep]` and that is not the default name; lists near names.
+    """
+    from scflyformer import models
+
+    if use_rep not in adata.obsm:
+        if use_rep != EMBEDDING_KEY:
+            raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
+        return models.load(settings.model if model is None else model)
+    made = made_by(adata, use_rep)
+    if model is not None:
+        as_it_stands = use_rep != EMBEDDING_KEY and "model_sha256" not in made
+        return None if as_it_stands else models.load(model)
+    if "model_sha256" not in made:
+        return None
+    for name in dict.fromkeys([str(made.get("model_folder", "")), str(made.get("model", "")), str(settings.model)]):
+        try:
+            loaded = models.load(name)
+        except (ValueError, RuntimeError, OSError):  # its numbers are as good without the model at hand
+            continue
+        if loaded.sha256 == made["model_sha256"]:
+            return loaded
+    return None
+
+
+def reading_of(adata: AnnData, model: Any, use_rep: str, *, layer: str | None, gene_key: str | None) -> dict[str, Any]:
+    """Return the layer and gene column to read: those named, else those that the embedding in use was made from.
+
+    Without ``model`` that is `obsm[use_rep]`; a layer or column that is gone is not asked for.
+    """
+    made = made_by(adata, use_rep) if model is None else {}
+    if layer is None and made.get("layer") in adata.layers:
+        layer = str(made["layer"])
+        _log.info(f"reading layers[{layer!r}], which obsm[{use_rep!r}] was made from")
+    if gene_key is None and made.get("gene_key") in adata.var:
+        gene_key = str(made["gene_key"])
+    return {"layer": layer, "gene_key": gene_key}
+
+
+def require_model(loaded: Model | None, use_rep: str, *, what: str) -> Model:
+    """Return the model; an error where ``what`` needs one and that of `obsm[use_rep]` is not at hand."""
+    if loaded is None:
+        raise ValueError(
+            f"{what} needs the model that made obsm[{use_rep!r}], and uns[{use_rep!r}] names none that can be opened. "
+            "Pass it by model=, embed the cells with sf.tl.embed, or, for an embedding without a model, leave it out."
+        )
+    return loaded
+
+
+def note_other_model(adata: AnnData, loaded: Model, use_rep: str, *, tool: str) -> None:
+    """Say that another model runs than the one that made `obsm[use_rep]`."""
+    made = made_by(adata, use_rep)
+    if "model_sha256" in made and made["model_sha256"] != loaded.sha256:
+        _log.warning(f"{tool}: runs model {loaded.name!r}; obsm[{use_rep!r}] was made by model {made.get('model')!r}.")
+
+
+def embedding(
+    adata: AnnData,
+    model: Model | None,
+    *,
+    use_rep: str = EMBEDDING_KEY,
+    sha256: str | None = None,
+    tool: str = "embedding",
+    layer: str | None,
+    gene_key: str | None,
+    device: str,
+    dtype: str,
+    batch_tokens: Any,
+    **bar: Any,
+) -> np.ndarray:
+    """Return the cells' embedding: `obsm[use_rep]` where this model made it from the same values, else a new one.
+
+    That an embedding is there and another one is made is logged at verbosity 1.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        The model; `None` takes `obsm[use_rep]` as it stands.
+    use_rep
+        Where an embedding may lie.
+    sha256
+        Hash that counts as this model's beside its own: that of the model it was derived from.
+    tool
+        Name of the calling function, for the log.
+    layer, gene_key
+        As for :func:`scflyformer.tl.embed`; `None` accepts what the embedding in `obsm` was made from.
+    device, dtype, batch_tokens
+        As for :func:`scflyformer.tl.embed`.
+    bar
+        ``told`` and ``desc`` as for `scflyformer.tl._vectors.embed_cells`.
+
+    Returns
+    -------
+    Float32, shape (n_obs, width), not to be changed; zeros for a cell without tokens.
+    """
+    if model is None:
+        return given_embedding(adata, use_rep)
+    made = made_by(adata, use_rep)
+    reading: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": None}
+    if use_rep in adata.obsm:
+        of_model = made.get("model_sha256") in {model.sha256, sha256} - {None}
+        if of_model:
+            recorded = {name: made[name] for name in reading if made.get(name, "none") != "none"}
+            reading |= {name: value for name, value in recorded.items() if reading[name] is None}
+        reason = _why_not(adata, model, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
+        if not reason:
+            _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
+            return given_embedding(adata, use_rep)
+        _log.warning(
+            f"{tool}: obsm[{use_rep!r}] is not used, since {reason}; the cells are embedded anew by "
+            f"model {model.name!r}."
+        )
+    run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    return embed_cells(adata, model, pooling=pooling_of(model), **reading, **run, **bar)[0]
+
+
+def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
+    """Return `obsm[use_rep]`, float32, read-only.
+
+    Raises
+    ------
+    KeyError
+        When it is not there; lists near names.
+    ValueError
+        When it is not a matrix of finite numbers.
+    """
+    if use_rep not in adata.obsm:
+        raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
+    found = adata.obsm[use_rep]
+    found = np.asarray(found.toarray() if sparse.issparse(found) else found)
+    if found.dtype.kind == "O":
+        found = found.astype(np.float64) if all(isinstance(one, int | float) for one in found.ravel()) else found
+    if found.dtype.kind not in "fiub" or found.ndim != 2 or not np.isfinite(found).all():
+        raise ValueError(
+            f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix of numbers (type {found.dtype}, shape "
+            f"{found.shape}); expected finite numbers, cells × dimensions."
+        )
+    values = np.array(found, dtype=np.float32, copy=found.dtype != np.float32).view()
+    values.flags.writeable = False
+    return values
+
+
+def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.ndarray:
+    """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        The model.
+    seed
+        Seed of the weights; the state of the global generators is left as it was.
+    road
+        ``layer``, ``gene_key``, ``device``, ``dtype`` and ``batch_tokens`` of :func:`scflyformer.tl.embed`.
+    """
+    import torch
+
+    from scflyformer.network._network import CellBert
+    from scflyformer.network._randomness import own_randomness
+
+    with own_randomness():
+        torch.manual_seed(seed)
+        network = CellBert(deepcopy(model.network().config))
+    changed = model.with_network(network)
+    return embed_cells(adata, changed, pooling=pooling_of(model), told=None, desc="untrained network", **road)[0]
+
+
+def token_checksums(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
+    """Return names and token checksums of up to `SAMPLE_CELLS` cells, as `uns` keeps them beside an embedding.
+
+    ``reading``: the layer, gene column and synonyms that the cells are read with. Cells whose name is not theirs alone
+    are passed over; of lazy data the first cells are taken.
+    """
+    own = np.flatnonzero(~adata.obs_names.duplicated(keep=False))
+    if _adata.is_lazy(adata, reading["layer"]):
+        own = own[:SAMPLE_CELLS]
+    else:
+        own = own[np.unique(np.linspace(0, max(len(own) - 1, 0), SAMPLE_CELLS).astype(int))] if len(own) else own
+    names = adata.obs_names[own].astype(str).to_numpy(dtype=object)
+    return {"cells": names, "tokens": _checksums(adata, model, own, reading)}
+
+
+def _checksums(adata: AnnData, model: Model, cells: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
+    if not len(cells):
+        return np.empty(0, dtype=object)
+    few, layer = _few_cells(adata, cells, reading["layer"])
+    how = {**reading, "layer": layer}
+    rows, _ = _adata.token_rows(few, model, with_values=False, progress=False, told=None, **how)
+    tokens = rows.tokens.astype("<i4")
+    ends = zip(rows.indptr[:-1].tolist(), rows.indptr[1:].tolist(), strict=True)
+    return np.array([hashlib.sha256(tokens[start:stop].tobytes()).hexdigest()[:16] for start, stop in ends], object)
+
+
+def _few_cells(adata: AnnData, cells: np.ndarray, layer: str | None) -> tuple[AnnData, str | None]:
+    """Return some cells, and the layer of them to read; without `obs`, whose repeated columns AnnData cannot cut."""
+    if adata.is_view or _adata.is_lazy(adata, layer):
+        return adata[cells], layer
+    from anndata import AnnData
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # gene names that repeat are added up
+        return AnnData(matrix_of(adata, layer)[cells], var=adata.var), None
+
+
+def _other_origin(made: Mapping[str, Any]) -> str:
+    return f"it was made by model {made.get('model')!r}" if "model_sha256" in made else "it names no model"
+
+
+def _why_not(
+    adata: AnnData, model: Model, use_rep: str, made: Mapping[str, Any], reading: Mapping[str, Any], *, tool: str
+) -> str:
+    """Return why an embedding by this model is not the one to use, or an empty text."""
+    wanted = {"pooling": pooling_of(model), "layer": reading["layer"], "gene_key": reading["gene_key"]}
+    for name, value in wanted.items():
+        if (was := made.get(name, "none")) != (value or "none"):
+            return f"it was made with {name}={None if was == 'none' else was!r}"
+    kept = adata.uns[use_rep].get("checksum")
+    if not isinstance(kept, Mapping):
+        return ""
+    known = dict(zip(np.asarray(kept["cells"]).tolist(), np.asarray(kept["tokens"]).tolist(), strict=True))
+    names = adata.obs_names.astype(str)
+    there = np.flatnonzero(names.isin(known) & ~names.duplicated(keep=False))
+    place = "X" if reading["layer"] is None else f"layers[{reading['layer']!r}]"
+    try:
+        now = _checksums(adata, model, there, reading)
+    except (ValueError, KeyError):
+        _log.warning(
+            f"{tool}: obsm[{use_rep!r}] was made from other values than those now in {place}, which cannot be read as "
+            "expression; it is used as it is."
+        )
+        return ""
+    then = [known[name] for name in names[there]]
+    return "" if then == now.tolist() else f"{place} has changed since it was made"
