@@ -92,6 +92,16 @@ def same(one: Any, other: Any) -> bool:
     return one == other or (one != one and other != other)
 
 
+def alike(one: Any, other: Any) -> None:
+    """Assert that two runs gave the same; cells of the tiny model are so alike that readouts scale up its rounding."""
+    if sp.issparse(one):
+        assert same(one, other)
+    elif pd.api.types.is_float_dtype(one):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    else:
+        assert one.astype(str).tolist() == other.astype(str).tolist()
+
+
 @each
 @pytest.mark.parametrize("key", [None, "mine"])
 def test_writes_what_it_documents(name: str, key: str | None, cells: ad.AnnData, tiny_model) -> None:
@@ -163,10 +173,8 @@ def test_mudata_gets_the_same(name: str, cells: ad.AnnData, tiny_model) -> None:
     assert keys(data["rna"]) == keys(cells)
     for written in WRITES[name]:
         place, key = written.format(DEFAULTS[name]).split(":")
-        if place == "obsm":
-            assert same(cells.obsm[key], data["rna"].obsm[key])
-        elif place == "obs":
-            assert cells.obs[key].astype(str).tolist() == data["rna"].obs[key].astype(str).tolist()
+        if place != "uns":
+            alike(getattr(cells, place)[key], getattr(data["rna"], place)[key])
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in AFTER])

@@ -71,7 +71,7 @@ def test_pretrain_then_embed_then_tokenize(path, tmp_path, cells):
     sf.tl.embed(cells, model=model)
     for file in (once, twice):
         found = ad.read_h5ad(file)
-        np.testing.assert_array_equal(found.obsm["X_mine"], cells.obsm["X_scflyformer"])
+        np.testing.assert_allclose(found.obsm["X_mine"], cells.obsm["X_scflyformer"], atol=1e-5)
         assert found.obsm["tokens"].shape[0] == 60
     assert not list(tmp_path.glob("*.part"))
 

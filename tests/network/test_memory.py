@@ -91,7 +91,8 @@ def test_embeddings_are_the_same_and_later_cells_do_not_try_again(make_network, 
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert max(asked) > 30
     asked.clear()
-    np.testing.assert_array_equal(embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32"), found)
+    again = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
+    np.testing.assert_allclose(again, found, atol=1e-5)
     assert max(asked) <= 30
 
 

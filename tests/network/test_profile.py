@@ -76,7 +76,7 @@ def test_rows_carry_their_panel(make_network, make_rows):
     narrow = dataclasses.replace(rows, panel=np.isin(np.arange(30), rows.tokens - N_SPECIAL))
     whole = dataclasses.replace(rows, panel=np.ones(30, dtype=bool))
     codes = [embed_rows(network, each, pooling="cell", device="cpu") for each in (rows, whole, narrow)]
-    np.testing.assert_array_equal(codes[0], codes[1])
+    np.testing.assert_allclose(codes[0], codes[1], atol=1e-5)
     assert np.abs(codes[0] - codes[2]).max() > 1e-3
     for made in (narrow.take(np.array([1])), narrow.cut(4), narrow.select(narrow.tokens > 5)):
         assert made.panel is narrow.panel

@@ -58,7 +58,7 @@ def test_gains_are_paired(labels: tuple) -> None:
     assert back["macro_f1_gain_high"] == pytest.approx(-gain["macro_f1_gain_low"])
     assert verdict(back["macro_f1_gain_low"], back["macro_f1_gain_high"]) == "below"
     same = class_gains(truth, predicted, predicted, units)
-    assert same["accuracy_gain_low"] == same["accuracy_gain_high"] == 0
+    assert (same["accuracy_gain_low"], same["accuracy_gain_high"]) == pytest.approx((0, 0), abs=1e-12)
     assert verdict(0.0, 0.0) == verdict(np.nan, np.nan) == "cannot be told from"
     assert np.isnan(list(class_gains(truth, predicted, None, units).values())).all()
     alone = class_gains(truth, better, predicted, np.zeros(150))

@@ -78,7 +78,7 @@ def test_a_screen_runs_the_first_exactly(run: Callable, monkeypatch: pytest.Monk
     for name, row in results.iterrows():
         beside = found["null"].query("gene == @name").set_index("null_gene")["shift"]
         np.testing.assert_allclose(beside, table.loc[beside.index, "estimate"])
-        assert row["p_value"] == null_p_value(table.loc[name, "estimate"], beside.to_numpy())
+        assert row["p_value"] == pytest.approx(null_p_value(table.loc[name, "estimate"], beside.to_numpy()), rel=1e-9)
     assert set(found["cells"]["gene"]) == set(found["null"]["gene"]) == set(results.index)
     row = found["agreement"].iloc[0]
     assert (row["n_genes"], row["n_exact"], row["n_top"]) == (len(table), 6, 4)
@@ -148,7 +148,10 @@ def test_downstream_genes(run: Callable, lively_model: Path) -> None:
     few = run(genes=["tiny30", "tiny7"], downstream=3, n_null=12, sample_key="batch")["downstream"]
     assert len(few) == 6
     pd.testing.assert_frame_equal(
-        few.head(3).reset_index(drop=True), table[table["gene"] == "tiny30"].head(3).reset_index(drop=True), rtol=1e-4
+        few.head(3).reset_index(drop=True),
+        table[table["gene"] == "tiny30"].head(3).reset_index(drop=True),
+        rtol=1e-4,
+        atol=1e-5,
     )
     assert network.profile_decoder.weight.shape[0] == 60
     mean = run(genes=["tiny30"], downstream=3, pooling="mean", n_null=4)["downstream"]
@@ -181,7 +184,7 @@ def test_a_scan_goes_on_where_it_stopped(
     found = run(**asked)
     assert not asked["checkpoint"].exists()
     for name in ("results", "cells", "null", "downstream"):
-        pd.testing.assert_frame_equal(found[name], reference[name], rtol=1e-6, atol=1e-9)
+        pd.testing.assert_frame_equal(found[name], reference[name], rtol=1e-4, atol=2e-6)
     n_resumed = len(seen) - n_before
     run(cells.copy(), sample_key="batch", downstream=2)
     assert n_resumed == len(seen) - n_before - n_resumed - 3  # three blocks were done
@@ -210,8 +213,8 @@ def test_the_net_shift_and_tails(run: Callable) -> None:
     cells, row, null = found["cells"], found["results"].iloc[0], found["null"].query("gene == 'tiny1'")
     np.testing.assert_allclose(cells["net_shift"], cells["shift"] - cells["shift_start"])
     assert row["net_shift"] == pytest.approx(row["shift"] - row["shift_start"])
-    assert row["net_p_value"] == null_p_value(row["net_shift"], null["net_shift"].to_numpy())
-    assert row["p_tail"] == tail_p_value(row["shift"], null["shift"].to_numpy())
+    assert row["net_p_value"] == pytest.approx(null_p_value(row["net_shift"], null["net_shift"].to_numpy()), rel=1e-9)
+    assert row["p_tail"] == pytest.approx(tail_p_value(row["shift"], null["shift"].to_numpy()), rel=1e-9)
     np.testing.assert_allclose(found["results"]["fdr_tail"], stats.false_discovery_control(found["results"]["p_tail"]))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 import scflyformer as sf
 
@@ -41,6 +42,20 @@ def differences(one: Path, other: Path) -> float:
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()
     return max(float(np.abs(first[name] - second[name]).max()) for name in first)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """To the last bit on one thread; several may add up in another order in another process.
+
+    Attention does not depend on the bias of its keys: Adam scales up the noise of its gradient.
+    """
+    if torch.get_num_threads() == 1:
+        assert differences(one, other) == 0
+        return
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in (name for name in first if not name.endswith("key.bias")):
+        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-5, err_msg=name)
 
 
 def write_cells(cells: ad.AnnData, path: Path) -> Path:
@@ -118,7 +133,6 @@ def test_the_loss_curve(trained):
 
 
 def test_transformers_opens_the_encoder(trained):
-    import torch
     import transformers
 
     from scflyformer.models._model import quiet_transformers
@@ -145,8 +159,6 @@ def test_it_embeds(trained, module_cells):
 
 
 def test_no_trace_in_the_callers_random_numbers(module_cells, tmp_path):
-    import torch
-
     def draw() -> list[float]:
         return [random.random(), np.random.random(), float(torch.rand(1))]
 
@@ -198,7 +210,7 @@ def test_every_form_of_the_same_cells_gives_the_same_model(module_cells, trained
     sf.tl.pretrain(source, out=tmp_path / "out", sample_key="batch", dropout=0.1, **SMALL, **asked)
     if kind == "backed":
         source.file.close()
-    assert differences(tmp_path / "out", trained) == 0
+    assert_same(tmp_path / "out", trained)
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == FILES
 
 
@@ -360,12 +372,15 @@ def test_a_killed_run_ends_as_if_it_had_not_been(module_cells, tmp_path):
     (steps / "checkpoint-8" / "model.safetensors").write_bytes(b"cut")
     sf.tl.pretrain(module_cells, out=out, **asked)
     sf.tl.pretrain(module_cells, out=tmp_path / "whole", **asked)
-    assert differences(out, tmp_path / "whole") == 0
-    assert held_out(out) == held_out(tmp_path / "whole")
+    assert_same(out, tmp_path / "whole")
+    scores, expected = held_out(out), held_out(tmp_path / "whole")
+    assert scores.keys() == expected.keys()
+    for name, value in expected.items():
+        assert scores[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
     assert sorted(each.name for each in out.iterdir()) == FILES
     one, whole = (pd.read_csv(folder / "training.tsv", sep="\t") for folder in (out, tmp_path / "whole"))
     assert one["step"].tolist() == whole["step"].tolist()
-    np.testing.assert_allclose(one["val_loss"], whole["val_loss"])
+    np.testing.assert_allclose(one["val_loss"], whole["val_loss"], rtol=1e-5)
 
 
 def environment() -> dict[str, str]:
@@ -385,7 +400,7 @@ def test_a_run_that_failed_to_save_goes_on_at_its_end(module_cells, trained, tmp
         sf.tl.pretrain(module_cells, out=tmp_path / "m", **asked)
     assert (tmp_path / "m" / "checkpoints" / "run.json").exists()
     sf.tl.pretrain(module_cells, out=tmp_path / "m", **asked)
-    assert differences(tmp_path / "m", trained) == 0
+    assert_same(tmp_path / "m", trained)
 
 
 def scaled(cells: ad.AnnData) -> ad.AnnData:
