@@ -108,7 +108,8 @@ class _Ranked:
 
 def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
     total = weights.sum()
+    size = np.sqrt((weights @ x**2) * (weights @ y**2))
     x = x - weights @ x / total
     y = y - weights @ y / total
     scale = np.sqrt((weights @ x**2) * (weights @ y**2))
-    return float(weights @ (x * y) / scale) if scale > 0 else float("nan")
+    return float(weights @ (x * y) / scale) if scale > 1e-12 * size else float("nan")  # what rounding leaves is none
