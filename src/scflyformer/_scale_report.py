@@ -52,38 +52,38 @@ def warnings_of(adata: AnnData, scales: CellScales, *, layer: str | None, genes:
     genes
         Positions of the columns that were read.
     """
-    told = np.flatnonzero(scales.scale != NO_EVIDENCE)
-    if not len(told):
+    judged = np.flatnonzero(scales.scale != NO_EVIDENCE)
+    if not len(judged):
         return []
-    place, kind = where(layer), _family(scales.scale[told])
-    not_whole = ~scales.rebuilt[told]
+    place, kind = where(layer), _family(scales.scale[judged])
+    not_whole = ~scales.rebuilt[judged]
     if not_whole.mean() > NOTABLE and _looks_scaled(adata, layer, genes):
         return [
             f"{place} looks scaled: nearly all genes have a standard deviation of 1, so the order of genes within a "
             f"cell is lost and results mean little. {_REMEDY}"
         ]
-    said = []
+    messages = []
     kinds, n_cells = np.unique(kind, return_counts=True)
     if len(kinds) > 1:
         order = np.argsort(-n_cells, kind="stable")
         *most, least = (f"{n_cells[at]} hold {_WORDS[int(kinds[at])]}" for at in order)
-        few = told[np.flatnonzero(kind == kinds[order[-1]])[:3]]
+        few = judged[np.flatnonzero(kind == kinds[order[-1]])[:3]]
         names = ", ".join(repr(str(name)) for name in adata.obs_names[few])
-        said.append(
+        messages.append(
             f"The cells of {place} are on different scales: {', '.join(most)}, and {least} (among them {names}). Each "
             "cell was read on its own scale. If all should be alike, pass layer= with counts."
         )
     for number, words in _ODD.items():
         if (share := float((kind == number).mean())) > NOTABLE:
-            said.append(f"{place} holds {words} in {share:.0%} of the cells; they were undone. {_REMEDY}")
-    guessed = not_whole & (scales.scale[told] == LOG1P)
+            messages.append(f"{place} holds {words} in {share:.0%} of the cells; they were undone. {_REMEDY}")
+    guessed = not_whole & (scales.scale[judged] == LOG1P)
     if (share := float(guessed.mean())) > NOTABLE:
-        said.append(
+        messages.append(
             f"{place} was read as log1p values, but in {share:.0%} of the cells undoing log1p gave no whole counts. "
             "This is fine for log1p of corrected counts or TPM. For other values (another logarithm, denoised, imputed "
             f"or batch-corrected ones) the order of genes may be wrong. {_REMEDY}"
         )
-    return said
+    return messages
 
 
 def _family(codes: np.ndarray) -> np.ndarray:

@@ -71,7 +71,8 @@ def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_re
         return None if as_it_stands else models.load(model)
     if "model_sha256" not in made:
         return None
-    for name in dict.fromkeys([str(made.get("model_folder", "")), str(made.get("model", "")), str(settings.model)]):
+    names = [made.get("model_folder"), made.get("model"), settings.model]
+    for name in dict.fromkeys(str(name) for name in names if name):
         try:
             loaded = models.load(name)
         except (ValueError, RuntimeError, OSError):  # its numbers are as good without the model at hand
@@ -200,7 +201,7 @@ def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
     return values
 
 
-def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.ndarray:
+def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.ndarray:
     """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
 
     Parameters
@@ -211,7 +212,7 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.nda
         The model.
     seed
         Seed of the weights; the state of the global generators is left as it was.
-    road
+    options
         ``layer``, ``gene_key``, ``device``, ``dtype`` and ``batch_tokens`` of :func:`scflyformer.tl.embed`.
     """
     import torch
@@ -223,7 +224,7 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **road: Any) -> np.nda
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
     changed = model.with_network(network)
-    return embed_cells(adata, changed, pooling=pooling_of(model), told=None, desc="untrained network", **road)[0]
+    return embed_cells(adata, changed, pooling=pooling_of(model), told=None, desc="untrained network", **options)[0]
 
 
 def token_checksums(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
