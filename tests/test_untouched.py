@@ -106,7 +106,8 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
             key_added="finetuned", **reading,
         ),
         "tl.annotate reference": lambda a: sf.tl.annotate(
-            a[:20].to_memory() if a.isbacked else a[:20].copy(), reference=a, label_key="cell_type", sample_key="batch", baselines="none", **reading
+            a[:20].to_memory() if a.isbacked else a[:20].copy(), reference=a, label_key="cell_type",
+            sample_key="batch", baselines="none", **reading,
         ),
         "tl.annotate use_rep": lambda a: sf.tl.annotate(
             a, label_key="cell_type", use_rep="X_pca", key_added="by_pca", **reading

@@ -384,8 +384,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been(module_cells, tmp_path):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for a process of its own that imports the package under test."""
-    return os.environ | {"PYTHONPATH": str(Path(sf.__file__).parents[1])}
+    """Return the environment for a process of its own that imports the package under test and runs as many threads."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
+    return os.environ | {"PYTHONPATH": str(Path(sf.__file__).parents[1])} | threads
 
 
 def test_a_run_that_failed_to_save_goes_on_at_its_end(module_cells, trained, tmp_path, monkeypatch):

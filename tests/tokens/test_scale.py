@@ -38,8 +38,8 @@ def normalise(counts, indptr, target=1e4):
 PICTURES = {
     "log1p": np.log1p,
     "linear": lambda x: x,
-    "log2(x+1)": lambda x: np.log2(1 + x),
-    "log10(x+1)": lambda x: np.log10(1 + x),
+    "log2(x+1)": lambda x: np.log1p(x) / np.log(2),
+    "log10(x+1)": lambda x: np.log1p(x) / np.log(10),
     "sqrt": np.sqrt,
     "log1p twice": lambda x: np.log1p(np.log1p(x)),
 }
@@ -72,15 +72,29 @@ def test_deep_cells():
     np.testing.assert_array_equal(found.counts, counts)
 
 
-def test_whole_multiples_and_how_far_they_are():
+def test_whole_multiples_and_how_much_they_say():
     rng = np.random.default_rng(0)
     linear = rng.lognormal(0, 1, 60)
     linear[:20] = rng.integers(1, 9, 20) * 2.5
     linear[20:40] = np.arange(1, 21) * 1.5 + np.linspace(0, 0.01, 20)
-    found, distance = whole_multiples(linear, np.array([0, 20, 40, 60]))
-    assert distance[0] == 0 and 0.001 < distance[1] < 0.01 and np.isinf(distance[2])
+    found, evidence = whole_multiples(linear, np.array([0, 20, 40, 60]))
+    assert evidence[0] > 100 > evidence[1] > 0 and evidence[2] == -np.inf
     np.testing.assert_array_equal(found[:20], np.rint(linear[:20] / 2.5))
     np.testing.assert_allclose(found[40:], linear[40:] / linear[40:].min())
+
+
+@pytest.mark.parametrize("n_kinds", [2, 3])
+@pytest.mark.parametrize("name", ["linear", "log1p"])
+def test_cells_of_few_different_values(name, n_kinds):
+    """One or two ratios are whole by chance on many scales; the true one is closest."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(500):
+        counts = np.repeat(np.arange(1, n_kinds + 1), rng.integers(1, 6, n_kinds))
+        values = PICTURES[name]((counts * rng.uniform(1, 12)).astype(np.float32))
+        found = read_cells(values.astype(np.float32), np.array([0, len(counts)]))
+        wrong += scales(found) != [name]
+    assert wrong <= (10 if n_kinds == 2 else 1)
 
 
 def test_extreme_ratios_stay_finite():

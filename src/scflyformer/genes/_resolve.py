@@ -142,7 +142,7 @@ def resolve_genes(
         index=index,
         unknown=unknown,
         by_stage=by_stage,
-        unresolved=tuple(unresolved[:N_EXAMPLES]),
+        unresolved=tuple(word for word in unresolved if word)[:N_EXAMPLES],
         n_ambiguous=len(ambiguous),
         ambiguous=tuple(ambiguous[:N_EXAMPLES]),
         case_pairs=pairs,

@@ -34,7 +34,7 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     odd = values.notna().to_numpy() & np.isnan(ages)
     truth = np.array([isinstance(value, bool | np.bool_) for value in values], dtype=bool)
-    time = pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind)
+    time = kind.kind in "mMc" if isinstance(kind, np.dtype) else pd.api.types.is_datetime64_any_dtype(kind)
     if truth.any() and truth[values.notna()].all() and len(set(values[truth])) == 2:
         _log.warning(
             f"obs[{age_key!r}] holds True and False, which are read as the ages 1 and 0. For ages in days or weeks, "

@@ -15,12 +15,17 @@ SCALES: tuple[Scale, ...] = ("counts", "log1p", "linear", "log2(x+1)", "log10(x+
 NO_EVIDENCE = -1
 """Number of a cell that fits every scale: one without values, or with equal ones."""
 COUNTS, LOG1P, LINEAR = 0, 1, 2
+_COMMON = (LOG1P, LINEAR)
 LINEAR_SCALES = (COUNTS, LINEAR)
 """Scales on which values are proportional to counts."""
 MULTIPLES = (1, 2, 3)
 """Smallest counts that a cell may have and still be rebuilt: the smallest value is taken to stand for so many."""
-_CERTAIN = 1e-4
-"""Distance from whole numbers within which log1p is taken without a look at the other scales."""
+_CONVINCING = 7.0
+"""Evidence, as a logarithm, from which other logarithms than log1p, and roots, are taken: 1,000 to 1."""
+_BY_VALUE = 3.0
+"""Evidence that they need for each value besides; by chance it is 1."""
+_CERTAIN = 5.0
+"""Evidence for each value from which, and from twice `_CONVINCING` in all, the other scales are not looked at."""
 _ROUNDING = 2e-6
 """Relative error of values that were stored as float32, after the logarithm is undone; about twice what it is."""
 _LOOKED_AT = 12
@@ -119,7 +124,7 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     """Find the scale of each cell from its own values, and the counts behind them.
 
     Whole numbers are counts. Otherwise the scale is the one whose undoing gives whole multiples of the cell's smallest
-    value (`whole_multiples`), log1p first and else the closest. Where none does, `linear_rather_than_log` decides
+    value (`whole_multiples`) with the most evidence. Where none does, `linear_rather_than_log` decides
     between decimals as they are and log1p. No other cell has a say.
 
     Parameters
@@ -145,19 +150,25 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     rebuilt |= whole
     scale[whole & varied] = COUNTS
 
-    distance = np.full(n_cells, np.inf)  # of the best reading so far
+    evidence = np.full(n_cells, -np.inf)  # of the best reading so far
+    open_ = ~whole & (lengths > 0)
+    n_larger = np.zeros(n_cells, dtype=np.int64)
+    n_larger[filled] = np.add.reduceat(counts > np.repeat(1.001 * lowest, lengths), starts, dtype=np.int64)
     for number, limit in _HIGHEST.items():
-        cells = np.flatnonzero(~whole & (lengths > 0) & (distance > _CERTAIN) & (highest <= limit))
+        cells = np.flatnonzero(open_ & (highest <= limit))
         cells = cells[_first_look(values, indptr, cells, lowest, _UNDO[number])]
         if not len(cells):
             continue
         part, ends = _entries(cells, indptr)
-        found, how_far = whole_multiples(_UNDO[number](values[part].astype(np.float64)), ends)
-        better = how_far < distance[cells]
-        scale[cells[better]], distance[cells[better]] = number, how_far[better]
+        found, speaks = whole_multiples(_UNDO[number](values[part].astype(np.float64)), ends)
+        better = speaks > evidence[cells]
+        if number not in _COMMON:
+            better &= speaks >= np.maximum(_CONVINCING, _BY_VALUE * n_larger[cells])
+        scale[cells[better]], evidence[cells[better]] = number, speaks[better]
+        open_[cells] &= evidence[cells] < np.maximum(_CERTAIN * n_larger[cells], 2 * _CONVINCING)
         keep = np.repeat(better, np.diff(ends))
         counts[part[keep]] = found[keep]
-    rebuilt |= np.isfinite(distance)
+    rebuilt |= evidence > -np.inf
     scale[~varied] = NO_EVIDENCE
 
     left = np.flatnonzero(~rebuilt)
@@ -228,22 +239,24 @@ def whole_multiples(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray,
 
     Returns
     -------
-    Whole numbers, or ratios to the smallest value where there are none, float64, shape (nnz,); and the largest
-    distance of a cell's values from them beyond rounding, infinite where they are none, shape (n_cells,).
+    Whole numbers, or ratios to the smallest value where there are none, float64, shape (nnz,); and the evidence of each
+    cell, shape (n_cells,), minus infinity where they are none: over its values but the smallest, the sum of the
+    logarithm of how far from a whole number each was allowed to be over how far it is, rounding taken off neither.
     """
     starts, lengths = indptr[:-1], np.diff(indptr)
     smallest = np.minimum.reduceat(linear, starts)
     with np.errstate(over="ignore"):
         ratio = np.minimum(linear / np.repeat(smallest, lengths), _LARGEST_RATIO)
-    found, distance = ratio.copy(), np.full(len(lengths), np.inf)
+    found, evidence = ratio.copy(), np.full(len(lengths), -np.inf)
     for multiple in MULTIPLES:
         scaled = ratio * multiple
         whole = np.rint(scaled)
-        off = np.abs(scaled - whole)
-        close = np.logical_and.reduceat(off <= _allowed(scaled), starts) & np.isinf(distance)
+        off, allowed = np.abs(scaled - whole), _allowed(scaled)
+        close = np.logical_and.reduceat(off <= allowed, starts) & np.isinf(evidence)
         if close.any():
             found = np.where(np.repeat(close, lengths), whole, found)
-            distance[close] = np.maximum.reduceat(np.maximum(off - _ROUNDING * scaled, 0), starts)[close]
-        if np.isfinite(distance).all():
+            gains = np.log(allowed / np.maximum(off, _ROUNDING * scaled)) * (ratio > 1.001)
+            evidence[close] = np.add.reduceat(gains, starts)[close]
+        if not np.isinf(evidence).any():
             break
-    return found, distance
+    return found, evidence
