@@ -215,6 +215,27 @@ class TestChanged:
         annotate(again)
         assert len(embedded) == 2
 
+    @pytest.mark.filterwarnings("ignore:Observation names are not unique")
+    @pytest.mark.parametrize("n_names", [1, 7])
+    def test_cells_of_one_name(self, cells, tiny_model, embedded, n_names):
+        cells.obs_names = [f"c{n % n_names}" for n in range(120)]
+        sf.tl.embed(cells, model=tiny_model)
+        rng = np.random.default_rng(0)
+        annotate(cells[rng.permutation(120)[:90]].copy())
+        assert len(embedded) == 1
+        cells.X = cells.X[:, ::-1].tocsr()
+        annotate(cells)
+        assert len(embedded) == 2
+
+    def test_the_synonym_file_is_gone(self, cells, tiny_model, said, embedded, tmp_path):
+        file = tmp_path / "names.tsv"
+        file.write_text("stranger0\tFBgn9900001\n")
+        sf.tl.embed(cells, model=tiny_model, synonyms=file)
+        file.unlink()
+        annotate(cells)
+        assert len(embedded) == 1
+        assert any("could not be checked (No synonym file at" in line for line in said)
+
     def test_values_that_cannot_be_read_any_more(self, cells, tiny_model, said, embedded):
         """After scanpy's usual scaling there is nothing to embed anew from."""
         sf.tl.embed(cells, model=tiny_model)

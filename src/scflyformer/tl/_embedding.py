@@ -230,16 +230,18 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
 def token_checksums(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
     """Return names and token checksums of up to `SAMPLE_CELLS` cells, as `uns` keeps them beside an embedding.
 
-    ``reading``: the layer, gene column and synonyms that the cells are read with. Cells whose name is not theirs alone
-    are passed over; of lazy data the first cells are taken.
+    ``reading``: the layer, gene column and synonyms that the cells are read with. Of lazy data the first cells are
+    taken. Where names repeat, all cells of a name are kept, if they are few.
     """
-    own = np.flatnonzero(~adata.obs_names.duplicated(keep=False))
+    names = adata.obs_names.astype(str)
     if _adata.is_lazy(adata, reading["layer"]):
-        own = own[:SAMPLE_CELLS]
+        drawn = np.arange(min(len(names), SAMPLE_CELLS))
     else:
-        own = own[np.unique(np.linspace(0, max(len(own) - 1, 0), SAMPLE_CELLS).astype(int))] if len(own) else own
-    names = adata.obs_names[own].astype(str).to_numpy(dtype=object)
-    return {"cells": names, "tokens": _checksums(adata, model, own, reading)}
+        drawn = np.unique(np.linspace(0, len(names) - 1, SAMPLE_CELLS).astype(int))
+    cells = np.flatnonzero(names.isin(names[drawn]))
+    if len(cells) > 5 * SAMPLE_CELLS:
+        cells = np.flatnonzero(names.isin(names[drawn]) & ~names.duplicated(keep=False))
+    return {"cells": names[cells].to_numpy(dtype=object), "tokens": _checksums(adata, model, cells, reading)}
 
 
 def _checksums(adata: AnnData, model: Model, cells: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
@@ -279,9 +281,11 @@ def _why_not(
     kept = adata.uns[use_rep].get("checksum")
     if not isinstance(kept, Mapping):
         return ""
-    known = dict(zip(np.asarray(kept["cells"]).tolist(), np.asarray(kept["tokens"]).tolist(), strict=True))
+    known: dict[str, set[str]] = {}
+    for name, checksum in zip(np.asarray(kept["cells"]).tolist(), np.asarray(kept["tokens"]).tolist(), strict=True):
+        known.setdefault(name, set()).add(checksum)
     names = adata.obs_names.astype(str)
-    there = np.flatnonzero(names.isin(known) & ~names.duplicated(keep=False))
+    there = np.flatnonzero(names.isin(known))[: 5 * SAMPLE_CELLS]
     place = "X" if reading["layer"] is None else f"layers[{reading['layer']!r}]"
     try:
         now = _checksums(adata, model, there, reading)
@@ -291,5 +295,10 @@ def _why_not(
             "expression; it is used as it is."
         )
         return ""
-    then = [known[name] for name in names[there]]
-    return "" if then == now.tolist() else f"{place} has changed since it was made"
+    except OSError as error:  # the synonym file that it was made with is gone
+        _log.warning(
+            f"{tool}: whether obsm[{use_rep!r}] still fits {place} could not be checked ({error}); it is used."
+        )
+        return ""
+    same = all(checksum in known[name] for name, checksum in zip(names[there], now.tolist(), strict=True))
+    return "" if same else f"{place} has changed since it was made"
