@@ -1,0 +1,240 @@
+"""The embedding of ``fly`` on whole transcriptomes, against what any lab computes from its cells.
+
+``python benchmarks/whole_transcriptome.py`` asks gut nuclei and olfactory neurons for their types, halves of the counts
+of midgut and larval cells for one another, and human pancreas, which is for the columns without a fly model, for its
+types by donor. `fly` was not trained on any of these cells. Whatever is fitted is fitted on training cells alone.
+Results are kept in ``--work`` as soon as they are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+from _results import kept, result_file
+from _whole_representations import BASELINES, embedding, halves
+from _whole_scores import N_INNER, dense, folds_of, found_again, macro_f1, probe, same_type, stratified
+from pretrain_fly import add_data_argument
+from scipy import sparse
+
+import scflyformer as sf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FLY, SCALED = "fly", "fly, one scale"
+COLUMNS = (FLY, SCALED, *BASELINES)
+N_CANDIDATES = 1000
+SEEDS = (0, 1, 2)
+GUT, NEURONS, PANCREAS = "gut nuclei, 18 types", "olfactory neurons, 24 types", "human pancreas, 13 types"
+HALVES = {
+    "midgut, no labels": ("fly_whole/hung_midgut_1923", "S1_rep1"),
+    "larval CNS, no labels": ("fly_whole/larval_cns_1406", "sample_brain"),
+}
+PLATES = ("P5", "P6", "P7")
+
+
+def split_scores(
+    features: np.ndarray,
+    labels: np.ndarray,
+    libraries: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    cosine: bool,
+    standardise: bool,
+    among_all: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each test cell's share of neighbours of its type, sought among training (or all) cells, and its call."""
+    centred = features - features[train].mean(axis=0)
+    pool = np.arange(len(labels)) if among_all else train
+    share = same_type(centred, labels, test, pool, cosine=cosine)
+    inner = folds_of(labels[train], libraries[train], N_INNER)
+    if among_all:
+        inner = stratified(labels[train], N_INNER)
+    return share, probe(features, labels, inner, train, standardise=standardise)[0][test]
+
+
+def typed(
+    cells: ad.AnnData,
+    folds: np.ndarray,
+    fit: Callable[[sparse.csr_matrix], Any],
+    *,
+    library: str,
+    among_all: bool = False,
+    **options: bool,
+) -> dict[str, Any]:
+    """Return neighbours and macro-F1 of each fold, and of all; fold −1 is only learnt from.
+
+    Cells of a type that the training cells lack count as misses, like any other.
+    """
+    counts, labels = sparse.csr_matrix(cells.X), cells.obs["cell_type"].to_numpy(dtype=str)
+    libraries = cells.obs[library].to_numpy(dtype=str)
+    share, called = np.full(len(labels), np.nan), labels.copy()
+    by_fold = {}
+    for fold in np.unique(folds[folds >= 0]):
+        test = np.flatnonzero(folds == fold)
+        train = np.flatnonzero(folds < 0) if (folds < 0).any() else np.flatnonzero(folds != fold)
+        features = dense(fit(counts[train])(counts))
+        share[test], called[test] = split_scores(
+            features, labels, libraries, train, test, among_all=among_all, **options
+        )
+        by_fold[str(int(fold))] = [float(share[test].mean()), macro_f1(labels[test], called[test])]
+    asked = folds >= 0
+    return {"folds": by_fold, "all": [float(share[asked].mean()), macro_f1(labels[asked], called[asked])]}
+
+
+def halved(counts: sparse.csr_matrix, held: np.ndarray, fit: Callable[[sparse.csr_matrix], Any]) -> dict[str, Any]:
+    """Return recall at 1 and agreement of neighbours for each seed of the halves, cells held out asked.
+
+    Candidates are the held-out cells and, up to 1,000, training cells drawn at random.
+    """
+    transform = fit(counts[~held])
+    scores = []
+    for seed in SEEDS:
+        random = np.random.default_rng(seed)
+        n_others = min(max(N_CANDIDATES - int(held.sum()), 1), int((~held).sum()))
+        others = random.choice(np.flatnonzero(~held), n_others, replace=False)
+        pool = np.concatenate([np.flatnonzero(held), others])
+        a, b = (dense(transform(part)) for part in halves(counts[pool], random))
+        scores.append(found_again(a, b, held[pool], ~held[pool]))
+    return {"seeds": scores}
+
+
+def fitter(column: str, model: str, cells: ad.AnnData) -> Callable[[sparse.csr_matrix], Any]:
+    """Return what fits a column; an embedding is computed once for the same counts."""
+    if column in BASELINES:
+        return BASELINES[column]
+    transform, known = embedding(model, cells.var), {}
+
+    def once(counts: sparse.csr_matrix) -> np.ndarray:
+        key = (counts.shape, float(counts.sum()), float(counts.data[:1000].sum()))
+        if key not in known:
+            known[key] = transform(counts)
+        return known[key]
+
+    return lambda train: once
+
+
+def read_share(cells: ad.AnnData, model: str) -> dict[str, float]:
+    """Return the share of the counts that the model reads, as `tl.embed` reports it."""
+    total = sparse.csr_matrix(cells.X.sum(axis=0), dtype=np.float32)
+    pooled = ad.AnnData(total, var=cells.var[["FBgn"]].copy())
+    sf.tl.embed(pooled, model=model, gene_key="FBgn")
+    return {"share": float(pooled.uns["X_scflyformer"]["coverage"]["share_counts"])}
+
+
+def typed_rows(name: str, result: dict[str, Any], names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return (row, measure, value) of every fold by name, or of all cells where there are no names."""
+    values = dict(zip(names, result["folds"].values(), strict=False)) or {"": result["all"]}
+    measures = ("same type among 10 neighbours", "probe macro-F1")
+    return [
+        (f"{name}{', ' if part else ''}{part}", measure, f"{value:.3f}")
+        for number, measure in enumerate(measures)
+        for part, value in ((part, pair[number]) for part, pair in values.items())
+    ]
+
+
+def halved_rows(name: str, result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (row, measure, value), mean ± standard deviation over seeds."""
+    mean, spread = np.mean(result["seeds"], axis=0), np.std(result["seeds"], axis=0, ddof=1)
+    measures = ("other half first (recall at 1)", "shared among 10 neighbours of the halves")
+    return [(name, m, f"{mean[i]:.3f} ± {spread[i]:.3f}") for i, m in enumerate(measures)]
+
+
+def markdown(found: dict[tuple[str, str], dict[str, str]], shares: dict[str, float]) -> str:
+    """Return the table, the highest value of each row in bold."""
+    heads = [
+        "`fly` (not trained on these cells)",
+        "`fly`, one scale in the probe",
+        *BASELINES,
+        "counts that `fly` reads",
+    ]
+    lines = ["| cells | measure | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 2) + "|"]
+    for (row, measure), values in found.items():
+        best = max(float(value.split()[0]) for value in values.values())
+        texts = [values.get(column, "–") for column in COLUMNS]
+        texts = [f"**{text}**" if text != "–" and float(text.split()[0]) == best else text for text in texts]
+        share = next((f"{share:.1%}" for name, share in shares.items() if row.startswith(name)), "–")
+        lines.append(f"| {row} | {measure} | " + " | ".join([*texts, share]) + " |")
+    return "\n".join(lines)
+
+
+def plan(name: str, data: Path) -> tuple[ad.AnnData, Any, dict[str, Any], list[str]]:
+    """Return cells, folds (or the mask of cells held out), options of `typed`, and the folds' names."""
+    if name.startswith(GUT):
+        cells = ad.read_h5ad(data / "fly" / "fca_gut_180cells.h5ad")
+        if name == GUT:
+            return cells, stratified(cells.obs["cell_type"].to_numpy(dtype=str), 5), {"among_all": True}, []
+        libraries, code = np.unique(cells.obs["batch"].astype(str), return_inverse=True)
+        return cells, code, {}, [f"{library.split('_')[0]} asked" for library in libraries]
+    if name == NEURONS:
+        cells = ad.read_h5ad(data / "fly_whole" / "antenna_orn.h5ad")
+        plates = cells.obs["batch"].astype(str)
+        return cells, plates.map({p: i for i, p in enumerate(PLATES)}).fillna(-1).to_numpy(int), {}, list(PLATES)
+    if name == PANCREAS:
+        cells = ad.read_h5ad(data / "human" / "baron_pancreas_human_2142.h5ad")
+        donors, code = np.unique(cells.obs["donor"].astype(str), return_inverse=True)
+        return cells, code, {"library": "donor"}, list(donors)
+    file, held = HALVES[name]
+    cells = ad.read_h5ad(data / f"{file}.h5ad")
+    return cells, (cells.obs["batch"] == held).to_numpy(), {}, []
+
+
+ROWS = (GUT, f"{GUT}, by library", NEURONS, *HALVES, PANCREAS)
+
+
+def run(
+    name: str, data: Path, work: Path, model: str
+) -> tuple[dict[tuple[str, str], dict[str, str]], dict[str, float]]:
+    """Compute or read every column of one set of cells."""
+    cells, folds, options, names = plan(name, data)
+    counts, found = sparse.csr_matrix(cells.X), {}
+    sha = sf.models.load(model).sha256[:12]
+    embedded = None
+    for column in COLUMNS:
+        if column in (FLY, SCALED) and (name == PANCREAS or (column == SCALED and name in HALVES)):
+            continue
+        is_fly = column in (FLY, SCALED)
+        if is_fly and embedded is None:
+            embedded = fitter(column, model, cells)
+        fit = embedded if is_fly else BASELINES[column]
+
+        def make(fit: Any = fit, column: str = column) -> dict[str, Any]:
+            if name in HALVES:
+                return halved(counts, folds, fit)
+            choices = {"library": "batch", "cosine": column == "all genes", "standardise": column == FLY} | options
+            return typed(cells, folds, fit, **choices)
+
+        result = kept(result_file(work, name, column, sha if is_fly else "1"), make, f"{name}: {column}")
+        rows = halved_rows(name, result) if name in HALVES else typed_rows(name, result, names)
+        for row, measure, value in rows:
+            if column != SCALED or measure == "probe macro-F1":
+                found.setdefault((row, measure), {})[column] = value
+    if name == PANCREAS:
+        return found, {}
+    share = kept(result_file(work, name, "share", sha), lambda: read_share(cells, model), f"{name}: share")
+    return found, {name: share["share"]}
+
+
+def main() -> None:
+    """Read arguments, compute what is missing, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_argument(parser)
+    parser.add_argument("--work", type=Path, default=Path("whole-transcriptome-benchmark"), help="kept (%(default)s)")
+    parser.add_argument("--model", default="fly", help="name or folder of a fly model (default: %(default)s)")
+    parser.add_argument("--only", choices=ROWS, nargs="+", default=ROWS, help="rows, all by default")
+    args = parser.parse_args()
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    shares: dict[str, float] = {}
+    for name in args.only:
+        rows, share = run(name, args.data, args.work, args.model)
+        found, shares = found | rows, shares | share
+    print(markdown(found, shares))
+
+
+if __name__ == "__main__":
+    main()
