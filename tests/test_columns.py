@@ -25,6 +25,10 @@ from .conftest import make_cells
         pd.Series(pd.Categorical(["3", "4", "3"])),
         pd.Series([3, 4, 3], dtype="Int64"),
         pd.Series([3, 4, 3], dtype=np.float32),
+        pd.Series(["3.0", "4.0", "3.0"]),
+        pd.Series(pd.Categorical(["3.0", "4.0", "3.0"])),
+        pd.Series([b"3", b"4", b"3"], dtype=object),
+        pd.Series([3, 4, 3], dtype=">i4"),
     ],
 )
 def test_numbers_and_their_text_are_the_same(values):
@@ -39,6 +43,8 @@ def test_numbers_and_their_text_are_the_same(values):
         (pd.Series(pd.Categorical(["b", None, "a"])), ["b", None, "a"]),
         (pd.Series([True, False, True]), ["True", "False", "True"]),
         (pd.Series([1, None, 2], dtype="Int64"), ["1", None, "2"]),
+        (pd.Series(["3.0", "nan", "4.0"]), ["3", "nan", "4"]),
+        (pd.Series([0.1, 0.2], dtype=np.float32), ["0.1", "0.2"]),
         (pd.Series(["1.0", "1.10", "1"]), ["1.0", "1.10", "1"]),  # text stays as it is: names of subclusters
     ],
 )

@@ -91,6 +91,19 @@ def test_odd_values_are_named_with_a_remedy(flies, said, make, scale, words):
     assert "Pass layer= with counts" in said[0] and "adata.raw.to_adata()" in said[0]
 
 
+def test_binarised_values(flies, said):
+    sf.tl.embed(with_x(flies, (flies.X > 0).astype(np.float32)), model="fly-tiny")
+    assert said[0].startswith("X holds a single value in most cells, as if it was binarised")
+
+
+@pytest.mark.parametrize("decimals", [2, 3])
+def test_rounded_values_are_no_roots(flies, decimals):
+    """Squares of whole multiples are whole multiples, too."""
+    rounded = with_x(flies, np.round(normalised(flies, log=False).X.toarray(), decimals))
+    sf.tl.embed(rounded, model="fly-tiny")
+    assert set(rounded.uns[KEY]["coverage"]["n_cells_by_scale"]) <= {"linear", "counts"}
+
+
 @pytest.mark.parametrize("make", [twice, square_roots])
 def test_what_can_be_undone_is(flies, said, make):
     cells = make(flies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 NO_LABEL = frozenset(
-    ("", "nan", "none", "na", "n/a", "unknown", "unannotated", "unassigned", "unlabelled", "unlabeled")
+    ("", "nan", "none", "na", "n/a", "<na>", "nat", "unknown", "unannotated", "unassigned", "unlabelled", "unlabeled")
 )
 """Words, in any case, that say that a cell has no label."""
+_WHOLE = re.compile(r"-?\d+\.0+")
 _APART = "\n"
 """What stands between the name of a cell and the checksum that tells it from others of that name."""
 
@@ -35,7 +37,10 @@ def column(frame: Any, key: str, *, place: str) -> pd.Series:
             f"adata.{place} has {found.shape[1]} columns called {key!r}; expected one. Rename them, or keep the first: "
             f"adata.{place} = adata.{place}.loc[:, ~adata.{place}.columns.duplicated()]"
         )
-    return found if isinstance(found, pd.Series) else found.to_series()
+    found = found if isinstance(found, pd.Series) else found.to_series()
+    if isinstance(found.dtype, np.dtype) and not found.dtype.isnative:  # pandas sorts and groups native numbers only
+        found = found.astype(found.dtype.newbyteorder("="))
+    return found
 
 
 def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
@@ -68,19 +73,32 @@ def obs_text(adata: AnnData, key: str, *, what: str) -> np.ndarray:
 
 
 def as_text(values: pd.Series) -> np.ndarray:
-    """Return values as text, object, `None` where they are missing; 3, 3.0 and "3" give the same."""
+    """Return values as text, object, `None` where they are missing.
+
+    3, 3.0 and "3" give the same, and so does "3.0" where all are whole numbers with a decimal point: such text comes
+    from a column of floats.
+    """
     if isinstance(values.dtype, pd.CategoricalDtype):
-        names = np.array([*map(text_of, values.cat.categories), None], dtype=object)
+        names = np.array([*_texts(values.cat.categories.to_series()), None], dtype=object)
         return names[values.cat.codes.to_numpy()]
+    return np.array(_texts(values), dtype=object)
+
+
+def _texts(values: pd.Series) -> list[str | None]:
     missing = values.isna().to_numpy()
-    objects = values.astype(object)
-    return np.array(
-        [None if lacks else text_of(value) for value, lacks in zip(objects, missing, strict=True)], dtype=object
-    )
+    single = values if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" else values.astype(object)
+    objects = single.to_numpy()  # of single precision, so that 0.1 reads so
+    texts = [None if lacks else text_of(value) for value, lacks in zip(objects, missing, strict=True)]
+    words = {text for text in texts if text is not None and text.strip().casefold() not in NO_LABEL}
+    if words and all(_WHOLE.fullmatch(word) for word in words):
+        return [text[: text.index(".")] if text in words else text for text in texts]  # type: ignore[index,union-attr]
+    return texts
 
 
 def text_of(value: Any) -> str:
     """Return a value as text, a whole number without a decimal point."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)

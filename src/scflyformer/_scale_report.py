@@ -22,6 +22,8 @@ _WORDS = {0: "counts or normalised values", 1: "log1p values", 3: "log2(x + 1) v
 _REMEDY = "Pass layer= with counts or their log1p; where only adata.raw has them, use adata.raw.to_adata()."
 _SAMPLE = 2000
 """Cells that tell whether genes were scaled."""
+_MANY = 30
+"""Genes of a cell from which a single value for all is no chance."""
 _COMMON = 0.05
 """Share of cells that a gene is expressed in to take part in that."""
 
@@ -53,11 +55,16 @@ def warnings_of(adata: AnnData, scales: CellScales, *, layer: str | None, genes:
         Positions of the columns that were read.
     """
     judged = np.flatnonzero(scales.scale != NO_EVIDENCE)
-    if not len(judged):
-        return []
     place, kind = where(layer), _family(scales.scale[judged])
     not_whole = ~scales.rebuilt[judged]
-    if not_whole.mean() > NOTABLE and _looks_scaled(adata, layer, genes):
+    if (len(judged) < NOTABLE * len(scales.scale)) and _single_values(adata, layer, genes):
+        return [
+            f"{place} holds a single value in most cells, as if it was binarised: the order of genes within a cell is "
+            f"lost and results mean little. {_REMEDY}"
+        ]
+    if not len(judged):
+        return []
+    if not_whole.mean() > NOTABLE and looks_scaled(adata, layer, genes):
         return [
             f"{place} looks scaled: nearly all genes have a standard deviation of 1, so the order of genes within a "
             f"cell is lost and results mean little. {_REMEDY}"
@@ -91,17 +98,27 @@ def _family(codes: np.ndarray) -> np.ndarray:
     return np.where(np.isin(codes, LINEAR_SCALES), 0, codes)
 
 
-def _looks_scaled(adata: AnnData, layer: str | None, genes: np.ndarray) -> bool:
+def looks_scaled(adata: AnnData, layer: str | None, genes: np.ndarray) -> bool:
     """Whether the genes of the first cells all vary by about 1, as `scanpy.pp.scale` leaves them."""
+    cells = _first_cells(adata, layer, genes)
+    n_cells = cells.shape[0]
+    common = np.diff(cells.tocsc().indptr) >= max(_COMMON * n_cells, 5)
+    if common.sum() < 10:
+        return False
+    low, middle, high = np.quantile(column_moments(cells)[1][common], [0.25, 0.5, 0.75])
+    return bool(0.8 < middle < 1.25 and high < 1.25 * low)  # log values of panels: 1.4 to 2 between the quartiles
+
+
+def _single_values(adata: AnnData, layer: str | None, genes: np.ndarray) -> bool:
+    """Whether most of the first cells have many genes, though each holds one value only."""
+    return bool(np.median(np.diff(_first_cells(adata, layer, genes).indptr)) >= _MANY)
+
+
+def _first_cells(adata: AnnData, layer: str | None, genes: np.ndarray) -> sparse.csr_matrix:
     parts, n_cells = [], 0
     for rows in raw_chunks(adata, layer):
         parts.append(sparse.csr_matrix((rows.data, rows.indices, rows.indptr), shape=(rows.n_rows, adata.n_vars)))
         n_cells += rows.n_rows
         if n_cells >= _SAMPLE:
             break
-    cells = sparse.vstack(parts, format="csr")[:, genes]
-    common = np.diff(cells.tocsc().indptr) >= max(_COMMON * n_cells, 5)
-    if common.sum() < 10:
-        return False
-    low, middle, high = np.quantile(column_moments(cells)[1][common], [0.25, 0.5, 0.75])
-    return bool(0.8 < middle < 1.25 and high < 1.25 * low)  # log values of panels: 1.4 to 2 between the quartiles
+    return sparse.vstack(parts, format="csr")[:, genes]

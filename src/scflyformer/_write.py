@@ -34,8 +34,10 @@ def check_key_added(key_added: str, ends: Sequence[str], **reads: str | None) ->
     Raises
     ------
     ValueError
-        When a column is both.
+        When a column is both, or files could not hold the key.
     """
+    if "/" in key_added:
+        raise ValueError(_slash(key_added))
     for name, key in reads.items():
         if key is not None and key in {f"{key_added}{end}" for end in ends}:
             raise ValueError(
@@ -75,9 +77,7 @@ def write(
     for place, found in (("obs", obs), ("obsm", obsm), ("uns", uns)):
         for key, value in found.items():
             if "/" in key:
-                raise ValueError(
-                    f"The key {key!r} holds '/', which h5ad and zarr take for a folder; name it otherwise."
-                )
+                raise ValueError(_slash(key))
             n_rows = adata.n_obs if place == "uns" else value.shape[0] if hasattr(value, "shape") else len(value)
             if n_rows != adata.n_obs:
                 raise ValueError(f"{place}[{key!r}] has {n_rows} rows; expected one for each of {adata.n_obs} cells.")
@@ -104,6 +104,10 @@ def write(
     if foreign:
         names = ", ".join(f"obs[{key!r}]" for key in foreign)
         _log.warning(f"{names} held something else before and is overwritten; key_added= names results otherwise.")
+
+
+def _slash(key: str) -> str:
+    return f"The key {key!r} holds '/', which h5ad and zarr take for a folder; name it otherwise."
 
 
 def _check_storable(value: Any, path: str) -> None:

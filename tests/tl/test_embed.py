@@ -250,6 +250,17 @@ def test_mudata(base, tiny_model):
         sf.tl.embed(data, model=tiny_model, mod="rnaa")
 
 
+@pytest.mark.parametrize("layer", [None, "here"])
+def test_a_view_of_some_cells_and_genes(base, tiny_model, layer):
+    cells = base[0].copy()
+    cells.layers["here"] = cells.X.copy()
+    view = cells[::3, ::2]
+    expected = view.copy()
+    for one in (view, expected):
+        sf.tl.embed(one, model=tiny_model, layer=layer)
+    np.testing.assert_allclose(view.obsm[KEY], expected.obsm[KEY], **CLOSE)
+
+
 def test_copy_leaves_the_original_alone(base, tiny_model):
     cells = base[0].copy()
     copied = sf.tl.embed(cells, model=tiny_model, copy=True, key_added="mine")

@@ -189,7 +189,7 @@ class TestChanged:
         assert any("since layers['counts'] has changed since" in line for line in said)
 
     def test_what_gives_the_same_tokens_is_no_change(self, cells, tiny_model, said, embedded):
-        """Normalising, taking logs, another storage or order of cells and genes, fewer cells, saving."""
+        """Normalising, taking logs, another storage or order of cells and genes, fewer cells or genes, saving."""
         sf.tl.embed(cells, model=tiny_model)
         sc.pp.normalize_total(cells, target_sum=1e4)
         sc.pp.log1p(cells)
@@ -201,6 +201,8 @@ class TestChanged:
             cells[:, rng.permutation(cells.n_vars)].copy(),
             cells[::2].copy(),
             cells[rng.permutation(120)[:90]],
+            cells[:, :45].copy(),
+            cells[::2, ::2],
         ):
             annotate(other)
         assert len(embedded) == 1 and not [line for line in said if "obsm" in line]
@@ -236,14 +238,16 @@ class TestChanged:
         assert len(embedded) == 1
         assert any("could not be checked (No synonym file at" in line for line in said)
 
-    def test_values_that_cannot_be_read_any_more(self, cells, tiny_model, said, embedded):
+    @pytest.mark.parametrize("zero_center", [True, False])
+    def test_values_that_cannot_be_read_any_more(self, cells, tiny_model, said, embedded, zero_center):
         """After scanpy's usual scaling there is nothing to embed anew from."""
         sf.tl.embed(cells, model=tiny_model)
         cells.X = cells.X.toarray()
-        sc.pp.scale(cells)
+        sc.pp.log1p(cells)
+        sc.pp.scale(cells, zero_center=zero_center)
         annotate(cells)
         assert len(embedded) == 1
-        assert any("which cannot be read as expression; it is used as it is" in line for line in said)
+        assert any("X can no longer be read as the expression that obsm" in line for line in said)
 
 
 class TestAnyEmbedding:

@@ -199,6 +199,33 @@ def test_two_truth_values_are_said_to_be_read_as_numbers(flies, tiny_model, monk
     assert sorted(flies.uns["age_clock"]["per_age"]["age"].unique()) == [0, 1]
 
 
+def test_a_clock_by_group_finds_groups_of_another_type(flies, tiny_model, tmp_path):
+    flies.obs["group"] = np.arange(120) % 2 + 0.0
+    clock(flies, groupby="group", save=tmp_path / "clock", features="expression", model=tiny_model)
+    expected = flies.copy()
+    clock(expected, clock=tmp_path / "clock", groupby="group")
+    for groups in (np.arange(120) % 2, (np.arange(120) % 2).astype(str), (np.arange(120) % 2 + 0.0).astype(str)):
+        flies.obs["group"] = groups
+        clock(flies, clock=tmp_path / "clock", groupby="group")
+        np.testing.assert_allclose(flies.obs["age_clock"], expected.obs["age_clock"])
+
+
+def test_a_clock_needs_no_readable_ages(flies, tiny_model, tmp_path, monkeypatch):
+    said = []
+    clock(flies, save=tmp_path / "clock", features="expression", model=tiny_model)
+    flies.obs["age"] = "young"
+    monkeypatch.setattr(_log, "warning", said.append)
+    clock(flies, clock=tmp_path / "clock")
+    assert np.isfinite(flies.obs["age_clock"]).all()
+    assert any("the predictions are not scored: obs['age'] holds 'young'" in line for line in said)
+
+
+def test_a_key_that_files_cannot_hold_leaves_no_folder(flies, tiny_model, tmp_path):
+    with pytest.raises(ValueError, match="'a/b' holds '/'"):
+        clock(flies, save=tmp_path / "clock", key_added="a/b", model=tiny_model)
+    assert not (tmp_path / "clock").exists()
+
+
 def test_labels_as_numbers_or_text_are_the_same(tiny_model):
     """Learnt from 3.0, compared with 3 and "3"."""
     cells = make_cells(120, seed=3)

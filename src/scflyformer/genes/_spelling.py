@@ -26,10 +26,11 @@ def as_words(names: Iterable[object]) -> np.ndarray:
     """Return gene names as text, object, `None` where they are missing or empty.
 
     Bytes (also those that were turned into the text ``b'…'``), quotes around a name and blanks at its ends are taken
-    off. The fly gene *nan* stays; where the text "nan" occurs more than once it stands for missing values.
+    off. The fly gene *nan* stays; where the text "nan" occurs more than once, or with "nan-1", as repeated names are
+    made unique, it stands for missing values.
     """
     words = [as_word(name) for name in names]
-    if words.count(_MISSING) > 1:
+    if words.count(_MISSING) > 1 or {f"{_MISSING}-1", f"{_MISSING}.1"} & set(words):
         words = [word if word != _MISSING else "" for word in words]
     out = np.empty(len(words), dtype=object)
     out[:] = [word or None for word in words]
@@ -97,7 +98,10 @@ def only_gene(word: str, ids: Mapping[str, int], spellings: Mapping[str, int], f
         gene = ids[known[0]]
         rest = word.replace(known[0], "", 1)
         others = {find(part) for part in parts if part != known[0]} - {-1}
-        if _VERSION.fullmatch(rest) or (known[0] in parts and others <= {gene}) or find(rest.strip(_ENDS)) == gene:
+        name = rest.strip(_ENDS)
+        if _VERSION.fullmatch(rest) or (known[0] in parts and others <= {gene}):
+            return gene
+        if find(name) == gene or spellings.get(name, -1) == gene:
             return gene
     if len(parts) > 1:
         genes = {find(part) for part in parts}

@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from scflyformer._adata import as_text, labels_of, obs_column, open_data, text_of
+from scflyformer._adata import as_text, labels_of, obs_column, open_data
 from scflyformer.get._stored import annotated_column
 from scflyformer.tl._labels import UNKNOWN
 
@@ -125,7 +125,8 @@ def confusion_counts(true: pd.Series, predicted: pd.Series) -> pd.DataFrame:
     true_labels, predicted_labels = true_labels[known], predicted_labels[known]
     in_truth, in_prediction = set(true_labels), set(predicted_labels)
     categories = true.cat.categories if isinstance(true.dtype, pd.CategoricalDtype) else sorted(in_truth)
-    rows = [label for label in map(text_of, categories) if label in in_truth]
+    rows = [label for label in as_text(pd.Series(categories)) if label in in_truth]
+    rows = list(dict.fromkeys(rows))
     extra = sorted(in_prediction - set(rows) - {UNKNOWN})
     columns = [*rows, *extra] + [UNKNOWN] * (UNKNOWN in in_prediction)
     counts = pd.crosstab(true_labels, predicted_labels)

@@ -247,7 +247,7 @@ def annotate(
         if loaded is None and baselines == "auto":
             others.remove("random")
         samples = _features.sample_names(teacher, sample_key)
-        labels = read_labels(teacher, str(label_key), samples=samples)
+        labels = read_labels(teacher, label_key, samples=samples)  # type: ignore[arg-type]
         told = "" if reference is None else "reference: "
         x = embedding(teacher, loaded, use_rep=use_rep, tool="annotate", told=told, **road, **run)
         reading = reading_of(teacher, model, use_rep, **road)

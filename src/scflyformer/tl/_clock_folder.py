@@ -137,7 +137,8 @@ def apply_clock(
                 head.restrict(np.concatenate([np.arange(ahead), ahead + keep]))
     number = np.zeros(data.n_obs, dtype=np.int64)
     if groups is not None:
-        place = {name: at for at, name in enumerate(content["groups"]) if name != ALL}
+        saved = _adata.as_text(pd.Series(content["groups"][1:], dtype=object))  # 0.1.0 wrote numbers as "3.0"
+        place = {name: at for at, name in enumerate(saved, start=1)}
         number = np.array([place.get(name, 0) for name in groups])
         absent = sorted({str(name) for name in groups} - set(place) - {"None"})
         if absent:
@@ -175,7 +176,10 @@ def apply_clock(
     uns: dict[str, Any] = {"n_outside": {content["features"]: n_outside}}
     uns["params"] = {name: content[name] for name in ("features", "target", "aggregate", "pseudocell_size", "level")}
     if age_key in data.obs:
-        uns |= _scored(data, names, columns, content, groups, samples, age_key, seed)
+        try:
+            uns |= _scored(data, names, columns, content, groups, samples, age_key, seed)
+        except ValueError as error:
+            _log.warning(f"age_clock: the predictions are not scored: {error}")
     return columns, uns, model
 
 

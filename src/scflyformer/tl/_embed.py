@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scflyformer import _adata, _log
 from scflyformer._gene_names import what_opens
 from scflyformer._settings import DEFAULT_MODEL, settings
-from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, pooling_of, require_model, token_checksums
+from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, pooling_of, require_model, token_sample
 from scflyformer.tl._vectors import embed_cells
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def embed(
     `uns[key_added]` : dict
         ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
         at the model's length; ``"params"``: arguments (device and number format those that ran; for lazy data those
-        asked for), model, model hash and package version; ``"checksum"``: of the tokens of some cells, by which other
+        asked for), model, model hash and package version; ``"checksum"``: the tokens of some cells, by which other
         functions notice that the expression has changed since.
 
     Raises
@@ -140,7 +140,7 @@ def embed(
     params = _adata.run_params(loaded, pooling=pooling, **road, **ran)
     if (folder := what_opens(loaded)) != loaded.name:
         params["model_folder"] = folder
-    found = {"coverage": coverage, "params": params, "checksum": token_checksums(cells, loaded, **road)}
+    found = {"coverage": coverage, "params": params, "checksum": token_sample(cells, loaded, **road)}
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: found})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
     return out if copy else None

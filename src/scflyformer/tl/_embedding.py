@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -14,8 +13,11 @@ from scipy import sparse
 
 from scflyformer import _adata, _log
 from scflyformer._matrix import matrix_of, missing_key
+from scflyformer._scale_report import looks_scaled
 from scflyformer._settings import settings
+from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.tl._vectors import embed_cells
+from scflyformer.tokens._rows import TokenRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
 
 EMBEDDING_KEY = "X_scflyformer"
-SAMPLE_CELLS = 100
-"""Cells whose tokens are remembered, to notice later that the expression has changed."""
+SAMPLE_CELLS = 60
+"""Cells whose tokens are kept, to notice later that the expression has changed."""
 
 
 def pooling_of(model: Model) -> Literal["cell", "mean"]:
@@ -190,7 +192,11 @@ def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
     found = adata.obsm[use_rep]
     found = np.asarray(found.toarray() if sparse.issparse(found) else found)
     if found.dtype.kind == "O":
-        found = found.astype(np.float64) if all(isinstance(one, int | float) for one in found.ravel()) else found
+        found = (
+            found.astype(np.float64)
+            if all(isinstance(one, int | float | np.number) for one in found.ravel())
+            else found
+        )
     if found.dtype.kind not in "fiub" or found.ndim != 2 or not np.isfinite(found).all():
         raise ValueError(
             f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix of numbers (type {found.dtype}, shape "
@@ -227,11 +233,16 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
     return embed_cells(adata, changed, pooling=pooling_of(model), told=None, desc="untrained network", **options)[0]
 
 
-def token_checksums(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
-    """Return names and token checksums of up to `SAMPLE_CELLS` cells, as `uns` keeps them beside an embedding.
+def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
+    """Return the tokens of up to `SAMPLE_CELLS` cells, as `uns` keeps them with an embedding.
 
     ``reading``: the layer, gene column and synonyms that the cells are read with. Of lazy data the first cells are
     taken. Where names repeat, all cells of a name are kept, if they are few.
+
+    Returns
+    -------
+    ``"cells"``: names; ``"tokens"`` and ``"ends"``: tokens of all cells, and where each cell's end; ``"genes"``: those
+    that the data measured. Empty where the few cells cannot be read by themselves.
     """
     names = adata.obs_names.astype(str)
     if _adata.is_lazy(adata, reading["layer"]):
@@ -241,24 +252,60 @@ def token_checksums(adata: AnnData, model: Model, **reading: Any) -> dict[str, n
     cells = np.flatnonzero(names.isin(names[drawn]))
     if len(cells) > 5 * SAMPLE_CELLS:
         cells = np.flatnonzero(names.isin(names[drawn]) & ~names.duplicated(keep=False))
-    return {"cells": names[cells].to_numpy(dtype=object), "tokens": _checksums(adata, model, cells, reading)}
+    try:
+        rows = _token_rows(adata, model, cells, reading)
+    except (ValueError, KeyError, IndexError):  # a check for later must not cost the embedding
+        cells, rows = cells[:0], TokenRows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    genes = np.empty(0, np.int64) if rows.panel is None else np.flatnonzero(rows.panel)
+    return {
+        "cells": names[cells].to_numpy(dtype=object),
+        "tokens": rows.tokens.astype(np.int32),
+        "ends": rows.indptr[1:].astype(np.int64),
+        "genes": (genes + N_SPECIAL).astype(np.int32),
+    }
 
 
-def _checksums(adata: AnnData, model: Model, cells: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
-    if not len(cells):
-        return np.empty(0, dtype=object)
+def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Mapping[str, Any]) -> TokenRows:
+    """Return the tokens of some cells.
+
+    Raises
+    ------
+    ValueError
+        When they cannot be read, or look scaled gene by gene.
+    """
     few, layer = _few_cells(adata, cells, reading["layer"])
     how = {**reading, "layer": layer}
-    rows, _ = _adata.token_rows(few, model, with_values=False, progress=False, told=None, **how)
-    tokens = rows.tokens.astype("<i4")
-    ends = zip(rows.indptr[:-1].tolist(), rows.indptr[1:].tolist(), strict=True)
-    return np.array([hashlib.sha256(tokens[start:stop].tobytes()).hexdigest()[:16] for start, stop in ends], object)
+    rows, report = _adata.token_rows(few, model, with_values=False, progress=False, told=None, **how)
+    if report["share_cells_whole_counts"] < 0.5 and looks_scaled(few, layer, np.arange(few.n_vars)):
+        raise ValueError("scaled")
+    return rows
+
+
+def _same_order(kept: Mapping[str, Any], names: list[str], rows: TokenRows, max_len: int) -> bool:
+    """Whether cells hold the genes that were measured then and are now in the same order as then."""
+    ends = np.asarray(kept["ends"], dtype=np.int64)
+    before: dict[str, list[np.ndarray]] = {}
+    for name, tokens in zip(np.asarray(kept["cells"]).tolist(), np.split(kept["tokens"], ends[:-1]), strict=True):
+        before.setdefault(name, []).append(np.asarray(tokens))
+    now = np.flatnonzero(rows.panel) + N_SPECIAL if rows.panel is not None else np.asarray(kept["genes"])
+    common = np.intersect1d(kept["genes"], now)
+
+    def alike(one: np.ndarray, other: np.ndarray) -> bool:
+        cut = max(len(one), len(other)) >= max_len  # the last genes may be missing on either side
+        one, other = one[np.isin(one, common)], other[np.isin(other, common)]
+        n = min(len(one), len(other))
+        return np.array_equal(one[:n], other[:n]) and (cut or len(one) == len(other))
+
+    lists = np.split(rows.tokens, rows.indptr[1:-1])
+    return all(any(alike(tokens, was) for was in before[name]) for name, tokens in zip(names, lists, strict=True))
 
 
 def _few_cells(adata: AnnData, cells: np.ndarray, layer: str | None) -> tuple[AnnData, str | None]:
     """Return some cells, and the layer of them to read; without `obs`, whose repeated columns AnnData cannot cut."""
-    if adata.is_view or _adata.is_lazy(adata, layer):
+    if _adata.is_lazy(adata, layer):
         return adata[cells], layer
+    if adata.is_view:
+        return (adata[cells].to_memory() if adata.isbacked else adata[cells].copy()), layer
     from anndata import AnnData
 
     with warnings.catch_warnings():
@@ -281,18 +328,17 @@ def _why_not(
     kept = adata.uns[use_rep].get("checksum")
     if not isinstance(kept, Mapping):
         return ""
-    known: dict[str, set[str]] = {}
-    for name, checksum in zip(np.asarray(kept["cells"]).tolist(), np.asarray(kept["tokens"]).tolist(), strict=True):
-        known.setdefault(name, set()).add(checksum)
     names = adata.obs_names.astype(str)
-    there = np.flatnonzero(names.isin(known))[: 5 * SAMPLE_CELLS]
+    there = np.flatnonzero(names.isin(np.asarray(kept["cells"]).tolist()))[: 5 * SAMPLE_CELLS]
+    if not len(there):
+        return ""
     place = "X" if reading["layer"] is None else f"layers[{reading['layer']!r}]"
     try:
-        now = _checksums(adata, model, there, reading)
-    except (ValueError, KeyError):
+        rows = _token_rows(adata, model, there, reading)
+    except (ValueError, KeyError, IndexError):
         _log.warning(
-            f"{tool}: obsm[{use_rep!r}] was made from other values than those now in {place}, which cannot be read as "
-            "expression; it is used as it is."
+            f"{tool}: {place} can no longer be read as the expression that obsm[{use_rep!r}] was made from; the "
+            "embedding is used as it is."
         )
         return ""
     except OSError as error:  # the synonym file that it was made with is gone
@@ -300,5 +346,5 @@ def _why_not(
             f"{tool}: whether obsm[{use_rep!r}] still fits {place} could not be checked ({error}); it is used."
         )
         return ""
-    same = all(checksum in known[name] for name, checksum in zip(names[there], now.tolist(), strict=True))
+    same = _same_order(kept, names[there].tolist(), rows, model.max_len)
     return "" if same else f"{place} has changed since it was made"

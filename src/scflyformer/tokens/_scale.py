@@ -14,16 +14,18 @@ SCALES: tuple[Scale, ...] = ("counts", "log1p", "linear", "log2(x+1)", "log10(x+
 """Scales by their number; ``linear`` is a normalisation or decimal counts without a logarithm."""
 NO_EVIDENCE = -1
 """Number of a cell that fits every scale: one without values, or with equal ones."""
-COUNTS, LOG1P, LINEAR = 0, 1, 2
+COUNTS, LOG1P, LINEAR, ROOT = 0, 1, 2, 5
 _COMMON = (LOG1P, LINEAR)
 LINEAR_SCALES = (COUNTS, LINEAR)
 """Scales on which values are proportional to counts."""
 MULTIPLES = (1, 2, 3)
 """Smallest counts that a cell may have and still be rebuilt: the smallest value is taken to stand for so many."""
-_CONVINCING = 7.0
-"""Evidence, as a logarithm, from which other logarithms than log1p, and roots, are taken: 1,000 to 1."""
+_CONVINCING = 5.0
+"""Evidence, as a logarithm, from which a scale is taken: about 150 to 1."""
 _BY_VALUE = 3.0
-"""Evidence that they need for each value besides; by chance it is 1."""
+"""Evidence that other logarithms than log1p, and roots, need for each value besides; by chance it is 1."""
+_NEARLY = 0.6
+"""Share of whole multiples as they are from which values are no roots: squares of multiples are whole as well."""
 _CERTAIN = 5.0
 """Evidence for each value from which, and from twice `_CONVINCING` in all, the other scales are not looked at."""
 _ROUNDING = 2e-6
@@ -136,7 +138,7 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     """
     lengths = np.diff(indptr)
     n_cells = len(lengths)
-    counts = values.astype(np.float64)
+    counts = counts0 = values.astype(np.float64)
     scale = np.full(n_cells, NO_EVIDENCE, dtype=np.int8)
     rebuilt = lengths == 0
     filled = np.flatnonzero(lengths)
@@ -150,6 +152,7 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     rebuilt |= whole
     scale[whole & varied] = COUNTS
 
+    counts = counts0.copy()
     evidence = np.full(n_cells, -np.inf)  # of the best reading so far
     open_ = ~whole & (lengths > 0)
     n_larger = np.zeros(n_cells, dtype=np.int64)
@@ -161,9 +164,11 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
             continue
         part, ends = _entries(cells, indptr)
         found, speaks = whole_multiples(_UNDO[number](values[part].astype(np.float64)), ends)
-        better = speaks > evidence[cells]
+        better = (speaks > evidence[cells]) & ((speaks >= _CONVINCING) | (n_larger[cells] == 0))
         if number not in _COMMON:
-            better &= speaks >= np.maximum(_CONVINCING, _BY_VALUE * n_larger[cells])
+            better &= speaks >= _BY_VALUE * n_larger[cells]
+        if number == ROOT and better.any():
+            better &= _share_whole(counts0[part], ends) < _NEARLY
         scale[cells[better]], evidence[cells[better]] = number, speaks[better]
         open_[cells] &= evidence[cells] < np.maximum(_CERTAIN * n_larger[cells], 2 * _CONVINCING)
         keep = np.repeat(better, np.diff(ends))
@@ -222,6 +227,19 @@ def undo(values: np.ndarray, indptr: np.ndarray, scale: np.ndarray) -> np.ndarra
         with np.errstate(over="ignore", invalid="ignore"):
             out[part] = _UNDO[int(number)](out[part])
     return out
+
+
+def _share_whole(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Return the largest share of a cell's values, but the smallest, that are near a multiple; shape (n_cells,)."""
+    starts, lengths = indptr[:-1], np.diff(indptr)
+    ratio = values / np.repeat(np.minimum.reduceat(values, starts), lengths)
+    larger = ratio > 1.001
+    n_larger = np.maximum(np.add.reduceat(larger, starts, dtype=np.int64), 1)
+    shares = []
+    for multiple in MULTIPLES:
+        near = np.abs(ratio * multiple - np.rint(ratio * multiple)) <= 0.02 * np.maximum(ratio * multiple, 1)
+        shares.append(np.add.reduceat(near & larger, starts, dtype=np.int64) / n_larger)
+    return np.max(shares, axis=0)
 
 
 def whole_multiples(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
