@@ -121,6 +121,13 @@ def test_an_embedding_under_another_key(cells, tiny_model, other_model, embedded
             call(cells, use_rep="X_min")
 
 
+def test_an_embedding_under_another_key_is_pointed_out(cells, tiny_model, said):
+    sf.tl.embed(cells, model=tiny_model, key_added="X_mine")
+    with sf.settings.override(model=tiny_model):
+        annotate(cells)
+    assert "for the embedding in obsm['X_mine'] and its model, pass use_rep='X_mine'" in said[0]
+
+
 def test_another_model_is_said(cells, tiny_model, other_model, said, embedded):
     sf.tl.embed(cells, model=tiny_model)
     annotate(cells, model=other_model)

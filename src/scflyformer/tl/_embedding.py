@@ -66,7 +66,13 @@ def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_re
     if use_rep not in adata.obsm:
         if use_rep != EMBEDDING_KEY:
             raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
-        return models.load(settings.model if model is None else model)
+        loaded = models.load(settings.model if model is None else model)
+        if model is None and (others := [key for key in adata.obsm if "model_sha256" in made_by(adata, key)]):
+            _log.warning(
+                f"runs model {loaded.name!r} (settings.model), as there is no obsm[{use_rep!r}]; for the embedding in "
+                f"obsm[{others[0]!r}] and its model, pass use_rep={others[0]!r}."
+            )
+        return loaded
     made = made_by(adata, use_rep)
     if model is not None:
         as_it_stands = use_rep != EMBEDDING_KEY and "model_sha256" not in made
