@@ -253,7 +253,11 @@ class TestChanged:
         sc.pp.log1p(cells)
         sc.pp.scale(cells, zero_center=zero_center)
         annotate(cells)
+        date(cells)
         assert len(embedded) == 1
+        assert any("the control 'depth' is left out: X holds negative values" in line for line in said) == zero_center
+        features = cells.uns["age_clock"]["results"]["features"].tolist()
+        assert features == ["embedding", *(["depth"] * (not zero_center)), "mean"]
         assert any("X can no longer be read as the expression that obsm" in line for line in said)
 
 

@@ -266,6 +266,7 @@ def age_clock(
     _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
     arms = tuple(name for name in ARMS if name in (features, *beside, *CONTROLS))
     loaded, blocks, genes = _blocks(data, arms, use_rep, model, save, road, article=ARTICLE in beside, seed=seed)
+    arms = tuple(arm for arm in arms if arm != "depth" or "depth" in blocks)
     for name, block in blocks.items():
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
@@ -394,7 +395,12 @@ def _blocks(
         blocks["expression"], genes = _features.expression(
             data, layer=road["layer"], gene_key=road["gene_key"], told=told
         )
-    blocks["depth"] = _features.depth(data, layer=road["layer"])
+    try:
+        blocks["depth"] = _features.depth(data, layer=road["layer"])
+    except ValueError as error:  # the embedding in obsm is as good, such as after X was scaled
+        if "embedding" not in blocks or "expression" in wanted:
+            raise
+        _log.warning(f"age_clock: the control 'depth' is left out: {error}")
     return loaded, blocks, genes
 
 
