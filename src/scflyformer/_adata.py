@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scflyformer import _log, _scale_report
+from scflyformer import _scale_report
 from scflyformer._chunks import CountChunk, GeneMap, map_counts
 from scflyformer._columns import as_text, cell_names, column, labels_of, obs_column, obs_text, plain_names, text_of
 from scflyformer._gene_names import (
@@ -185,6 +185,5 @@ def expression(
 
     parts, scales = map_counts(adata, genes, normalise, layer=layer)
     if told is not None:
-        for said in _scale_report.warnings_of(adata, scales, layer=layer, genes=np.flatnonzero(place >= 0)):
-            _log.warning(told + said)
+        _scale_report.warn(told, adata, scales, layer=layer, genes=np.flatnonzero(place >= 0))
     return sparse.vstack(parts, format="csr"), names

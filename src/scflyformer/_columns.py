@@ -89,7 +89,7 @@ def _texts(values: pd.Series) -> list[str | None]:
     single = values if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" else values.astype(object)
     objects = single.to_numpy()  # of single precision, so that 0.1 reads so
     texts = [None if lacks else text_of(value) for value, lacks in zip(objects, missing, strict=True)]
-    words = {text for text in texts if text is not None and text.strip().casefold() not in NO_LABEL}
+    words = {text for text in texts if text is not None and _is_label(text)}
     if words and all(_WHOLE.fullmatch(word) for word in words):
         return [text[: text.index(".")] if text in words else text for text in texts]  # type: ignore[index,union-attr]
     return texts
@@ -107,8 +107,12 @@ def text_of(value: Any) -> str:
 def labels_of(values: pd.Series) -> np.ndarray:
     """Return labels as text, object, `None` for cells without one: missing, or a word of `NO_LABEL`."""
     text = as_text(values)
-    text[[label is None or label.strip().casefold() in NO_LABEL for label in text]] = None
+    text[[not _is_label(label) for label in text]] = None
     return text
+
+
+def _is_label(text: str | None) -> bool:
+    return text is not None and text.strip().casefold() not in NO_LABEL
 
 
 def cell_names(adata: AnnData, *, layer: str | None) -> np.ndarray:

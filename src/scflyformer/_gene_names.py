@@ -49,8 +49,8 @@ def unique_gene_names(adata: AnnData, gene_key: str | None) -> tuple[np.ndarray,
 
 def all_gene_names(adata: AnnData, gene_key: str | None) -> set[str]:
     """Return every name that the object has for its genes: the names in use and other columns of text in `var`."""
-    known = [gene_names(adata, gene_key), as_words(adata.var_names), *_other_names(adata, gene_key).values()]
-    return {name for names in known for name in as_words(names) if name is not None}
+    others = map(as_words, [adata.var_names, *_other_names(adata, gene_key).values()])
+    return {name for names in (gene_names(adata, gene_key), *others) for name in names if name is not None}
 
 
 def what_opens(model: Model) -> str:

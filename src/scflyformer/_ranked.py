@@ -149,8 +149,7 @@ def map_token_rows(
             _log.warning(
                 f"{told}{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens."
             )
-        for said in _scale_report.warnings_of(adata, scales, layer=layer, genes=np.flatnonzero(found.index >= 0)):
-            _log.warning(told + said)
+        _scale_report.warn(told, adata, scales, layer=layer, genes=np.flatnonzero(found.index >= 0))
     report = coverage.report() | _scale_report.summary(scales)
     report |= {
         "n_cells_empty": int(n_empty),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scflyformer import _log
 from scflyformer._chunks import CellScales, where
 from scflyformer._matrix import raw_chunks
 from scflyformer.stats._linear import column_moments
@@ -38,6 +39,12 @@ def summary(scales: CellScales) -> dict[str, Any]:
         "n_cells_by_scale": {SCALES[code]: int(n) for code, n in zip(codes.tolist(), counts.tolist(), strict=True)},
         "share_cells_whole_counts": round(float(scales.rebuilt.mean()), 6),
     }
+
+
+def warn(prefix: str, adata: AnnData, scales: CellScales, *, layer: str | None, genes: np.ndarray) -> None:
+    """Log what `warnings_of` has to say, after a prefix such as ``"reference: "``."""
+    for message in warnings_of(adata, scales, layer=layer, genes=genes):
+        _log.warning(prefix + message)
 
 
 def warnings_of(adata: AnnData, scales: CellScales, *, layer: str | None, genes: np.ndarray) -> list[str]:

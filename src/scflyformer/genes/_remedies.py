@@ -61,7 +61,7 @@ def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary,
         gain = n_genes(bare)
         if gain > max(best.n_genes, n_genes(found)):
             example = words[int(np.flatnonzero((bare.index >= 0) & (found.index < 0))[0])]
-            series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+            series = _series(gene_key)
             text = series if gene_key is None else f"{series}.astype(str)"
             best = Remedy(
                 gain,
@@ -84,7 +84,7 @@ def split(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, ge
         for at in (0, -1):
             gain = n_genes(resolve_genes([parts[at] for parts in pieces], vocabulary))
             if gain > max(best.n_genes, n_genes(found)):
-                series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+                series = _series(gene_key)
                 best = Remedy(
                     gain,
                     f"One part of names such as {words[joined[0]]!r} resolves {gain / max(vocabulary.n_genes, 1):.0%} "
@@ -97,7 +97,7 @@ def restored_case(found: Resolution, vocabulary: Vocabulary, gene_key: str | Non
     """Return how many genes names would match if capitals did not count, and the line that restores them."""
     ids = set(vocabulary.gene_ids.tolist())
     which = "gene_ids" if sum(known in ids for _, known in found.case_pairs) * 2 > len(found.case_pairs) else "names"
-    series = "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
+    series = _series(gene_key)
     line = (
         f"known = {{n.casefold(): n for n in sf.models.load({model!r}).vocabulary.{which}.tolist()}}; "
         f"{series} = [known.get(str(n).casefold(), n) for n in {series}]"
@@ -138,6 +138,11 @@ def perhaps_species(vocabulary: Vocabulary, *, with_table: bool) -> str:
         )
         advice += f" If it is, the names may be older or newer than the model's: pass synonyms= the path of {table}."
     return advice
+
+
+def _series(gene_key: str | None) -> str:
+    """Return the code that names where gene names come from."""
+    return "adata.var_names" if gene_key is None else f"adata.var[{gene_key!r}]"
 
 
 def _species_of_model(vocabulary: Vocabulary) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer import _adata, _log
+from scflyformer._chunks import where
 from scflyformer._matrix import matrix_of, missing_key
 from scflyformer._scale_report import looks_scaled
 from scflyformer._settings import settings
@@ -197,12 +198,8 @@ def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
         raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
     found = adata.obsm[use_rep]
     found = np.asarray(found.toarray() if sparse.issparse(found) else found)
-    if found.dtype.kind == "O":
-        found = (
-            found.astype(np.float64)
-            if all(isinstance(one, int | float | np.number) for one in found.ravel())
-            else found
-        )
+    if found.dtype.kind == "O" and all(isinstance(value, int | float | np.number) for value in found.ravel()):
+        found = found.astype(np.float64)
     if found.dtype.kind not in "fiub" or found.ndim != 2 or not np.isfinite(found).all():
         raise ValueError(
             f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix of numbers (type {found.dtype}, shape "
@@ -338,7 +335,7 @@ def _why_not(
     there = np.flatnonzero(names.isin(np.asarray(kept["cells"]).tolist()))[: 5 * SAMPLE_CELLS]
     if not len(there):
         return ""
-    place = "X" if reading["layer"] is None else f"layers[{reading['layer']!r}]"
+    place = where(reading["layer"])
     try:
         rows = _token_rows(adata, model, there, reading)
     except (ValueError, KeyError, IndexError):

@@ -138,7 +138,8 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     """
     lengths = np.diff(indptr)
     n_cells = len(lengths)
-    counts = counts0 = values.astype(np.float64)
+    given = values.astype(np.float64)
+    counts = given.copy()
     scale = np.full(n_cells, NO_EVIDENCE, dtype=np.int8)
     rebuilt = lengths == 0
     filled = np.flatnonzero(lengths)
@@ -152,7 +153,6 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
     rebuilt |= whole
     scale[whole & varied] = COUNTS
 
-    counts = counts0.copy()
     evidence = np.full(n_cells, -np.inf)  # of the best reading so far
     open_ = ~whole & (lengths > 0)
     n_larger = np.zeros(n_cells, dtype=np.int64)
@@ -163,12 +163,12 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
         if not len(cells):
             continue
         part, ends = _entries(cells, indptr)
-        found, speaks = whole_multiples(_UNDO[number](values[part].astype(np.float64)), ends)
+        found, speaks = whole_multiples(_UNDO[number](given[part]), ends)
         better = (speaks > evidence[cells]) & ((speaks >= _CONVINCING) | (n_larger[cells] == 0))
         if number not in _COMMON:
             better &= speaks >= _BY_VALUE * n_larger[cells]
         if number == ROOT and better.any():
-            better &= _share_whole(counts0[part], ends) < _NEARLY
+            better &= _share_whole(given[part], ends) < _NEARLY
         scale[cells[better]], evidence[cells[better]] = number, speaks[better]
         open_[cells] &= evidence[cells] < np.maximum(_CERTAIN * n_larger[cells], 2 * _CONVINCING)
         keep = np.repeat(better, np.diff(ends))
@@ -243,7 +243,7 @@ def _share_whole(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 
 
 def whole_multiples(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return values as multiples of each cell's smallest one, and how far from whole numbers they are.
+    """Return values as multiples of each cell's smallest one, and how much speaks for their being whole.
 
     The smallest value is taken to stand for 1, 2 or 3 molecules, the least with which every value is close to a whole
     number; these are then the counts, up to a common divisor.

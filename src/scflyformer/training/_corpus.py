@@ -11,7 +11,7 @@ import pandas as pd
 
 from scflyformer import _log
 from scflyformer._chunks import CellScales, row_chunks
-from scflyformer._scale_report import warnings_of
+from scflyformer._scale_report import warn
 from scflyformer.genes._resolve import N_EXAMPLES, resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
 from scflyformer.training._extend import extend_vocabulary
@@ -73,8 +73,7 @@ def build_store(
             except ValueError as error:
                 raise ValueError(f"{source.name}: {error}") from error
             read = CellScales.concatenate(scales)
-            for said in warnings_of(source.adata, read, layer=layer, genes=np.flatnonzero(index >= 0)):
-                _log.warning(f"{source.name}: {said}")
+            warn(f"{source.name}: ", source.adata, read, layer=layer, genes=np.flatnonzero(index >= 0))
         counts = writer.finish()
     keep = np.arange(len(names))
     if vocabulary is None or len(names) > vocabulary.n_genes:
