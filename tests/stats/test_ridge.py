@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from scflyformer.stats import _ridge
 from scflyformer.stats._regression import r2
@@ -16,14 +15,31 @@ from scflyformer.stats._splits import sample_folds
 ALPHAS = np.array([1.0, 0.1, 0.01, 1e-4])
 
 
-def _oracle(x: np.ndarray, widths: list[int], y: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise, weigh blocks and fit with scikit-learn, alpha chosen by leaving one training fold out in turn."""
-    share = np.concatenate([np.full(width, width**-0.5) for width in widths])
+class _Scaler:
+    """Each block gets total variance 1: all its columns by one factor where it is a whole, else each by its share."""
+
+    def __init__(self, x: np.ndarray, widths: list[int], wholes: list[bool]) -> None:
+        self.mean, std = x.mean(axis=0, dtype=float), x.std(axis=0, dtype=float)
+        parts = np.split(std, np.cumsum(widths)[:-1])
+        scales = [
+            np.full(len(part), np.sqrt((part**2).sum())) if whole else np.where(part > 0, part, 1) * len(part) ** 0.5
+            for part, whole in zip(parts, wholes, strict=True)
+        ]
+        self.scale = np.concatenate(scales)
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return (x - self.mean) / self.scale
+
+
+def _oracle(
+    x: np.ndarray, widths: list[int], wholes: list[bool], y: np.ndarray, folds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale blocks and fit with scikit-learn, alpha chosen by leaving one training fold out in turn."""
 
     def fit(train: np.ndarray, test: np.ndarray, alpha: float) -> np.ndarray:
-        scaler = StandardScaler().fit(x[train])
-        model = Ridge(alpha=alpha * train.sum()).fit(scaler.transform(x[train]) * share, y[train])
-        return model.predict(scaler.transform(x[test]) * share)
+        scaler = _Scaler(x[train], widths, wholes)
+        model = Ridge(alpha=alpha * train.sum()).fit(scaler.transform(x[train]), y[train])
+        return model.predict(scaler.transform(x[test]))
 
     predicted, alphas = np.empty(len(y)), []
     for fold in np.unique(folds):
@@ -46,21 +62,25 @@ def _data(n: int = 90, width: int = 12, seed: int = 0) -> tuple[np.ndarray, np.n
     return genes, cells, y, rng.integers(0, 4, n)
 
 
+@pytest.mark.parametrize("together", [(), ("cells",), ("cells", "genes")], ids=["each", "cells", "both"])
 @pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
-def test_equals_sklearn(width: int) -> None:
+def test_equals_sklearn(width: int, together: tuple[str, ...]) -> None:
     genes, cells, y, folds = _data(width=width)
+    cells[:, 1] *= 5
     arms = {"genes": ["genes"], "cells": ["cells"], "both": ["cells", "genes"]}
     blocks = {"genes": sp.csr_matrix(genes), "cells": cells}
-    found = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, final=["both"])
+    found = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, final=["both"], together=together)
     assert list(found) == list(arms)
-    for arm, parts in {"genes": [genes], "cells": [cells], "both": [cells, genes]}.items():
-        predicted, alphas = _oracle(np.hstack(parts), [part.shape[1] for part in parts], y, folds)
+    dense = {"genes": genes, "cells": cells}
+    for arm, names in arms.items():
+        parts, wholes = [dense[name] for name in names], [name in together for name in names]
+        predicted, alphas = _oracle(np.hstack(parts), [part.shape[1] for part in parts], wholes, y, folds)
         np.testing.assert_array_equal(found[arm].alphas, alphas)
         np.testing.assert_allclose(found[arm].predicted, predicted, rtol=1e-4, atol=1e-4)
     both = np.hstack([cells, genes])
-    head, share = found["both"].head, np.repeat([4**-0.5, width**-0.5], [4, width])
-    oracle = Ridge(alpha=found["both"].alpha * len(y)).fit(StandardScaler().fit_transform(both) * share, y)
-    expected = oracle.predict(StandardScaler().fit_transform(both) * share)
+    head, scaler = found["both"].head, _Scaler(both, [4, width], ["cells" in together, "genes" in together])
+    oracle = Ridge(alpha=found["both"].alpha * len(y)).fit(scaler.transform(both), y)
+    expected = oracle.predict(scaler.transform(both))
     np.testing.assert_allclose(head(both)[:, 0], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(head(sp.csr_matrix(both))[:, 0], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(head.mean, both.mean(axis=0), rtol=1e-5)
@@ -68,18 +88,41 @@ def test_equals_sklearn(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
-def test_the_held_out_fold_has_no_part_in_its_prediction(width: int) -> None:
+def test_an_embedding_keeps_the_relative_scale_of_its_columns_and_has_no_unit(width: int) -> None:
+    _, _, y, folds = _data()
+    x = np.random.default_rng(1).normal(size=(90, width)) * 0.8 ** np.arange(width)
+    y = x @ np.random.default_rng(2).normal(size=width) + y / 10
+
+    def predicted(x: np.ndarray, **options: object) -> np.ndarray:
+        return nested_ridge({"x": x}, y, folds, {"x": ["x"]}, alphas=ALPHAS, **options)["x"].predicted
+
+    whole, each = predicted(x, together=["x"]), predicted(x)
+    for factor in (1e-4, 1e4):
+        np.testing.assert_allclose(predicted(x * factor, together=["x"]), whole, rtol=1e-5, atol=1e-5)
+    wider = x * np.where(np.arange(width) == 5, 4, 1)
+    np.testing.assert_allclose(predicted(wider), each, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(predicted(wider, together=["x"]), whole, atol=0.1)
+    turned = x @ np.linalg.qr(np.random.default_rng(3).normal(size=(width, width)))[0]
+    np.testing.assert_allclose(predicted(turned, together=["x"]), whole, rtol=1e-5, atol=1e-5)
+    constant = np.full_like(x, 3.0)
+    assert np.isfinite(predicted(constant, together=["x"])).all()
+
+
+@pytest.mark.parametrize("together", [(), ("genes", "cells")], ids=["each", "together"])
+@pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
+def test_the_held_out_fold_has_no_part_in_its_prediction(width: int, together: tuple[str, ...]) -> None:
     """What the held-out fold's ages are, and how other folds' held-out cells look, cannot leak into scaler or alpha."""
     genes, cells, y, folds = _data(width=width)
     blocks, arms = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}
-    before = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS)["both"]
+    before = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, together=together)["both"]
     held = folds == 0
     y = np.where(held, 1000 - 50 * y, y)
     shown = np.flatnonzero(held)[0]  # one cell keeps its features: the others must not sway its prediction
     others = held & (np.arange(len(y)) != shown)
     genes = np.where(others[:, None], genes * 100 + 7, genes)
     cells = np.where(others[:, None], -cells * 30, cells)
-    after = nested_ridge({"genes": genes, "cells": cells}, y, folds, arms, alphas=ALPHAS)["both"]
+    blocks = {"genes": genes, "cells": cells}
+    after = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, together=together)["both"]
     assert after.alphas[0] == before.alphas[0]
     assert after.predicted[shown] == pytest.approx(before.predicted[shown], rel=1e-5, abs=1e-5)
     assert not np.allclose(after.predicted[~held], before.predicted[~held])
@@ -89,7 +132,7 @@ def test_the_held_out_fold_has_no_part_in_its_prediction(width: int) -> None:
 def test_inner_predictions_have_seen_neither_fold(width: int) -> None:
     """They are those of scikit-learn without both folds, with the penalty chosen for the outer one."""
     genes, cells, y, folds = _data(width=width)
-    both, share = np.hstack([cells, genes]), np.repeat([4**-0.5, width**-0.5], [4, width])
+    both = np.hstack([cells, genes])
     found = nested_ridge({"genes": genes, "cells": cells}, y, folds, {"both": ["cells", "genes"]}, alphas=ALPHAS)
     inner = found["both"].inner
     assert inner.shape == (4, len(y))
@@ -97,10 +140,10 @@ def test_inner_predictions_have_seen_neither_fold(width: int) -> None:
         assert np.isnan(inner[fold, folds == fold]).all()
         for own in set(range(4)) - {fold}:
             train, test = (folds != fold) & (folds != own), folds == own
-            scaler = StandardScaler().fit(both[train])
+            scaler = _Scaler(both[train], [4, width], [False, False])
             model = Ridge(alpha=found["both"].alphas[fold] * train.sum())
-            model.fit(scaler.transform(both[train]) * share, y[train])
-            expected = model.predict(scaler.transform(both[test]) * share)
+            model.fit(scaler.transform(both[train]), y[train])
+            expected = model.predict(scaler.transform(both[test]))
             np.testing.assert_allclose(inner[fold, test], expected, rtol=1e-4, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CellClassifier(nn.Module):
-    """Class scores of cells: the embedding, standardised as ``head`` has it, and a linear layer that starts from it."""
+    """Class scores of cells: the embedding, scaled as ``head`` has it, and a linear layer that starts from it."""
 
     def __init__(self, network: CellBert, head: LinearHead, *, label_smoothing: float = 0.0) -> None:
         super().__init__()

@@ -130,9 +130,15 @@ def _majority(x: Matrix, y: np.ndarray, *, n_classes: int, parameter: float, sta
 
 
 LOGISTIC = Family("logistic", PENALTIES, _logistic)
-"""Multinomial logistic regression with an L2 penalty on standardised features; the number is scikit-learn's C."""
+"""Multinomial logistic regression with an L2 penalty, for embeddings; the number is scikit-learn's C.
+
+Features are centred and divided by one number, so that those of small variance stay small.
+"""
 SPARSE_LOGISTIC = Family("sparse logistic", SHARES, _sparse_logistic)
-"""The same with an L1 penalty; the number is the share of the penalty at which every weight is 0."""
+"""The same with an L1 penalty, for genes, each of which is standardised.
+
+The number is the share of the penalty at which every weight is 0.
+"""
 PCA_LOGISTIC = Family("pca logistic", PENALTIES, _pca_logistic)
 """`LOGISTIC` on principal components of the training cells."""
 NEIGHBOURS = Family("neighbours", NEIGHBOURS_TRIED, _neighbours)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 CHUNK = 4096
 """Rows made dense at a time."""
+Scaled: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Mean of each column and what it is divided by, float64, and the dense scaled features, float32."""
+Scaler: TypeAlias = Callable[[Any], Scaled]
+"""Takes features (n_cells, n_features) of the training cells: `one_scale` or `standardised`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +24,9 @@ class LinearHead:
     Attributes
     ----------
     mean, scale
-        Mean and standard deviation of each feature over the training cells, float64, shape (n_features,). A feature
-        that did not vary there has scale 1 and weight 0.
+        Mean of each feature over the training cells and what it is divided by, float64, shape (n_features,). The scale
+        is the standard deviation of the feature, or one number for all features of an embedding. A feature that did
+        not vary has weight 0.
     weight
         Shape (n_outputs, n_features).
     bias
@@ -54,8 +60,8 @@ def dense_rows(x: np.ndarray | sparse.csr_matrix, rows: np.ndarray | slice, dtyp
     return np.asarray(part.toarray() if sparse.issparse(part) else part, dtype=dtype)
 
 
-def column_moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column, float64; standard deviation 1 where a column does not vary."""
+def _moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column, float64; 0 where a column does not vary or holds NaN."""
     n, width = x.shape
     if sparse.issparse(x):
         rows: Any = x
@@ -68,10 +74,30 @@ def column_moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.nd
         for start in range(0, n, CHUNK):
             variance += ((x[start : start + CHUNK] - mean) ** 2).sum(axis=0) / n
     spread = np.sqrt(np.maximum(variance, 0))
-    return mean, np.where(spread > 1e-6 * np.maximum(1e-6, np.abs(mean)), spread, 1.0)
+    return mean, np.where(spread > 1e-6 * np.maximum(1e-6, np.abs(mean)), spread, 0.0)
 
 
-def standardised(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column, float64, and the dense standardised features, float32."""
-    mean, scale = column_moments(x)
+def column_moments(x: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column, float64; standard deviation 1 where a column does not vary."""
+    mean, spread = _moments(x)
+    return mean, np.where(spread > 0, spread, 1.0)
+
+
+def standardised(x: np.ndarray | sparse.csr_matrix) -> Scaled:
+    """Give each column mean 0 and variance 1: for genes, whose variances say little of what they tell."""
+    return _scaled(x, *column_moments(x))
+
+
+def one_scale(x: np.ndarray | sparse.csr_matrix) -> Scaled:
+    """Centre the columns and divide all of them by one number, so that their mean variance is 1.
+
+    For embeddings and principal components: columns of small variance stay small, and a penalty shrinks them more. The
+    factor makes one grid of penalties serve any unit. It is 1 where no column varies.
+    """
+    mean, spread = _moments(x)
+    common = np.sqrt(np.mean(spread**2))
+    return _scaled(x, mean, np.full(len(mean), common if common > 0 else 1.0))
+
+
+def _scaled(x: np.ndarray | sparse.csr_matrix, mean: np.ndarray, scale: np.ndarray) -> Scaled:
     return mean, scale, (dense_rows(x, slice(None), np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)

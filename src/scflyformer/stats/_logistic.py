@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scflyformer.stats._classification import IMPOSSIBLE
-from scflyformer.stats._linear import LinearHead, standardised
+from scflyformer.stats._linear import LinearHead, Scaler, one_scale
 from scflyformer.stats._sklearn import load_sklearn
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
@@ -21,9 +21,10 @@ def fit_logistic(
     *,
     n_classes: int,
     penalty: float,
+    scaler: Scaler = one_scale,
     max_iter: int = 300,
 ) -> LinearHead:
-    """Fit multinomial logistic regression on features standardised over the cells given.
+    """Fit multinomial logistic regression on features scaled over the cells given.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def fit_logistic(
         Number of classes; those without a cell get bias `IMPOSSIBLE` and no weights.
     penalty
         scikit-learn's C, the inverse strength of the L2 penalty.
+    scaler
+        `one_scale` for an embedding, `standardised` for genes.
     max_iter
         Bound on the steps of the solver.
 
@@ -54,7 +57,7 @@ def fit_logistic(
     seen = np.unique(y)
     if len(seen) < 2:
         raise ValueError("A classifier needs cells of at least two classes; the training cells have one.")
-    mean, scale, z = standardised(x)
+    mean, scale, z = scaler(x)
     model = LogisticRegression(C=penalty, max_iter=max_iter, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

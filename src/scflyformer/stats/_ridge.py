@@ -1,15 +1,16 @@
 """Ridge regression, cross-validated with an inner choice of alpha, for several feature sets at once.
 
 Every step is a function of sums over folds (count, mean, cross-products), so the data are read once: the training set
-of each outer and inner fold is a sum of fold sums. Features are standardised with the training folds' mean and standard
-deviation, and each block (embedding, expression, …) is given total variance 1, so that one grid of alphas means the
-same to every feature set: beta = argmin mean (y − z·beta)² + alpha·|beta|². With more features than training cells the
-same problem is solved in its dual form, on cell × cell products (Saunders, Gammerman & Vovk 1998).
+of each outer and inner fold is a sum of fold sums. Features are centred and scaled with the training folds' moments:
+genes and covariates each by its standard deviation, all columns of an embedding by one number. Each block (embedding,
+expression, …) is given total variance 1, so that one grid of alphas means the same to every feature set:
+beta = argmin mean (y − z·beta)² + alpha·|beta|². With more features than training cells the same problem is solved in
+its dual form, on cell × cell products (Saunders, Gammerman & Vovk 1998).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -60,6 +61,7 @@ def nested_ridge(
     *,
     alphas: np.ndarray = ALPHAS,
     final: Sequence[str] = (),
+    together: Collection[str] = (),
 ) -> dict[str, RidgeResult]:
     """Cross-validate ridge regression for several feature sets in the same folds with the same budget.
 
@@ -80,6 +82,9 @@ def nested_ridge(
         Penalties to choose from.
     final
         Feature sets for which a readout on all cells is wanted as well.
+    together
+        Blocks whose columns are divided by one number, as those of an embedding are; in the others each column is
+        standardised.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def nested_ridge(
         if not mine:
             continue
         used = {name: blocks[name] for name in dict.fromkeys(name for names in mine.values() for name in names)}
-        fitted = solver(used, y, folds, mine, alphas)
+        fitted = solver(used, y, folds, mine, alphas, together)
         places = [np.flatnonzero(folds == fold) for fold in range(n_folds)]
         # (outer, inner fold) → predictions of the inner fold's cells
         tried: dict[tuple[int, int], dict[str, np.ndarray]] = {}
@@ -169,7 +174,7 @@ class _Solver:
     """What both forms share: which columns an arm has, their weights, and a common scale.
 
     All columns are first centred and scaled with the moments over all cells. This changes no result, as the training
-    folds' standardisation undoes it exactly; it keeps the sums well conditioned.
+    folds' scaling undoes it exactly; it keeps the sums well conditioned.
     """
 
     def __init__(
@@ -179,12 +184,14 @@ class _Solver:
         folds: np.ndarray,
         arms: Mapping[str, Sequence[str]],
         alphas: np.ndarray,
+        together: Collection[str] = (),
     ) -> None:
         self.blocks, self.y, self.folds, self.alphas = list(blocks.values()), y, folds, alphas
         ends = np.cumsum([0] + [block.shape[1] for block in self.blocks])
         self.columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(blocks)}
         self.share = np.concatenate([np.full(block.shape[1], block.shape[1] ** -0.5) for block in self.blocks])
         self.arms = arms
+        self.together = [part for name, part in self.columns.items() if name in together]
         moments = [column_moments(block) for block in self.blocks]
         self.shift, self.unit = (np.concatenate(parts) for parts in zip(*moments, strict=True))
 
@@ -197,8 +204,16 @@ class _Solver:
         every = np.arange(len(self.shift))
         return np.concatenate([every[self.columns[name]] for name in self.arms[arm]])
 
+    def spread(self, variance: np.ndarray) -> np.ndarray:
+        """Return what columns are divided by, given their variance over the training cells; 0 where constant."""
+        spread = np.where(variance > _FLAT, np.sqrt(np.maximum(variance, _FLAT)), 0.0)
+        for part in self.together:  # one number in the features' unit is not one after the common scaling
+            common = np.sqrt(np.mean((spread[part] * self.unit[part]) ** 2))
+            spread[part] = np.where(spread[part] > 0, common / self.unit[part], 0.0)
+        return spread
+
     def head(self, index: np.ndarray, mean: np.ndarray, spread: np.ndarray, beta: np.ndarray, y: float) -> LinearHead:
-        """Return the readout in the features' own unit; `beta` acts on standardised features times their share."""
+        """Return the readout in the features' own unit; `beta` acts on scaled features times their share."""
         live = spread > 0
         scale = np.where(live, spread, 1.0) * self.unit[index]
         weight = np.where(live, beta * self.share[index], 0.0)
@@ -224,8 +239,8 @@ class _Primal(_Solver):
                 self.xy[fold] += y @ x
                 self.xx[fold] += x.T @ x
 
-    def _standardised(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
-        """Return training mean, spread, mean target, correlations (times shares) among features and with y."""
+    def _scaled(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
+        """Return training mean, spread, mean target, covariances of scaled features (times shares), and with y."""
         chosen = sorted(folds)
         n = self.n[chosen].sum()
         mean, y_mean = self.x_sum[chosen].sum(axis=0) / n, self.y_sum[chosen].sum() / n
@@ -234,8 +249,7 @@ class _Primal(_Solver):
             covariance += self.xx[fold]
         covariance /= n
         covariance -= np.outer(mean, mean)
-        variance = np.diag(covariance)
-        spread = np.where(variance > _FLAT, np.sqrt(np.maximum(variance, _FLAT)), 0.0)
+        spread = self.spread(np.diag(covariance))
         unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
         covariance *= unit
         covariance *= unit[:, None]
@@ -250,7 +264,7 @@ class _Primal(_Solver):
 
     def predictions(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
         """Return, per arm, the predictions of each held fold's cells by each alpha, shape (n_cells, n_alphas)."""
-        mean, spread, y_mean, covariance, with_y = self._standardised(train)
+        mean, spread, y_mean, covariance, with_y = self._scaled(train)
         unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
         slopes = {}
         for arm in self.arms:
@@ -274,7 +288,7 @@ class _Primal(_Solver):
         """Return the readout of each arm named in `alphas`, fitted on the training folds."""
         if not alphas:
             return {}
-        mean, spread, y_mean, covariance, with_y = self._standardised(train)
+        mean, spread, y_mean, covariance, with_y = self._scaled(train)
         out = {}
         for arm, alpha in alphas.items():
             index = self.index(arm)
@@ -284,17 +298,17 @@ class _Primal(_Solver):
 
 
 class _Dual(_Solver):
-    """Cell × cell products of standardised features."""
+    """Cell × cell products of scaled features."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
         self.x = self.dense(slice(None))
 
-    def _standardised(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        """Return training rows, training mean and spread, standardised features (times shares) of all cells, mean y."""
+    def _scaled(self, folds: frozenset[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """Return training rows, training mean and spread, scaled features (times shares) of all cells, mean y."""
         rows = np.flatnonzero(np.isin(self.folds, list(folds)))
         mean, variance = self.x[rows].mean(axis=0), self.x[rows].var(axis=0)
-        spread = np.where(variance > _FLAT, np.sqrt(variance), 0.0)
+        spread = self.spread(variance)
         unit = np.divide(self.share, spread, out=np.zeros_like(spread), where=spread > 0)
         return rows, mean, spread, (self.x - mean) * unit, float(self.y[rows].mean())
 
@@ -305,7 +319,7 @@ class _Dual(_Solver):
 
     def predictions(self, train: frozenset[int], held: Sequence[int]) -> dict[str, list[np.ndarray]]:
         """Return, per arm, the predictions of each held fold's cells by each alpha, shape (n_cells, n_alphas)."""
-        rows, _, _, z, y_mean = self._standardised(train)
+        rows, _, _, z, y_mean = self._scaled(train)
         kernels = {name: z[:, part] @ z[rows, part].T for name, part in self.columns.items()}
         out = {}
         for arm, names in self.arms.items():
@@ -318,7 +332,7 @@ class _Dual(_Solver):
         """Return the readout of each arm named in `alphas`, fitted on the training folds."""
         if not alphas:
             return {}
-        rows, mean, spread, z, y_mean = self._standardised(train)
+        rows, mean, spread, z, y_mean = self._scaled(train)
         out = {}
         for arm, alpha in alphas.items():
             index = self.index(arm)

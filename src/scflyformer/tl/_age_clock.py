@@ -69,10 +69,11 @@ def age_clock(
 
     Every feature set (the embedding, log-normalised expression, both, and controls) goes through the same folds with
     the same penalties to choose from: whole samples are held out, samples of one age in different folds, and the
-    penalty is chosen inside the training samples by holding out further samples. Features are standardised inside the
-    training folds. The controls say what is reached without a look at genes: the mean age of the training samples, and
-    the number of counts and genes of a cell. Prediction intervals come from samples that the fit has not seen
-    (conformal, every sample weighing the same), and how many cells of held-out samples they hold is measured.
+    penalty is chosen inside the training samples by holding out further samples. Inside the training folds genes are
+    standardised one by one, and the numbers of an embedding are divided by one scale for all. The controls say what is
+    reached without a look at genes: the mean age of the training samples, and the number of counts and genes of a cell.
+    Prediction intervals come from samples that the fit has not seen (conformal, every sample weighing the same), and
+    how many cells of held-out samples they hold is measured.
 
     A random split of cells of the same libraries is flattered by what differs between libraries, so it is made only
     where no ``sample_key`` is given, and is then called ``"cell"`` in the results.

@@ -65,10 +65,11 @@ def annotate(
     with neither it learns within ``adata`` and every labelled cell gets the label of a classifier that has not seen its
     sample (out of fold), while cells without a label get that of a classifier that has seen all labelled ones.
 
-    The classifier is multinomial logistic regression on standardised embeddings, its penalty chosen inside the training
-    folds. Its probabilities are calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell is
-    labelled ``"Unknown"`` where its highest probability is below ``min_score``, or where it is stranger than the share
-    ``max_novelty`` of the held-out labelled cells: far from every class, with little evidence for any.
+    The classifier is multinomial logistic regression on the embedding, centred and divided by one scale for all its
+    numbers. The penalty is chosen inside the training folds. Probabilities are calibrated with one temperature (Guo et
+    al. 2017) from held-out predictions. A cell is labelled ``"Unknown"`` where its highest probability is below
+    ``min_score``, or where it is stranger than the share ``max_novelty`` of the held-out labelled cells: far from every
+    class, with little evidence for any.
 
     Parameters
     ----------

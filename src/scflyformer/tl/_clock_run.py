@@ -27,6 +27,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     "depth": ("depth",),
 }
 """The blocks of each feature set; ``"mean"`` looks at no features."""
+ONE_SCALE = ("embedding", "random")
+"""Blocks that are scaled as a whole; genes and depth are standardised one by one."""
 MEAN, ARTICLE = "mean", "article"
 MIN_SAMPLES = 3
 """One to test, one to choose the penalty, one to learn from."""
@@ -212,8 +214,9 @@ def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
         units, fold = cells.bundled(bundles), by_cell[np.unique(bundles, return_index=True)[1]]
     y, n_folds = to_target(units.ages, target), int(fold.max()) + 1
     fitted = nested_ridge(
-        units.blocks, y, fold, {arm: ARMS[arm] for arm in options.arms}, final=[] if final is None else [final]
-    )
+        units.blocks, y, fold, {arm: ARMS[arm] for arm in options.arms}, final=[] if final is None else [final],
+        together=ONE_SCALE,
+    )  # fmt: skip
     low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
 
     def judged(on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True) -> Arm:
