@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from _tasks import Resamples
 
-VERSION = 1
+VERSION = 2
 """Counts up when a kept result is no longer what the code would compute."""
 
 

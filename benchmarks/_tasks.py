@@ -6,20 +6,24 @@ on the test cells and the seed alone, so the difference of two arrays is a paire
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from scflyformer.stats._cross import choose
-from scflyformer.stats._families import LOGISTIC, Family
-from scflyformer.stats._linear import column_moments
+from scflyformer.stats._families import Family
+from scflyformer.stats._linear import column_moments, one_scale, standardised
+from scflyformer.stats._logistic import fit_logistic
 from scflyformer.stats._regression import _Ranked, _weighted_correlation
 from scflyformer.stats._ridge import ALPHAS, _apply, _Primal, _squares
 from scflyformer.stats._splits import sample_folds
+from scflyformer.tl._clock_units import EXPRESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from scflyformer.stats._linear import LinearHead, Scaled, Scaler
 
     Matrix = np.ndarray | sparse.csr_matrix
     Blocks = Mapping[str, Matrix]
@@ -29,8 +33,8 @@ MIN_LIBRARIES = 6
 N_INNER = 4
 """Folds of whole training libraries, among which hyper-parameters are chosen."""
 N_NEIGHBOURS = 15
-PROBE = Family("probe", (0.001, 0.01, 0.1, 1.0, 10.0), LOGISTIC.fitter)
-"""The probe of every representation; its grid is part of what the kept results mean."""
+GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""Inverse penalties C of the probe of every representation; part of what the kept results mean."""
 
 
 class Resamples:
@@ -106,15 +110,40 @@ def beside(blocks: Blocks) -> Matrix:
     return np.concatenate([part.toarray() if sparse.issparse(part) else part for part in parts], axis=1)
 
 
+def by_block(blocks: Blocks) -> Scaler:
+    """Return what scales features that stand beside one another: genes one by one, any other block as a whole."""
+
+    def scaled(x: Any) -> Scaled:
+        parts, at = [], 0
+        for name, block in blocks.items():
+            part = x[:, at : at + block.shape[1]]
+            parts.append(standardised(part) if name == EXPRESSION else one_scale(part))
+            at += block.shape[1]
+        mean, scale, z = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+        return mean, scale, z
+
+    return scaled
+
+
+def logistic(blocks: Blocks) -> Family:
+    """Return the classifiers of these blocks, each block scaled as `tl.annotate` scales its like."""
+
+    def fit(x: Any, y: np.ndarray, *, n_classes: int, parameter: float, start: Any = None) -> LinearHead:
+        return fit_logistic(x, y, n_classes=n_classes, penalty=parameter, scaler=by_block(blocks))
+
+    return Family("probe", GRID, fit)
+
+
 def probe_labels(
     blocks: Blocks, labels: np.ndarray, libraries: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Predict class codes of test cells by multinomial logistic regression on standardised features.
+    """Predict class codes of test cells by multinomial logistic regression; the average feature has variance 1.
 
     Parameters
     ----------
     blocks
-        Features, each block of shape (n_cells, n_features).
+        Features, each block of shape (n_cells, n_features); genes (`EXPRESSION`) are standardised one by one, the
+        columns of any other block are divided by one number.
     labels, libraries
         Class code and library of each cell.
     train, test
@@ -125,18 +154,18 @@ def probe_labels(
     Predicted codes of the test cells, and C: the one with the highest likelihood on whole training libraries (one
     fold of four) held out from the others.
     """
-    x, y, n_classes = beside(blocks), labels[train], int(labels.max()) + 1
+    x, y, n_classes, family = beside(blocks), labels[train], int(labels.max()) + 1, logistic(blocks)
     inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER) == 0
     core, check = train[~inner], train[inner]
-    penalty = choose(PROBE, x, labels, core, check, n_classes)
-    head = PROBE.fit(x[train], y, n_classes=n_classes, parameter=penalty)
+    penalty = choose(family, x, labels, core, check, n_classes)
+    head = family.fit(x[train], y, n_classes=n_classes, parameter=penalty)
     return head(x[test]).argmax(axis=1), penalty
 
 
 def probe_age(
     blocks: Blocks, target: np.ndarray, libraries: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Predict a number of test cells by ridge regression; each block is standardised and given total variance 1.
+    """Predict a number of test cells by ridge regression; blocks are scaled as for `probe_labels`, to total variance 1.
 
     Returns
     -------
@@ -145,7 +174,9 @@ def probe_age(
     """
     y = target[train].astype(np.float64)
     folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)
-    solver = _Primal({name: block[train] for name, block in blocks.items()}, y, folds, {"all": list(blocks)}, ALPHAS)
+    taught = {name: block[train] for name, block in blocks.items()}
+    together = [name for name in blocks if name != EXPRESSION]
+    solver = _Primal(taught, y, folds, {"all": list(blocks)}, ALPHAS, together)
     everything = frozenset(range(int(folds.max()) + 1))
     errors = np.zeros(len(ALPHAS))
     for fold in everything:

@@ -23,16 +23,13 @@ def dense(features: Features) -> np.ndarray:
     return np.asarray(features.toarray() if sparse.issparse(features) else features, dtype=float)
 
 
-def prepared(x: np.ndarray, train: np.ndarray, *, standardise: bool) -> np.ndarray:
-    """Centre features and give them total variance 1 over the training cells, all by one factor unless standardised.
+def prepared(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Centre features and give them total variance 1 over the training cells, all by one factor.
 
     Where there are more features than training cells, they are turned into coordinates within the span of the training
     cells. Distances there and penalised regressions are the same; it is faster.
     """
     x = x - x[train].mean(axis=0)
-    if standardise:
-        spread = x[train].std(axis=0)
-        x = np.divide(x, spread, out=np.zeros_like(x), where=spread > 1e-8)
     if x.shape[1] > len(train):
         values, vectors = np.linalg.eigh(x[train] @ x[train].T)
         used = values > values[-1] * 1e-10
@@ -67,9 +64,7 @@ def _fits(x: np.ndarray, y: np.ndarray):
             yield model.fit(x, y)
 
 
-def probe(
-    x: np.ndarray, labels: np.ndarray, inner: np.ndarray, train: np.ndarray, *, standardise: bool = False
-) -> tuple[np.ndarray, float]:
+def probe(x: np.ndarray, labels: np.ndarray, inner: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
     """Predict the label of every cell by logistic regression on the training cells; no other label is read.
 
     Parameters
@@ -85,7 +80,7 @@ def probe(
     -------
     Predicted labels of all cells, and C.
     """
-    x = prepared(x, train, standardise=standardise)
+    x = prepared(x, train)
     y = labels[train]
     gains = np.zeros(len(GRID))
     for fold in np.unique(inner):

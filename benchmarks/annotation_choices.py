@@ -18,16 +18,17 @@ from _bench import Bench
 from _report import report
 from _representations import Frozen
 from _results import described
-from _tasks import Resamples
+from _tasks import Resamples, beside, logistic
 from pretrain_fly import add_data_argument
 from scipy.special import softmax
 
 from scflyformer.stats._components import nearest
 from scflyformer.stats._families import LOGISTIC, SPARSE_LOGISTIC
-from scflyformer.stats._linear import column_moments
+from scflyformer.stats._linear import one_scale
 from scflyformer.stats._novelty import ClassDistance, Novelty, energy
 from scflyformer.stats._splits import sample_folds
 from scflyformer.tl import _features
+from scflyformer.tl._clock_units import EXPRESSION
 
 PENALTY, SHARE = 0.003, 0.003
 """Those that head's inner folds choose; the same for every column."""
@@ -54,11 +55,11 @@ def weighted(cells: Cells, power: float) -> np.ndarray:
     """Return the probabilities of logistic regression whose cells count as their type's frequency to −power."""
     from sklearn.linear_model import LogisticRegression
 
-    mean, scale = (moment.astype(np.float32) for moment in column_moments(cells.x[cells.train]))
+    mean, scale, x = one_scale(cells.x[cells.train])
     y = cells.y[cells.train]
     weight = np.bincount(y, minlength=cells.n_classes)[y] ** -power
     model = LogisticRegression(C=PENALTY, max_iter=300, tol=1e-3)
-    model.fit((cells.x[cells.train] - mean) / scale, y, sample_weight=weight / weight.mean())
+    model.fit(x, y, sample_weight=weight / weight.mean())
     out = np.zeros((len(cells.test), cells.n_classes))
     out[:, model.classes_] = model.predict_proba((cells.x[cells.test] - mean) / scale)
     return out
@@ -86,12 +87,12 @@ def ways(cells: Cells) -> dict[str, np.ndarray]:
     """Return probabilities of the query cells by each way to label."""
     probe = fitted(cells, LOGISTIC, cells.x, PENALTY)
     lasso = fitted(cells, SPARSE_LOGISTIC, cells.expression, SHARE)
-    dense = np.concatenate([cells.x, np.asarray(cells.expression.todense(), dtype=np.float32)], axis=1)
+    both = {"embedding": cells.x, EXPRESSION: cells.expression}
     return {
         "probe": probe,
         "types weighted by √": weighted(cells, 0.5),
         "types weighted alike": weighted(cells, 1.0),
-        "with expression": fitted(cells, LOGISTIC, dense, PENALTY),
+        "with expression": fitted(cells, logistic(both), beside(both), PENALTY),
         "mean with L1 of expression": (probe + lasso) / 2,
         "15 % votes of neighbours": 0.85 * probe + 0.15 * votes(cells),
         "mean over query neighbours": smoothed(cells, probe),

@@ -35,13 +35,13 @@ from scflyformer.stats._conformal import coverage
 from scflyformer.stats._ridge import _apply, nested_ridge
 from scflyformer.tl import _features
 from scflyformer.tl._ages import from_target, to_target
-from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, ClockOptions, run_clock
+from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, ONE_SCALE, ClockOptions, run_clock
 from scflyformer.tl._clock_units import Cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-VERSION = 1
+VERSION = 2
 """Counts up when a kept result is no longer what the code would compute."""
 MAIN = "embedding+expression"
 """The column that the others are subtracted from."""
@@ -169,7 +169,7 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
     y = to_target(own.ages, "log")
     folds = _features.folds(own.names, own.samples, values=own.ages, n_splits=5, seed=0)
     arms = {name: ARMS[name] for name in flies.arms()}
-    fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms))
+    fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms), together=ONE_SCALE)
     out: dict[str, dict[str, Any]] = {}
     young = new.ages <= YOUNG
     rows = {"to 30 days": young, "with 50 days": np.ones_like(young)} if not young.all() else {"": young}

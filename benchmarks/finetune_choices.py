@@ -29,7 +29,7 @@ from scflyformer import _adata
 from scflyformer.network._infer import embed_rows
 from scflyformer.stats._classification import fit_temperature
 from scflyformer.stats._families import LOGISTIC
-from scflyformer.stats._linear import standardised
+from scflyformer.stats._linear import one_scale
 from scflyformer.stats._splits import sample_folds
 from scflyformer.tokens._rows import TokenRows
 from scflyformer.training._finetune import FinetuneOptions, finetune
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-VERSION = 1
+VERSION = 2
 """Counts up when a kept prediction is no longer what the code would make."""
 N_QUERY, N_CHECK = 3_000, 1_000
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -124,7 +124,7 @@ class Study:
         """Return what a probe says that learnt the teacher's probabilities of the cells that teach."""
         import torch
 
-        mean, scale, x = standardised(self.cells.x[self.train])
+        mean, scale, x = one_scale(self.cells.x[self.train])
         inputs, wanted = torch.from_numpy(x), torch.from_numpy(teacher.astype(np.float32))
         weight = torch.tensor(self.head.weight, dtype=torch.float32, requires_grad=True)
         bias = torch.tensor(self.head.bias, dtype=torch.float32, requires_grad=True)

@@ -47,6 +47,7 @@ def annotation(folder: Path, model: str) -> pd.DataFrame:
 def _expression_labels(reference: ad.AnnData, query: ad.AnnData) -> np.ndarray:
     """Return what logistic regression on log-normalised expression says, tuned as the embedding's is."""
     from scflyformer import _adata
+    from scflyformer.stats._linear import standardised
     from scflyformer.stats._logistic import cross_logistic, fit_logistic
     from scflyformer.tl import _features
 
@@ -55,7 +56,8 @@ def _expression_labels(reference: ad.AnnData, query: ad.AnnData) -> np.ndarray:
     names, samples = reference.obs_names.to_numpy(), _features.sample_names(reference, "batch")
     folds = _features.folds(names, samples, labels=codes, n_splits=5, seed=0)
     penalty = cross_logistic(x, codes, folds, n_classes=len(classes)).penalty
-    return classes[fit_logistic(x, codes, n_classes=len(classes), penalty=penalty)(new).argmax(axis=1)]
+    head = fit_logistic(x, codes, n_classes=len(classes), penalty=penalty, scaler=standardised)
+    return classes[head(new).argmax(axis=1)]
 
 
 def clock(folder: Path, model: str) -> tuple[pd.DataFrame, ad.AnnData]:

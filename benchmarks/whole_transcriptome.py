@@ -25,8 +25,8 @@ import scflyformer as sf
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FLY, SCALED = "fly", "fly, one scale"
-COLUMNS = (FLY, SCALED, *BASELINES)
+FLY = "fly"
+COLUMNS = (FLY, *BASELINES)
 N_CANDIDATES = 1000
 SEEDS = (0, 1, 2)
 GUT, NEURONS, PANCREAS = "gut nuclei, 18 types", "olfactory neurons, 24 types", "human pancreas, 13 types"
@@ -45,7 +45,6 @@ def split_scores(
     test: np.ndarray,
     *,
     cosine: bool,
-    standardise: bool,
     among_all: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each test cell's share of neighbours of its type, sought among training (or all) cells, and its call."""
@@ -55,7 +54,7 @@ def split_scores(
     inner = folds_of(labels[train], libraries[train], N_INNER)
     if among_all:
         inner = stratified(labels[train], N_INNER)
-    return share, probe(features, labels, inner, train, standardise=standardise)[0][test]
+    return share, probe(features, labels, inner, train)[0][test]
 
 
 def typed(
@@ -147,12 +146,7 @@ def halved_rows(name: str, result: dict[str, Any]) -> list[tuple[str, str, str]]
 
 def markdown(found: dict[tuple[str, str], dict[str, str]], shares: dict[str, float]) -> str:
     """Return the table, the highest value of each row in bold."""
-    heads = [
-        "`fly` (not trained on these cells)",
-        "`fly`, one scale in the probe",
-        *BASELINES,
-        "counts that `fly` reads",
-    ]
+    heads = ["`fly` (not trained on these cells)", *BASELINES, "counts that `fly` reads"]
     lines = ["| cells | measure | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 2) + "|"]
     for (row, measure), values in found.items():
         best = max(float(value.split()[0]) for value in values.values())
@@ -194,26 +188,22 @@ def run(
     cells, folds, options, names = plan(name, data)
     counts, found = sparse.csr_matrix(cells.X), {}
     sha = sf.models.load(model).sha256[:12]
-    embedded = None
     for column in COLUMNS:
-        if column in (FLY, SCALED) and (name == PANCREAS or (column == SCALED and name in HALVES)):
+        is_fly = column == FLY
+        if is_fly and name == PANCREAS:
             continue
-        is_fly = column in (FLY, SCALED)
-        if is_fly and embedded is None:
-            embedded = fitter(column, model, cells)
-        fit = embedded if is_fly else BASELINES[column]
+        fit = fitter(column, model, cells)
 
         def make(fit: Any = fit, column: str = column) -> dict[str, Any]:
             if name in HALVES:
                 return halved(counts, folds, fit)
-            choices = {"library": "batch", "cosine": column == "all genes", "standardise": column == FLY} | options
+            choices = {"library": "batch", "cosine": column == "all genes"} | options
             return typed(cells, folds, fit, **choices)
 
         result = kept(result_file(work, name, column, sha if is_fly else "1"), make, f"{name}: {column}")
         rows = halved_rows(name, result) if name in HALVES else typed_rows(name, result, names)
         for row, measure, value in rows:
-            if column != SCALED or measure == "probe macro-F1":
-                found.setdefault((row, measure), {})[column] = value
+            found.setdefault((row, measure), {})[column] = value
     if name == PANCREAS:
         return found, {}
     share = kept(result_file(work, name, "share", sha), lambda: read_share(cells, model), f"{name}: share")

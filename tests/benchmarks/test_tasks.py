@@ -78,6 +78,28 @@ def test_probe_age_is_ridge_with_a_chosen_penalty(cells):
     np.testing.assert_allclose(probe_age({"a": x}, target, libraries, train, test)[0].std(), found.std(), rtol=0.01)
 
 
+@pytest.mark.parametrize("probe", ["probe_labels", "probe_age"])
+def test_components_are_scaled_as_a_whole_and_genes_one_by_one(cells, probe, monkeypatch):
+    import _tasks
+
+    monkeypatch.setattr(_tasks, "GRID", (0.003,))  # so that the penalty is felt
+    monkeypatch.setattr(_tasks, "ALPHAS", np.array([0.3]))
+    x, labels, *split = cells
+    random = np.random.default_rng(3)
+    x = (x + random.normal(0, 2, x.shape)) * [10, 1, 0.1]
+
+    def found(blocks):
+        return getattr(_tasks, probe)(blocks, labels, *split)[0].astype(float)
+
+    turned, wider = x @ np.linalg.qr(random.normal(size=(3, 3)))[0], x * [1, 10, 100]
+    whole, each = found({"pca": x}), found({"expression": sparse.csr_matrix(x)})
+    np.testing.assert_allclose(found({"pca": 1000 * turned}), whole, atol=1e-3)
+    np.testing.assert_allclose(found({"expression": wider}), each, atol=1e-3)
+    assert np.abs(whole - each).max() > 0.05
+    both, other = ({"pca": a, "expression": b} for a, b in ((x, wider), (5 * turned, x)))
+    np.testing.assert_allclose(found(both), found(other), atol=1e-3)
+
+
 def test_neighbours_are_of_other_libraries():
     from _tasks import neighbour_agreement
 

@@ -33,7 +33,7 @@ def test_standardised_gives_each_column_variance_1() -> None:
 
 def test_columns_that_do_not_vary_or_hold_nan() -> None:
     constant = np.full((6, 3), [1e8, 0.1, 0], dtype=np.float32)
-    mean, scale, z = one_scale(constant)
+    _, scale, z = one_scale(constant)
     np.testing.assert_array_equal(scale, 1)
     np.testing.assert_array_equal(z, 0)
     x = _data()
