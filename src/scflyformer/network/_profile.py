@@ -80,6 +80,11 @@ class ProfileEncoder(nn.Module):
         linear = self.linear(self.profile(tokens, values), panel)
         return torch.cat([linear, self.contrasted(linear).float()], dim=1)
 
+    def rescale(self, scale: Tensor) -> None:
+        """Multiply each direction by ``scale``, shape (n_directions,); what is read off them stays the same."""
+        self.directions.mul_(scale)
+        self.contrast[0].weight.div_(scale[: self.size])  # type: ignore[operator]
+
     def leading(self, code: Tensor) -> Tensor:
         """Return of a code what the cell token starts from, shape (n, 2 * size): all but the later directions."""
         return torch.cat([code[:, : self.size], code[:, -self.size :]], dim=1)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.1
 SHARE = (0.3, 0.7)
 """Share of the counts in the first half, drawn per batch."""
+DIRECTIONS_VARIANCE = 3.0
+"""Total variance of the directions in units of the contrast's, whose numbers have variance 1: distances between cells
+follow the directions more than the contrast, which knows less of tissues that it was not trained on."""
+_LEAST_SPREAD = 0.01
+"""Directions of a smaller spread, as a share of the largest, are noise; they are not brought to a like scale."""
 _BATCH_CELLS, _LEARNING_RATE, _WEIGHT_DECAY, _WARM_UP = 512, 1e-3, 0.01, 0.1
 _GENTLER = 0.2
 """Share of the learning rate for an encoder that knows something already."""
@@ -70,12 +75,12 @@ def fit_profile_encoder(
     if file.exists():
         return
     if not going_on:
-        directions, centre = reliable_directions(
-            store, cells, encoder.directions.shape[1], leading=encoder.size, seed=seed
-        )
+        fitted = reliable_directions(store, cells, encoder.directions.shape[1], seed=seed)
+        largest = fitted.spread.max()
+        scale = np.maximum(fitted.spread, _LEAST_SPREAD * largest) if largest > 0 else np.ones_like(fitted.spread)
         with torch.no_grad():
-            encoder.directions.copy_(torch.from_numpy(directions))
-            encoder.centre.copy_(torch.from_numpy(centre))
+            encoder.directions.copy_(torch.from_numpy(fitted.weights / scale))  # the network learns from a like scale
+            encoder.centre.copy_(torch.from_numpy(fitted.centre))
         for layer in encoder.contrast:
             if isinstance(layer, nn.Linear | nn.LayerNorm):
                 layer.reset_parameters()
@@ -86,6 +91,9 @@ def fit_profile_encoder(
     rate = _LEARNING_RATE * (_GENTLER if going_on else 1)
     _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, learning_rate=rate, seed=seed)
     encoder.cpu().requires_grad_(False)
+    if not going_on:
+        weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale**2).sum())
+        encoder.rescale(torch.from_numpy(scale * weight).float())
     replace_weights(encoder, file)
 
 

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
 
-from scflyformer.training._extend import gene_abundance
 from scflyformer.training._halves import half_profiles, value_profiles, whole_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scflyformer.training._store import TokenStore
 
-RIDGE = 0.2
-"""Added to each gene's variance, in units of it."""
-MOST_CELLS, MOST_GENES = 200_000, 8_192
+MOST_CELLS, MOST_GENES = 200_000, 6_000
 """Bounds on what the covariances are taken over: further cells add little, and genes cost their square in memory."""
-_CHUNK_CELLS = 4096
+LEAST_CELLS = 3
+"""Genes that fewer cells express get no weight."""
+_CHUNK_CELLS = 2048
+_SMALL = 1500
+"""Up to so many genes all eigenvectors are computed, which is exact and as fast."""
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Directions of expression, and what was measured along them.
+
+    Attributes
+    ----------
+    weights
+        What a gene's value adds to each direction, float32, shape (n_genes, n_directions), the largest signal first.
+    centre
+        Mean value of each gene over the cells of the data sets that measured it, float32, shape (n_genes,).
+    spread
+        Standard deviation of the cells along each direction within their data sets, shape (n_directions,).
+    reliability
+        Correlation of each gene's values between halves, 0 where it cannot be told, shape (n_genes,).
+    """
+
+    weights: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    reliability: np.ndarray
 
 
 def reliable_directions(
-    store: TokenStore, cells: np.ndarray, size: int, *, leading: int | None = None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+    store: TokenStore, cells: np.ndarray, size: int, *, most_genes: int | None = None, seed: int
+) -> Directions:
     """Return directions of expression space in which two halves of a cell's counts agree most.
 
     Each cell's counts are split binomially in two. Noise of counting is independent between the halves, so their
-    cross-covariance S is that of the signal; C is the covariance of whole cells. The directions solve
-    S v = l (C + ridge) v for the largest shares of signal l, are weighted by l, and are rotated at random, the leading
-    ones and the others among themselves, so that each carries a like share: penalties and distances then work on them
-    as they are. Data sets are centred each by itself, and genes that one did not measure add nothing there.
+    cross-covariance is that of the signal. Genes are weighted by the root of their reliability, the correlation between
+    the halves, and are not standardised. The directions are eigenvectors of the signal, each multiplied by its share of
+    signal in the variance of whole cells, so that a direction of noise stays small. Data sets are centred each by
+    itself; the covariance of two genes is taken over the data sets that measured both.
 
     Parameters
     ----------
@@ -39,57 +65,100 @@ def reliable_directions(
         Cells to learn from, positions in the store, shape (n_cells,); at most 200,000 of them are used.
     size
         Number of directions, at most the number of genes.
-    leading
-        How many of them are to hold the largest shares of signal; all by default.
+    most_genes
+        How many genes are read at most, the most reliable ones; 6,000 where `None`.
     seed
-        Seed of the halves and of the rotation.
-
-    Returns
-    -------
-    directions
-        Float32, shape (n_genes, size), scaled so that the leading ones have unit variance on average.
-    centre
-        Mean value of each gene over the cells of the data sets that measured it, float32, shape (n_genes,).
+        Seed of the halves.
     """
     random = np.random.default_rng(seed)
-    n_genes = store.panels.shape[1]
     if len(cells) > MOST_CELLS:
         cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
-    genes = np.arange(n_genes)
-    if n_genes > MOST_GENES:
-        genes = np.sort(np.argsort(-gene_abundance(store, cells)["cells"], kind="stable")[:MOST_GENES])
-    whole = np.zeros((len(genes), len(genes)))
-    signal = np.zeros_like(whole)
-    total, measured = np.zeros(n_genes), np.zeros(n_genes)
-    for source in np.unique(store.source[cells]):
-        own = cells[store.source[cells] == source]
-        sums = np.zeros((3, n_genes))
-        for start in range(0, len(own), _CHUNK_CELLS):
-            rows = store.rows(own[start : start + _CHUNK_CELLS])
-            counts = whole_counts(rows, store.medians)
-            full = value_profiles(rows, counts, store.medians)
-            halves = half_profiles(rows, counts, store.medians, random)
-            sums += [full.sum(0), halves[0].sum(0), halves[1].sum(0)]
-            full, first, second = (part[:, genes] for part in (full, *halves))
-            whole += full.T @ full
-            signal += first.T @ second
-        means = sums[:, genes] / len(own)
-        whole -= len(own) * np.outer(means[0], means[0])
-        signal -= len(own) * np.outer(means[1], means[2])
+    sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
+    panels = store.panels[[store.source[own[0]] for own in sources]]
+    n_cells = np.array([len(own) for own in sources])
+    reliability, centre = _gene_statistics(store, sources, panels, random)
+    genes = np.sort(np.argsort(-reliability, kind="stable")[: most_genes or MOST_GENES])
+    root = np.sqrt(reliability[genes])
+    signal, whole = np.zeros((2, len(genes), len(genes)))
+    for own, panel in zip(sources, panels[:, genes], strict=True):
+        between, within = _covariances(store, own, genes[panel], root[panel], random)
+        at = np.ix_(panel, panel)
+        signal[at] += between
+        whole[at] += within
+    pairs = np.maximum((panels[:, genes] * n_cells[:, None]).T.astype(float) @ panels[:, genes], 1)
+    signal, whole = (signal + signal.T) / (2 * pairs), whole / pairs
+    strength, vectors = _leading(signal, min(size, len(genes)))
+    variance = np.maximum(np.einsum("gk,gk->k", whole @ vectors, vectors), 1e-12)
+    share = np.clip(strength / variance, 0, 1)
+    weights = np.zeros((store.panels.shape[1], size), dtype=np.float32)
+    weights[genes, : vectors.shape[1]] = vectors * share * root[:, None]
+    spread = np.zeros(size)
+    spread[: vectors.shape[1]] = share * np.sqrt(variance)
+    return Directions(weights, centre, spread, reliability)
+
+
+def _gene_statistics(
+    store: TokenStore, sources: list[np.ndarray], panels: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each gene's reliability and mean value."""
+    n_genes = store.panels.shape[1]
+    between, squares = np.zeros(n_genes), np.zeros((2, n_genes))
+    total, expressed = np.zeros(n_genes), np.zeros(n_genes)
+    for own in sources:
+        sums, product, square = np.zeros((3, n_genes)), np.zeros(n_genes), np.zeros((2, n_genes))
+        for full, *halves in profiles(store, own, random):
+            sums += [part.sum(0) for part in (full, *halves)]
+            product += np.einsum("cg,cg->g", *halves)
+            square += [np.einsum("cg,cg->g", part, part) for part in halves]
+            expressed += (full > 0).sum(0)
         total += sums[0]
-        measured += len(own) * store.panels[source]
-    spread = np.sqrt(np.maximum(np.diag(whole) / len(cells), 1e-6))
-    scale = len(cells) * np.outer(spread, spread)
-    signal, whole = (signal + signal.T) / (2 * scale), whole / scale
-    span = [max(len(genes) - size, 0), len(genes) - 1]
-    shares, found = linalg.eigh(signal, whole + RIDGE * np.eye(len(genes)), subset_by_index=span)
-    found = (found * np.maximum(shares, 0))[:, ::-1]  # the largest share first
-    leading = min(leading or size, found.shape[1])
-    first = found[:, :leading]
-    found = found / max(np.sqrt(np.einsum("gk,gk->", whole @ first, first) / leading), 1e-12)
-    directions = np.zeros((n_genes, size), dtype=np.float32)
-    for part in (slice(0, leading), slice(leading, found.shape[1])):
-        n = part.stop - part.start
-        rotation = np.linalg.qr(random.standard_normal((n, n)))[0]
-        directions[genes, part] = (found[:, part] @ rotation) / spread[:, None]
-    return directions, (total / np.maximum(measured, 1)).astype(np.float32)
+        between += product - sums[1] * sums[2] / len(own)
+        squares += square - sums[1:] ** 2 / len(own)
+    spread = np.sqrt(np.maximum(squares[0] * squares[1], 0))
+    reliability = np.divide(between, spread, out=np.zeros(n_genes), where=spread > 1e-9).clip(0, 1)
+    reliability[expressed < LEAST_CELLS] = 0
+    measured = (panels * np.array([[len(own)] for own in sources])).sum(0)
+    return reliability, (total / np.maximum(measured, 1)).astype(np.float32)
+
+
+def _covariances(
+    store: TokenStore, cells: np.ndarray, genes: np.ndarray, root: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums of products of weighted genes about their means: between halves, and of whole cells."""
+    between, within = np.zeros((2, len(genes), len(genes)))
+    sums = np.zeros((3, len(genes)))
+    weight = root.astype(np.float32)
+    for parts in profiles(store, cells, random):
+        full, first, second = (part[:, genes] * weight for part in parts)
+        between += first.T @ second
+        within += full.T @ full
+        sums += [full.sum(0), first.sum(0), second.sum(0)]
+    between -= np.outer(sums[1], sums[2]) / len(cells)
+    within -= np.outer(sums[0], sums[0]) / len(cells)
+    return between, within
+
+
+def profiles(
+    store: TokenStore, cells: np.ndarray, random: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield values of whole cells and of their halves, each float32, shape (n_cells, n_genes)."""
+    for start in range(0, len(cells), _CHUNK_CELLS):
+        rows = store.rows(cells[start : start + _CHUNK_CELLS])
+        counts = whole_counts(rows, store.medians)
+        full = value_profiles(rows, counts, store.medians)
+        yield full, *half_profiles(rows, counts, store.medians, random)
+
+
+def _leading(signal: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues and their vectors, largest first; a vector's largest entry is positive."""
+    if len(signal) <= _SMALL:
+        values, vectors = linalg.eigh(signal, subset_by_index=[len(signal) - size, len(signal) - 1])
+    else:
+        from scipy.sparse.linalg import eigsh
+
+        values, vectors = eigsh(signal, k=size, which="LA", v0=np.ones(len(signal)))
+        order = np.argsort(values)
+        values, vectors = values[order], vectors[:, order]
+    values, vectors = values[::-1], vectors[:, ::-1]
+    peak = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], axis=0)
+    return np.maximum(values, 0), vectors * np.where(peak < 0, -1, 1)
