@@ -3,6 +3,9 @@
 ``python benchmarks/pretrain_fly.py fly --out fly`` sees the four large fly sets without labels, less every evaluation
 library; the same command goes on with an interrupted run. On one CPU core fly takes about 70 minutes, fly-tiny 40.
 On a GPU, which was not tried, add ``--device cuda --epochs 20 --batch-tokens 65536``.
+
+``fly-whole`` reads whole transcriptomes: besides the four sets it sees the small sets of real cells, less their
+evaluation libraries, and cells drawn from FlyBase's cluster means, which ``draw_cells.py`` writes (``--drawn``).
 """
 
 from __future__ import annotations
@@ -26,6 +29,11 @@ EXCLUDE = {
 }
 VALIDATION = ["FCA11_Male_head_adult", "FCA20_Male_body_adult", "w1118_3d_r1"]
 SETS = ("fca_head", "fca_body", "baker_brain", "davie_brain_aging")
+WHOLE_SETS = (
+    "fly_whole/hung_midgut_1923", "fly_whole/larval_cns_1406", "fly_whole/antenna_orn", "fly/bageritz_wingdisc_lib1",
+)  # fmt: skip
+WHOLE_EXCLUDE = ["P5", "P6", "P7", "S1_rep1", "sample_brain"]
+"""Evaluation libraries of whole transcriptomes, among ``batch``; the gut nuclei are no source at all."""
 _TINY = {"hidden_size": 80, "n_layers": 3, "learning_rate": 1.5e-3}
 SHAPES: dict[str, dict[str, Any]] = {
     "fly": {
@@ -34,8 +42,18 @@ SHAPES: dict[str, dict[str, Any]] = {
         "n_heads": 3,
         "learning_rate": 1.2e-3,
         "dtype": "bfloat16",
+        "code_size": 256,
         "n_directions": 768,
         "epochs": 1.2,
+    },
+    "fly-whole": {
+        "hidden_size": 192,
+        "n_layers": 4,
+        "n_heads": 3,
+        "learning_rate": 1.2e-3,
+        "dtype": "bfloat16",
+        "code_size": 128,
+        "n_directions": 192,
     },
     "fly-tiny": _TINY | {"code_size": 80, "n_directions": 80, "epochs": 0.8},
     # This objective reads whole rankings, the other 70 % of them on average: as many tokens in 0.56 passes.
@@ -43,13 +61,17 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def pretrain(folder: Path, out: Path, name: str, **changes: Any) -> None:
-    """Pretrain ``name`` on the training libraries of the four sets in ``folder``."""
+def pretrain(folder: Path, out: Path, name: str, *, drawn: Path | None = None, **changes: Any) -> None:
+    """Pretrain ``name`` on the training libraries of the sets in ``folder``, and on the cells in ``drawn``."""
+    files, exclude = [folder / "fly" / f"{name}.h5ad" for name in SETS], EXCLUDE
+    if drawn is not None:
+        files += [folder / f"{name}.h5ad" for name in WHOLE_SETS] + sorted(drawn.glob("*.h5ad"))
+        exclude = EXCLUDE | {"batch": EXCLUDE["batch"] + WHOLE_EXCLUDE}
     settings = SHAPES[name] | {"dropout": 0.0, "warmup_steps": 200, "eval_steps": 250, "save_steps": 250} | changes
     sf.tl.pretrain(
-        [folder / "fly" / f"{name}.h5ad" for name in SETS],
+        files,
         out=out,
-        exclude=EXCLUDE,
+        exclude=exclude,
         sample_key="batch",
         validation=VALIDATION,
         gene_key="FBgn",
@@ -71,16 +93,20 @@ def main() -> None:
     parser.add_argument("name", choices=list(SHAPES), help="which model")
     add_data_argument(parser)
     parser.add_argument("--out", type=Path, required=True, help="model folder to make")
+    parser.add_argument("--drawn", type=Path, help="with fly-whole: folder of cells that draw_cells.py wrote")
     parser.add_argument("--epochs", type=float, help="passes over the cells, instead of the model's own")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens a step (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where to train (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads; torch decides where not given")
     args = parser.parse_args()
+    if (args.name == "fly-whole") != (args.drawn is not None):
+        parser.error("--drawn goes with fly-whole, and fly-whole needs it")
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
     changes = {} if args.epochs is None else {"epochs": args.epochs}
+    changes |= {"drawn": args.drawn}
     pretrain(args.data, args.out, args.name, batch_tokens=args.batch_tokens, device=args.device, **changes)
 
 
