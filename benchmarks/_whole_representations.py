@@ -7,7 +7,7 @@ counts to features, dense or CSR, one row a cell.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -164,3 +164,27 @@ def embedding(model: str | Path, var: pd.DataFrame) -> Transform:
         return cells.obsm["X_scflyformer"]
 
     return transform
+
+
+def adapted_embedding(model: str | Path, var: pd.DataFrame) -> Callable[[sparse.csr_matrix], Transform]:
+    """Return what adapts a model to training cells, and then embeds with it."""
+    import tempfile
+    from pathlib import Path
+
+    import anndata as ad
+
+    import scflyformer as sf
+
+    def fit(train: sparse.csr_matrix) -> Transform:
+        folder = tempfile.TemporaryDirectory()
+        out = Path(folder.name) / "adapted"
+        cells = ad.AnnData(train.astype(np.float32), var=var[["FBgn"]].copy())
+        sf.tl.adapt(cells, model=model, out=out, gene_key="FBgn")
+        transform = embedding(out, var)
+
+        def within(counts: sparse.csr_matrix, folder: Any = folder) -> Features:  # which is removed with this function
+            return transform(counts)
+
+        return within
+
+    return fit

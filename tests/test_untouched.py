@@ -100,6 +100,7 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
         "pp.tokenize": lambda a: sf.pp.tokenize(a, model=model, **reading),
         "tl.embed": lambda a: sf.tl.embed(a, model=model, **reading),
         "tl.pretrain": lambda a: sf.tl.pretrain(a, out=folder / "pretrained", **PRETRAIN, **reading),
+        "tl.adapt": lambda a: sf.tl.adapt(a, model=folder / "pretrained", out=folder / "adapted", **reading),
         "tl.annotate": lambda a: sf.tl.annotate(a, label_key="cell_type", sample_key="batch", **reading),
         "tl.annotate finetune": lambda a: sf.tl.annotate(
             a, label_key="cell_type", sample_key="batch", method="finetune", epochs=1, baselines="none",

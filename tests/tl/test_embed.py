@@ -51,7 +51,7 @@ def test_what_is_written(base, tiny_model):
     assert isinstance(vectors, np.ndarray)
     assert (vectors.dtype, vectors.shape) == (np.float32, (24, 32))
     np.testing.assert_allclose(vectors, expected, **CLOSE)
-    assert set(cells.uns[KEY]) == {"coverage", "params", "checksum"}
+    assert set(cells.uns[KEY]) == {"coverage", "params", "checksum", "parts"}
     assert cells.uns[KEY]["coverage"]["n_cells_empty"] == 2
     assert cells.uns[KEY]["coverage"]["n_cells_at_full_length"] == int(((base[0].X[:, :60] > 0).sum(1) >= 48).sum())
     assert np.unique(vectors, axis=0).shape[0] == 23  # the two empty cells share one
@@ -474,4 +474,4 @@ def test_an_earlier_embedding_is_replaced(base, tiny_model):
     cells.uns[KEY] = {"params": {}, "stale": 1}
     sf.tl.embed(cells, model=tiny_model)
     np.testing.assert_allclose(cells.obsm[KEY], base[1], **CLOSE)
-    assert set(cells.uns[KEY]) == {"coverage", "params", "checksum"}
+    assert set(cells.uns[KEY]) == {"coverage", "params", "checksum", "parts"}

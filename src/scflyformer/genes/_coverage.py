@@ -27,6 +27,8 @@ AMPLE = 0.5
 """Share of the vocabulary from which nothing better is looked for, and share of names and counts below which a warning
 is due. Whole fly transcriptomes reach 0.86 or more of the vocabulary of the shipped models, and 0.49 to 0.75 of the
 counts."""
+MOST_COUNTS = 0.8
+"""Share of the counts below which a warning is due where the names are fine and more genes could be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,21 +223,23 @@ def spelling_words(found: Resolution, *, gene_key: str | None) -> str | None:
 
 
 def low_counts(coverage: Coverage, *, gene_key: str | None) -> str | None:
-    """Return a warning where recognised genes hold less than half of the counts, though the names are fine."""
-    if not coverage.share_counts < AMPLE:
+    """Return a warning where recognised genes hold too little of the counts, though the names are fine."""
+    names_fine = coverage.share_vocabulary >= AMPLE
+    if not coverage.share_counts < (MOST_COUNTS if names_fine else AMPLE):
         return None
     share = f"{coverage.share_counts:.0%} of your counts"
-    if coverage.share_vocabulary >= AMPLE:
+    if names_fine:
         return (
             f"The model reads {share}. The gene names are not to blame: {coverage.share_vocabulary:.0%} of its "
             f"{coverage.n_vocabulary} genes were found. The other counts lie in genes outside its vocabulary: hold "
-            "results against the expression baselines, or add genes with tl.pretrain(init=...)."
+            "results against the expression baselines, or have them read by a model that "
+            "sf.tl.adapt(adata, out=...) makes from your cells in a minute or less."
         )
     found = coverage.resolution
     return (
         f"The model reads {share}: it knows {found.n_mapped} of {len(found.index)} names in {place_of(gene_key)}. "
         f"{_unrecognised(coverage)} If these are other names of genes that the model knows, pass gene_key= or "
-        "synonyms=; genes that it does not know can be added with tl.pretrain(init=...)."
+        "synonyms=; genes that it does not know are read by a model that sf.tl.adapt(adata, out=...) makes."
     )
 
 

@@ -85,6 +85,37 @@ class Model:
         """Width of an embedding as :func:`scflyformer.tl.embed` makes it by default."""
         return self.hidden_size + int(self.config.get("code_size", 0)) + int(self.config.get("n_directions", 0))
 
+    def parts(self, pooling: str = "cell") -> dict[str, list[int]]:
+        """Return the first and last column of each part of an embedding.
+
+        Parameters
+        ----------
+        pooling
+            As for :func:`scflyformer.tl.embed`: ``"cell"`` or ``"mean"``.
+
+        Returns
+        -------
+        ``token``; with ``"cell"`` and a profile code also ``directions`` and ``contrast``, and for a model that
+        :func:`scflyformer.tl.adapt` made ``adapted``, its further directions.
+
+        Examples
+        --------
+        >>> import scflyformer as sf
+        >>> sf.models.load("fly-tiny").parts()
+        {'token': [0, 79], 'directions': [80, 159], 'contrast': [160, 239]}
+        """
+        code, adapted = int(self.config.get("code_size", 0)), int(self.config.get("n_adapted", 0))
+        widths = {"token": self.hidden_size}
+        if pooling == "cell" and code:
+            directions = int(self.config["n_directions"]) - adapted
+            widths |= {"directions": directions, "adapted": adapted, "contrast": code}
+        parts, start = {}, 0
+        for name, width in widths.items():
+            if width:
+                parts[name] = [start, start + width - 1]
+                start += width
+        return parts
+
     def network(self) -> CellBert:
         """Return the network, in float32 and in evaluation mode; later calls return the same object.
 

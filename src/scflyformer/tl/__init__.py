@@ -1,4 +1,4 @@
-"""Tools: embed, annotate, date, perturb and pretrain."""
+"""Tools: adapt, embed, annotate, date, perturb and pretrain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from ._adapt import adapt as adapt
     from ._age_acceleration import age_acceleration as age_acceleration
     from ._age_clock import age_clock as age_clock
     from ._annotate import annotate as annotate
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     names={
+        "adapt": "_adapt",
         "age_acceleration": "_age_acceleration",
         "age_clock": "_age_clock",
         "annotate": "_annotate",

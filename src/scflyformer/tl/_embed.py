@@ -81,7 +81,8 @@ def embed(
         ``"coverage"``: genes recognised, shares of the vocabulary and of the counts, cells without tokens, cells cut
         at the model's length; ``"params"``: arguments (device and number format those that ran; for lazy data those
         asked for), model, model hash and package version; ``"checksum"``: the tokens of some cells, by which other
-        functions notice that the expression has changed since.
+        functions notice that the expression has changed since; ``"parts"``: first and last column of each part of the
+        vectors: ``token``, ``directions``, with an adapted model ``adapted``, and ``contrast``.
 
     Raises
     ------
@@ -103,6 +104,8 @@ def embed(
     >>> sf.tl.embed(adata, model="fly-tiny")
     >>> adata.obsm["X_scflyformer"].shape
     (100, 240)
+    >>> adata.uns["X_scflyformer"]["parts"]
+    {'token': [0, 79], 'directions': [80, 159], 'contrast': [160, 239]}
 
     Look at the coverage first: what the model cannot read is not in the embedding.
 
@@ -140,7 +143,12 @@ def embed(
     params = _adata.run_params(loaded, pooling=pooling, **road, **ran)
     if (folder := what_opens(loaded)) != loaded.name:
         params["model_folder"] = folder
-    found = {"coverage": coverage, "params": params, "checksum": token_sample(cells, loaded, **road)}
+    found = {
+        "coverage": coverage,
+        "params": params,
+        "parts": loaded.parts(pooling),
+        "checksum": token_sample(cells, loaded, **road),
+    }
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: found})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
     return out if copy else None

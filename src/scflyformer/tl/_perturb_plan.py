@@ -97,7 +97,7 @@ def _none_known(unknown: list[str], vocabulary: Vocabulary, model: str, pairs: t
     return (
         f"None of the {len(unknown)} gene(s) asked for is known to model {model!r}: "
         f"{', '.join(map(repr, unknown[:5]))}. It knows {vocabulary.n_genes} genes, such as {common}; others can be "
-        "added with tl.pretrain(init=...)." + (f" Did you mean {', '.join(near.values())}?" if near else "")
+        "added with sf.tl.adapt." + (f" Did you mean {', '.join(near.values())}?" if near else "")
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL, Vocabulary
 from scflyformer.network._network import CellBert
 from scflyformer.training._medians import combine_medians, rounded
+from scflyformer.training._objective import MaskedCells
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ _OUTPUTS = (("token_logits", "cls.predictions.bias", "cells"), ("profile_logits"
 NOISE = 0.1
 """What tells new genes apart: noise of this share of the old entries' standard deviation."""
 _CHUNK_CELLS = 8192
+_BALANCE_CELLS = 64
 
 
 def extend_vocabulary(
@@ -87,6 +89,32 @@ def gene_abundance(store: TokenStore, cells: np.ndarray) -> dict[str, np.ndarray
         found["cells"] += np.bincount(genes, minlength=n_genes)
         found["share"] += np.bincount(genes, weights=counts / totals[cell] / len(cells), minlength=n_genes)
     return found
+
+
+def extended(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: int) -> CellBert:
+    """Return a network with entries for the genes of ``store`` that it lacks, which it expects as often as they occur.
+
+    Parameters
+    ----------
+    cells
+        Cells to learn from how often genes occur, positions in the store.
+    seed
+        Seed of the noise that tells new genes apart.
+    """
+    n_genes, n_old = store.panels.shape[1], network.n_genes
+    larger = extend_network(network, n_genes, seed=seed)
+    balance_on(larger, n_genes - n_old, store, cells, seed=seed)
+    return larger
+
+
+def balance_on(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
+    """Set the biases of the last ``n_new`` genes from ``cells``: see :func:`balance`."""
+    objective = "cell" if network.has_cell_token else "mlm"
+    data = MaskedCells(store, objective=objective, max_len=network.max_len, seed=seed, subsample=False)
+    by_length = cells[np.argsort(store.lengths[cells], kind="stable")]
+    middle = by_length[store.lengths[by_length] > 0]
+    middle = middle[max(len(middle) // 2 - _BALANCE_CELLS // 2, 0) :][:_BALANCE_CELLS]
+    balance(network, n_new, data.__getitems__([0, *middle]), gene_abundance(store, cells))
 
 
 def extend_network(network: CellBert, n_genes: int, *, seed: int) -> CellBert:

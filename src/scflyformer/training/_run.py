@@ -16,14 +16,12 @@ import torch
 from scflyformer import _log
 from scflyformer._version import __version__
 from scflyformer.genes._resolve import N_EXAMPLES
-from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._card import model_card
 from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
-from scflyformer.training._extend import balance, extend_network, gene_abundance
-from scflyformer.training._objective import MaskedCells
+from scflyformer.training._extend import extended
 from scflyformer.training._prepare import CODE
 from scflyformer.training._trainer import train
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout", "code_size", "n_directions")
 """Options that are a property of the network, and so kept with ``init``."""
-_BALANCE_CELLS = 64
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -76,7 +73,7 @@ def run(
         else:
             network = deepcopy(init.network()).cpu()
             if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
-                network = _extended(network, corpus, options)
+                network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
         if network.has_cell_token and network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
             _fit_code(network.profile_encoder, corpus, out, options, init is not None, device, processes)
@@ -162,19 +159,6 @@ def _fit_code(
         )
     )
     load_profile_encoder(encoder, file)
-
-
-def _extended(network: CellBert, corpus: Corpus, options: PretrainOptions) -> CellBert:
-    """Return the network with entries for the genes of the corpus that it lacks."""
-    store, n_genes, n_old = corpus.store, corpus.vocabulary.n_genes, network.config.vocab_size - N_SPECIAL
-    larger = extend_network(network, n_genes, seed=options.seed)
-    data = MaskedCells(store, objective=options.objective, max_len=network.max_len, seed=options.seed, subsample=False)
-    by_length = corpus.train_cells[np.argsort(store.lengths[corpus.train_cells], kind="stable")]
-    middle = by_length[store.lengths[by_length] > 0]
-    middle = middle[max(len(middle) // 2 - _BALANCE_CELLS // 2, 0) :][:_BALANCE_CELLS]
-    abundance = gene_abundance(store, corpus.train_cells)
-    balance(larger, n_genes - n_old, data.__getitems__([0, *middle]), abundance)
-    return larger
 
 
 def _origin(init: Model, vocabulary: Vocabulary) -> dict[str, Any]:

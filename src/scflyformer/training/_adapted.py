@@ -1,0 +1,170 @@
+"""From cells and a model to the folder of a model that reads more genes."""
+
+from __future__ import annotations
+
+import tempfile
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scflyformer import _log
+from scflyformer._chunks import row_chunks
+from scflyformer._version import __version__
+from scflyformer.genes._resolve import resolve_genes
+from scflyformer.models._save import save_folder
+from scflyformer.network._randomness import own_randomness
+from scflyformer.training._adapt import place, widen
+from scflyformer.training._corpus import build_store
+from scflyformer.training._extend import balance_on, extend_network
+from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
+from scflyformer.training._sources import open_sources
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.models import Model
+    from scflyformer.network._network import CellBert
+    from scflyformer.training._sources import Source
+    from scflyformer.training._store import TokenStore
+
+LEAST_CELLS, FEW_CELLS, GENE_CELLS = 50, 500, 3
+"""Cells below which there is an error, or a warning; cells that must express a new gene."""
+_BATCH_TOKENS, _LEARNING_RATE = 8192, 1e-3
+_CARD = """# {name}
+
+The model `{base}` (sha256 {sha:.12}), adapted by `scflyformer.tl.adapt` to read {n_new:,} further genes,
+{n_genes:,} in all, from {n_cells:,} unlabelled cells, whose values have sha256 {data:.12}. Of their counts it reads
+{share_counts:.1%}, where `{base}` reads {share_counts_before:.1%}.
+
+The new genes were placed in closed form, and {n_directions} directions were added to the embedding for what `{base}`
+does not see in these cells. {trained}What `{base}` makes of its own genes is unchanged.
+
+The cells it was adapted to are known to it, without their labels: test on others. For all else see the card of
+`{base}`.
+"""
+
+
+def write_adapted(
+    adata: AnnData, model: Model, out: Path, *, layer: str | None, gene_key: str | None, steps: int, seed: int
+) -> dict[str, Any]:
+    """Write the folder ``out``; return what was adapted, as in its ``metrics.json``.
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        See :func:`scflyformer.tl.adapt`.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists; give another `out`.")
+    network = deepcopy(model.network()).cpu().float()
+    if not network.has_cell_token or network.profile_encoder is None:
+        raise ValueError(
+            f"model {model.name!r} has no profile code, in which new genes could be placed. "
+            f"Train it on your cells instead: sf.tl.pretrain(adata, init={model.name!r}, out=…)."
+        )
+    if adata.n_obs < LEAST_CELLS:
+        raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {LEAST_CELLS} or more.")
+    nothing: dict[str, Any] = {"exclude": {}, "sample_key": None}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own_randomness(),
+        open_sources([adata], mod=None, layer=layer, gene_key=gene_key, **nothing) as sources,
+    ):
+        torch.manual_seed(seed)
+        store, vocabulary, _ = build_store(
+            sources, Path(folder), layer=layer, min_cells=GENE_CELLS, vocabulary=model.vocabulary, new_genes="add"
+        )
+        cells = np.flatnonzero(store.lengths > 0)
+        if len(cells) < LEAST_CELLS:
+            raise ValueError(f"adapt got {len(cells)} cells with counts; give {LEAST_CELLS} or more.")
+        if len(cells) < FEW_CELLS:
+            _log.warning(f"adapt: {len(cells)} cells are few to tell signal from noise; {FEW_CELLS} are enough.")
+        n_new = vocabulary.n_genes - model.vocabulary.n_genes
+        placement = place(network.profile_encoder, store, seed=seed)
+        network = extend_network(network, vocabulary.n_genes, seed=seed)
+        network = widen(network, placement)
+        if n_new:
+            balance_on(network, n_new, store, cells, seed=seed)
+            if steps:
+                train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
+        before, after = _shares(sources[0], layer, model.vocabulary, vocabulary)
+        told = {
+            "n_cells": len(cells),
+            "n_new": n_new,
+            "n_directions": placement.further.shape[1],
+            "share_counts_before": before,
+            "share_counts": after,
+            "steps": steps,
+        }
+        data = sources[0].record | {"n_used": len(cells)}
+        del store  # its files are mapped to memory
+    card = _CARD.format(
+        name=out.name, base=model.name, sha=model.sha256, n_genes=vocabulary.n_genes, data=data["sha256"],
+        trained=f"The tokens of the new genes were then trained for {steps} batches. " if steps else "", **told,
+    )  # fmt: skip
+    provenance = model.provenance | {
+        "adapted": {
+            "from": {"name": model.name, "sha256": model.sha256},
+            "data": data,
+            "steps": steps,
+            "seed": seed,
+            "versions": {"scflyformer": __version__, "torch": torch.__version__},
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    }
+    metrics = model.metrics | {"adapted": told}
+    save_folder(out, network.eval(), vocabulary, metrics=metrics, provenance=provenance, card=card)
+    return told
+
+
+def train_new_genes(
+    network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, steps: int, seed: int
+) -> None:
+    """Train the tokens and decoders of the last ``n_new`` genes; every other weight stays."""
+    network.requires_grad_(False)
+    learnt = {
+        "bert.embeddings.word_embeddings.weight", "cls.predictions.bias", "profile_decoder.weight",
+        "profile_decoder.bias",
+    }  # fmt: skip
+    parameters = [parameter for name, parameter in network.named_parameters() if name in learnt]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+        parameter.register_hook(_of_last(n_new))
+    batches = TokenBudgetBatches(store, cells, batch_tokens=_BATCH_TOKENS, max_len=network.max_len, seed=seed)
+    batches.n_batches = steps
+    data = MaskedCells(store, objective="cell", max_len=network.max_len, seed=seed, subsample=True)
+    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
+    with _log.progress(total=steps, desc="adapting", unit="step") as bar:
+        for batch in batches:
+            loss = losses(network, data.__getitems__(batch))["loss"]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            bar.update(1)
+    network.requires_grad_(True)
+
+
+def _of_last(n: int) -> Any:
+    """Return a hook that keeps the gradient of the last ``n`` entries alone."""
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        kept = torch.zeros_like(gradient)
+        kept[-n:] = gradient[-n:]
+        return kept
+
+    return hook
+
+
+def _shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
+    """Return the share of all counts that the genes of each vocabulary have."""
+    n_vars = len(source.gene_ids)
+    sums = np.zeros(n_vars)
+    for counts, _ in row_chunks(source.adata, layer=layer, index=np.arange(n_vars), n_genes=n_vars):
+        sums += np.asarray(counts.sum(axis=0)).ravel()
+    read = [resolve_genes(source.gene_ids, vocabulary).index >= 0 for vocabulary in vocabularies]
+    return [float(sums[columns].sum() / max(sums.sum(), 1e-12)) for columns in read]
