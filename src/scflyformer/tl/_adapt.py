@@ -29,8 +29,8 @@ def adapt(
 
     It takes seconds, needs no labels, and is computed in closed form. Each new gene is placed by its regression on the
     part of the embedding that known genes give, its token is the mean of those of the known genes most like it, and
-    what the model does not see in these cells is added as further directions of expression. Whatever the model makes of
-    its own genes stays as it was: cells without the new genes get the same numbers, and zeros in the new columns.
+    directions of expression of these cells, over all genes, are added to the embedding. What the model makes of the
+    genes that it knows stays as it was: for cells without the new genes all other columns hold the same numbers.
 
     Parameters
     ----------
@@ -97,10 +97,10 @@ def adapt(
     opened = _adata.open_data(adata, mod=mod)
     loaded = models.load(model) if model is not None else choose_model(opened, None, use_rep=EMBEDDING_KEY)
     loaded = require_model(loaded, EMBEDDING_KEY, what="model=None")
-    told = write_adapted(
+    report = write_adapted(
         opened, loaded, Path(out).expanduser().resolve(), layer=layer, gene_key=gene_key, steps=steps, seed=seed
     )
     _log.info(
-        f"adapt: {out} reads {told['n_new']:,} further genes, and {told['share_counts']:.1%} of the counts "
-        f"(model {loaded.name}: {told['share_counts_before']:.1%}); {told['n_directions']} numbers wider."
+        f"adapt: {out} reads {report['n_new']:,} further genes, and {report['share_counts']:.1%} of the counts "
+        f"(model {loaded.name}: {report['share_counts_before']:.1%}); {report['n_directions']} numbers wider."
     )

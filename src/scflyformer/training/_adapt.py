@@ -1,7 +1,7 @@
 """A model's profile encoder and tokens for genes that it does not know, in closed form from unlabelled cells.
 
-New genes are placed by their regression on the code of the known genes, and the cells get directions of their own,
-over all genes, behind those of the model. Nothing that is computed from known genes alone changes.
+New genes are placed by their regression on the code of the known genes, and directions of expression of these cells,
+over all genes, are added behind those of the model. Nothing that is computed from known genes alone changes.
 """
 
 from __future__ import annotations

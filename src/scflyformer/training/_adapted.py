@@ -41,8 +41,8 @@ The model `{base}` (sha256 {sha:.12}), adapted by `scflyformer.tl.adapt` to read
 {n_genes:,} in all, from {n_cells:,} unlabelled cells, whose values have sha256 {data:.12}. Of their counts it reads
 {share_counts:.1%}, where `{base}` reads {share_counts_before:.1%}.
 
-The new genes were placed in closed form, and {n_directions} directions were added to the embedding for what `{base}`
-does not see in these cells. {trained}What `{base}` makes of its own genes is unchanged.
+The new genes were placed in closed form, and {n_directions} directions of expression of these cells were added to the
+embedding. {trained}What `{base}` makes of the genes that it knows is unchanged.
 
 The cells it was adapted to are known to it, without their labels: test on others. For all else see the card of
 `{base}`.
@@ -93,7 +93,7 @@ def write_adapted(
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
         before, after = _shares(sources[0], layer, model.vocabulary, vocabulary)
-        told = {
+        report = {
             "n_cells": len(cells),
             "n_new": n_new,
             "n_directions": placement.further.shape[1],
@@ -105,7 +105,7 @@ def write_adapted(
         del store  # its files are mapped to memory
     card = _CARD.format(
         name=out.name, base=model.name, sha=model.sha256, n_genes=vocabulary.n_genes, data=data["sha256"],
-        trained=f"The tokens of the new genes were then trained for {steps} batches. " if steps else "", **told,
+        trained=f"The tokens of the new genes were then trained for {steps} batches. " if steps else "", **report,
     )  # fmt: skip
     provenance = model.provenance | {
         "adapted": {
@@ -117,9 +117,9 @@ def write_adapted(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     }
-    metrics = model.metrics | {"adapted": told}
+    metrics = model.metrics | {"adapted": report}
     save_folder(out, network.eval(), vocabulary, metrics=metrics, provenance=provenance, card=card)
-    return told
+    return report
 
 
 def train_new_genes(

@@ -37,7 +37,7 @@ class Directions:
     spread
         Standard deviation of the cells along each direction within their data sets, shape (n_directions,).
     reliability
-        Correlation of each gene's values between halves, 0 where it cannot be told, shape (n_genes,).
+        Correlation of each gene's values between halves, 0 where it is not known, shape (n_genes,).
     """
 
     weights: np.ndarray
@@ -74,14 +74,14 @@ def reliable_directions(
     if len(cells) > MOST_CELLS:
         cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
     sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
-    panels = store.panels[[store.source[own[0]] for own in sources]]
-    n_cells = np.array([len(own) for own in sources])
+    panels = store.panels[[store.source[cells_of[0]] for cells_of in sources]]
+    n_cells = np.array([len(cells_of) for cells_of in sources])
     reliability, centre = _gene_statistics(store, sources, panels, random)
     genes = np.sort(np.argsort(-reliability, kind="stable")[: most_genes or MOST_GENES])
     root = np.sqrt(reliability[genes])
     signal, whole = np.zeros((2, len(genes), len(genes)))
-    for own, panel in zip(sources, panels[:, genes], strict=True):
-        between, within = _covariances(store, own, genes[panel], root[panel], random)
+    for cells_of, panel in zip(sources, panels[:, genes], strict=True):
+        between, within = _covariances(store, cells_of, genes[panel], root[panel], random)
         at = np.ix_(panel, panel)
         signal[at] += between
         whole[at] += within
@@ -104,20 +104,20 @@ def _gene_statistics(
     n_genes = store.panels.shape[1]
     between, squares = np.zeros(n_genes), np.zeros((2, n_genes))
     total, expressed = np.zeros(n_genes), np.zeros(n_genes)
-    for own in sources:
+    for cells_of in sources:
         sums, product, square = np.zeros((3, n_genes)), np.zeros(n_genes), np.zeros((2, n_genes))
-        for full, *halves in profiles(store, own, random):
+        for full, *halves in profiles(store, cells_of, random):
             sums += [part.sum(0) for part in (full, *halves)]
             product += np.einsum("cg,cg->g", *halves)
             square += [np.einsum("cg,cg->g", part, part) for part in halves]
             expressed += (full > 0).sum(0)
         total += sums[0]
-        between += product - sums[1] * sums[2] / len(own)
-        squares += square - sums[1:] ** 2 / len(own)
+        between += product - sums[1] * sums[2] / len(cells_of)
+        squares += square - sums[1:] ** 2 / len(cells_of)
     spread = np.sqrt(np.maximum(squares[0] * squares[1], 0))
     reliability = np.divide(between, spread, out=np.zeros(n_genes), where=spread > 1e-9).clip(0, 1)
     reliability[expressed < LEAST_CELLS] = 0
-    measured = (panels * np.array([[len(own)] for own in sources])).sum(0)
+    measured = (panels * np.array([[len(cells_of)] for cells_of in sources])).sum(0)
     return reliability, (total / np.maximum(measured, 1)).astype(np.float32)
 
 
