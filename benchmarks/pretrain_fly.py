@@ -34,27 +34,11 @@ WHOLE_SETS = (
 )  # fmt: skip
 WHOLE_EXCLUDE = ["P5", "P6", "P7", "S1_rep1", "sample_brain"]
 """Evaluation libraries of whole transcriptomes, among ``batch``; the gut nuclei are no source at all."""
+_FLY = {"hidden_size": 192, "n_layers": 4, "n_heads": 3, "learning_rate": 1.2e-3, "dtype": "bfloat16"}
 _TINY = {"hidden_size": 80, "n_layers": 3, "learning_rate": 1.5e-3}
 SHAPES: dict[str, dict[str, Any]] = {
-    "fly": {
-        "hidden_size": 192,
-        "n_layers": 4,
-        "n_heads": 3,
-        "learning_rate": 1.2e-3,
-        "dtype": "bfloat16",
-        "code_size": 256,
-        "n_directions": 768,
-        "epochs": 1.2,
-    },
-    "fly-whole": {
-        "hidden_size": 192,
-        "n_layers": 4,
-        "n_heads": 3,
-        "learning_rate": 1.2e-3,
-        "dtype": "bfloat16",
-        "code_size": 128,
-        "n_directions": 192,
-    },
+    "fly": _FLY | {"code_size": 256, "n_directions": 768, "epochs": 1.2},
+    "fly-whole": _FLY | {"code_size": 128, "n_directions": 192},
     "fly-tiny": _TINY | {"code_size": 80, "n_directions": 80, "epochs": 0.8},
     # This objective reads whole rankings, the other 70 % of them on average: as many tokens in 0.56 passes.
     "fly-tiny-mlm": _TINY | {"objective": "mlm", "epochs": 0.56},

@@ -19,7 +19,8 @@ from scflyformer.models._save import save_folder
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place, widen
 from scflyformer.training._corpus import build_store
-from scflyformer.training._extend import balance_on, extend_network
+from scflyformer.training._directions import LEAST_CELLS
+from scflyformer.training._extend import GROWS, balance_on, extend_network
 from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
 from scflyformer.training._sources import open_sources
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from scflyformer.training._sources import Source
     from scflyformer.training._store import TokenStore
 
-LEAST_CELLS, FEW_CELLS, GENE_CELLS = 50, 500, 3
-"""Cells below which there is an error, or a warning; cells that must express a new gene."""
+FEWEST_CELLS, FEW_CELLS = 50, 500
+"""Cells below which there is an error, or a warning."""
 _BATCH_TOKENS, _LEARNING_RATE = 8192, 1e-3
 _CARD = """# {name}
 
@@ -67,21 +68,20 @@ def write_adapted(
             f"model {model.name!r} has no profile code, in which new genes could be placed. "
             f"Train it on your cells instead: sf.tl.pretrain(adata, init={model.name!r}, out=…)."
         )
-    if adata.n_obs < LEAST_CELLS:
-        raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {LEAST_CELLS} or more.")
-    nothing: dict[str, Any] = {"exclude": {}, "sample_key": None}
+    if adata.n_obs < FEWEST_CELLS:
+        raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {FEWEST_CELLS} or more.")
     with (
         tempfile.TemporaryDirectory() as folder,
         own_randomness(),
-        open_sources([adata], mod=None, layer=layer, gene_key=gene_key, **nothing) as sources,
+        open_sources([adata], mod=None, layer=layer, gene_key=gene_key, exclude={}, sample_key=None) as sources,
     ):
         torch.manual_seed(seed)
         store, vocabulary, _ = build_store(
-            sources, Path(folder), layer=layer, min_cells=GENE_CELLS, vocabulary=model.vocabulary, new_genes="add"
+            sources, Path(folder), layer=layer, min_cells=LEAST_CELLS, vocabulary=model.vocabulary, new_genes="add"
         )
         cells = np.flatnonzero(store.lengths > 0)
-        if len(cells) < LEAST_CELLS:
-            raise ValueError(f"adapt got {len(cells)} cells with counts; give {LEAST_CELLS} or more.")
+        if len(cells) < FEWEST_CELLS:
+            raise ValueError(f"adapt got {len(cells)} cells with counts; give {FEWEST_CELLS} or more.")
         if len(cells) < FEW_CELLS:
             _log.warning(f"adapt: {len(cells)} cells are few to tell signal from noise; {FEW_CELLS} are enough.")
         n_new = vocabulary.n_genes - model.vocabulary.n_genes
@@ -127,11 +127,11 @@ def train_new_genes(
 ) -> None:
     """Train the tokens and decoders of the last ``n_new`` genes; every other weight stays."""
     network.requires_grad_(False)
-    learnt = {
-        "bert.embeddings.word_embeddings.weight", "cls.predictions.bias", "profile_decoder.weight",
-        "profile_decoder.bias",
-    }  # fmt: skip
-    parameters = [parameter for name, parameter in network.named_parameters() if name in learnt]
+    parameters = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if name in GROWS and not name.startswith("profile_encoder")
+    ]
     for parameter in parameters:
         parameter.requires_grad_(True)
         parameter.register_hook(_of_last(n_new))
