@@ -32,6 +32,7 @@ class Bench:
 
     folder: Path
     seed: int = 0
+    train_cells: int = TRAIN_CELLS
     _open: dict[str, Data] = field(default_factory=dict)
 
     def data(self, name: str) -> Data:
@@ -46,7 +47,7 @@ class Bench:
             if name not in NUCLEI:
                 return np.arange(len(obs))
             test = held_out(obs)
-            return probe_cells(~test, test, self.seed)
+            return probe_cells(~test, test, self.seed, self.train_cells)
 
         return choose
 
@@ -111,11 +112,11 @@ def held_out(obs: pd.DataFrame) -> np.ndarray:
     return np.any([obs[key].isin(values) for key, values in EXCLUDE.items() if key in obs], axis=0)
 
 
-def probe_cells(train: np.ndarray, test: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return the positions of `TRAIN_CELLS` training cells at most, drawn at random, and of all test cells."""
+def probe_cells(train: np.ndarray, test: np.ndarray, seed: int = 0, n_train: int = TRAIN_CELLS) -> np.ndarray:
+    """Return the positions of ``n_train`` training cells at most, drawn at random, and of all test cells."""
     drawn = np.flatnonzero(train)
-    if len(drawn) > TRAIN_CELLS:
-        drawn = np.random.default_rng(seed).choice(drawn, TRAIN_CELLS, replace=False)
+    if len(drawn) > n_train:
+        drawn = np.random.default_rng(seed).choice(drawn, n_train, replace=False)
     return np.sort(np.concatenate([drawn, np.flatnonzero(test)]))
 
 

@@ -103,6 +103,20 @@ class Frozen(Representation):
         return {"embedding": self._kept(f"{data.name}-{data.key}", embed)}
 
 
+class Part(Representation):
+    """Some columns of the embedding of a model."""
+
+    def __init__(self, work: Path, model: str | Path, name: str, columns: slice) -> None:
+        super().__init__(work)
+        self.whole, self.name, self.columns = Frozen(work, model), name, columns
+        self.key = f"{self.whole.key}-{columns.start}-{columns.stop}"
+        self.sees = self.whole.sees
+
+    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """Return the columns."""
+        return {"part": self.whole.blocks(data, fit)["embedding"][:, self.columns]}
+
+
 def random_weights(work: Path, like: Model, *, dtype: str = "auto", seed: int = 0) -> Frozen:
     """Return the embedding of a network of the same configuration as ``like`` that was never trained."""
     import torch

@@ -17,7 +17,7 @@ import scanpy as sc
 from _bench import held_out, named, probe_cells
 from _probing import Split, Task, probed
 from _report import report
-from _representations import Data, Expression, Fit, Frozen, Pca, Representation
+from _representations import Data, Expression, Fit, Part, Pca, Representation
 from pretrain_fly import EXCLUDE, add_data_argument
 
 import scflyformer as sf
@@ -28,20 +28,6 @@ SETS = ("fca_head", "fca_body", "baker_brain")
 N_DIRECTIONS = (256, 512, 768, 1024)
 SIZE = 256
 """Directions that the contrast reads, and its width."""
-
-
-class Part(Representation):
-    """Some columns of the embedding of a model."""
-
-    def __init__(self, work: Path, model: Path, name: str, columns: slice) -> None:
-        super().__init__(work)
-        self.whole, self.name, self.columns = Frozen(work, model), name, columns
-        self.key = f"{self.whole.key}-{columns.start}-{columns.stop}"
-        self.sees = self.whole.sees
-
-    def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
-        """Return the columns."""
-        return {"part": self.whole.blocks(data, fit)["embedding"][:, self.columns]}
 
 
 def fitted(data: Path, work: Path, n_directions: int, code_epochs: int) -> Path:

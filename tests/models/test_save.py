@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import scflyformer as sf
+from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models import ModelFolderError
 from scflyformer.models._folder import open_folder
 from scflyformer.models._save import save_folder
@@ -38,6 +40,41 @@ def test_round_trip(model, tmp_path):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.network().state_dict().items())
     assert not left_over(saved.path.parent)
     assert not [name for name in os.listdir(saved.path) if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+@pytest.mark.parametrize(("bert_len", "read"), [(9, 9), (None, 50)])
+def test_how_many_genes_are_read_travels_with_the_folder(tiny_vocabulary, tmp_path, bert_len, read):
+    """By the code and by BERT; the network that is loaded embeds as the one that was saved."""
+    import torch
+
+    from scflyformer.network._network import CellBert, make_config
+
+    config = make_config(
+        tiny_vocabulary.n_tokens, objective="cell", hidden_size=8, n_layers=1, n_heads=2, feed_forward=8, max_len=50,
+        bert_len=bert_len, dropout=0.0, code_size=3, n_directions=4,
+    )  # fmt: skip
+    network = CellBert(config).eval()
+    saved = sf.models.load(save_folder(tmp_path / "new", network, tiny_vocabulary, **TEXTS).path)
+    again = saved.network()
+    assert (saved.max_len, saved.bert_len) == (again.max_len, again.bert_len) == (50, read)
+    assert again.finds_halves
+    assert again.state_dict().keys() == network.state_dict().keys()
+    tokens = torch.randperm(tiny_vocabulary.n_genes)[None, :40] + N_SPECIAL
+    values = torch.rand(1, 40).sort(descending=True).values
+    with torch.inference_mode():
+        torch.testing.assert_close(again.embed(tokens, values), network.embed(tokens, values))
+
+
+def test_a_model_without_the_number_reads_as_much_as_bert(model, tmp_path):
+    """A folder that was written before the code read more than BERT."""
+    config = json.loads((model.path / "config.json").read_text())
+    positions = config["max_position_embeddings"] - 1
+    saved = save_folder(tmp_path / "old", model.network(), model.vocabulary, **TEXTS)
+    config = json.loads((saved.path / "config.json").read_text())
+    config.pop("max_len", None)
+    (saved.path / "config.json").write_text(json.dumps(config))
+    loaded = sf.models.load(saved.path)
+    assert (loaded.max_len, loaded.bert_len, loaded.network().max_len) == (positions,) * 3
 
 
 def test_others_may_read_the_folder(model, tmp_path):

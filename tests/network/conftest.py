@@ -19,7 +19,13 @@ def make_network() -> Callable:
     from scflyformer.network._network import CellBert, make_config
 
     def make(
-        objective: str = "cell", *, n_layers: int = 2, max_len: int = 20, code_size: int = 0, n_directions: int = 0
+        objective: str = "cell",
+        *,
+        n_layers: int = 2,
+        max_len: int = 20,
+        code_size: int = 0,
+        n_directions: int = 0,
+        bert_len: int | None = None,
     ):
         config = make_config(
             30 + N_SPECIAL,
@@ -32,6 +38,7 @@ def make_network() -> Callable:
             dropout=0.3,
             code_size=code_size,
             n_directions=n_directions,
+            bert_len=bert_len,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -33,6 +33,9 @@ def test_what_it_says(tiny_vocabulary):
     ):
         assert words in " ".join(card.split("\n")) or words in card, words
     assert "None" not in card
+    assert "rest of a cell's counts" not in card
+    found = model_card("my-fly", tiny_vocabulary, {"held_out": HELD | {"contrast": 2.5}}, PROVENANCE)
+    assert "| the rest of a cell's counts, found among those of its sample | 2.500 |" in found
 
 
 def test_the_profile_code(tiny_vocabulary):

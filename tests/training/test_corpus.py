@@ -132,6 +132,16 @@ def known() -> Vocabulary:
     )
 
 
+def test_a_name_goes_before_an_annotation_id(make_source, describe, build):
+    """Whichever source comes first; a gene that all of them call by its annotation id keeps it."""
+    first = make_source(random_counts((30, 3)), ["CG9310", "CG2", "CR40469"])
+    second = make_source(random_counts((30, 3)), ["Hnf4", "two", "CR40469"])
+    for each in (first, second):
+        each.var["id"] = ["FBgn1", "FBgn2", "FBgn3"]
+    sources = [describe("x", first, gene_key="id"), describe("y", second, gene_key="id")]
+    assert build(sources)[1].symbols.tolist() == ["Hnf4", "two", "CR40469"]
+
+
 @pytest.mark.parametrize("names", [["FBgn2", "FBgn1"], ["fz2", "Drak"], ["CG9739", "CG32666"]])
 def test_a_known_vocabulary_is_kept_and_its_names_are_found(make_source, describe, build, known, names):
     counts = random_counts((30, 3))

@@ -174,7 +174,8 @@ def test_new_genes_are_expected_as_often_as_they_occur(store, objective):
         steps = after[name][-N_NEW:].detach().numpy()
         np.testing.assert_allclose(steps - steps[0], np.log(figures[-N_NEW:] / figures[-N_NEW]), atol=1e-5)
         with torch.inference_mode():
-            logits = made(batch["tokens"], batch["values"], batch["selected"])[output][..., -(N_OLD + N_NEW) :]
+            read = (batch["tokens"], batch["values"], batch["selected"])
+            logits = made(*read, shown=batch.get("shown"))[output][..., -(N_OLD + N_NEW) :]
         panel = batch["panel"].repeat_interleave(len(logits) // 120, 0)[:, :N_OLD]
         known = logits[:, :N_OLD].masked_fill(~panel, -torch.inf).logsumexp(-1)
         odds = (logits[:, N_OLD:].logsumexp(-1) - known).mean().exp().item()
@@ -214,7 +215,7 @@ def test_nothing_new(known):
 
 
 SMALL: dict[str, Any] = {
-    "hidden_size": 24, "n_layers": 1, "n_heads": 2, "max_len": 60, "batch_tokens": 400, "epochs": 12, "min_cells": 4,
+    "hidden_size": 24, "n_layers": 1, "n_heads": 2, "max_len": 60, "batch_tokens": 400, "epochs": 25, "min_cells": 4,
     "warmup_steps": 5, "learning_rate": 5e-3, "eval_steps": 1000, "save_steps": 1000, "sample_key": "batch",
     "validation": ["b3"], "device": "cpu", "code_size": 8, "code_epochs": 1,
 }  # fmt: skip

@@ -19,7 +19,7 @@ from scflyformer.training._trainer import held_out_losses, train, unigram_losses
 
 OPTIONS = {
     "objective": "cell", "hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "max_len": 40,
-    "code_size": 0, "n_directions": 0, "code_epochs": 0, "dropout": 0.0, "epochs": 1.0,
+    "bert_len": 40, "code_size": 0, "n_directions": 0, "code_epochs": 0, "dropout": 0.0, "epochs": 1.0,
     "batch_tokens": 300, "gradient_accumulation_steps": 1, "learning_rate": 0.01, "warmup_steps": 5,
     "weight_decay": 0.0,
     "eval_steps": 100, "save_steps": 100, "seed": 0, "dtype": "float32",
@@ -50,7 +50,7 @@ def test_unigrams_against_an_oracle(make_store, objective):
     frequency = {source: dict.fromkeys((np.flatnonzero(panels[source]) + N_SPECIAL).tolist(), 1) for source in (0, 1)}
     for cell in train_cells:
         tokens = store.tokens[store.indptr[cell] : store.indptr[cell + 1]].tolist()
-        for token in tokens if objective == "cell" else tokens[:9]:
+        for token in tokens[:9]:
             frequency[store.source[cell]][token] += 1
     total = sum(sum(own.values()) for own in frequency.values())
     nats, by_source = [], []
@@ -190,7 +190,7 @@ def test_fused_optimiser_and_fused_attention(structured, trained, monkeypatch):
     assert network.bert.config._attn_implementation == "sdpa"
     batch = MaskedCells(structured, objective="cell", max_len=40, seed=0, subsample=False).__getitems__([0, 1, 2])
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        network(batch["tokens"], batch["values"], batch["selected"])
+        network(batch["tokens"], batch["values"], batch["selected"], shown=batch["shown"])
     assert "aten::scaled_dot_product_attention" in {event.key for event in profile.key_averages()}
 
 
@@ -263,6 +263,7 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
         ("n_layers", 1.5, r"n_layers=1\.5 must be a whole number"),
         ("n_heads", 3, "hidden_size=16 must be a multiple of n_heads=3"),
         ("max_len", "many", "max_len='many' must be a whole number"),
+        ("bert_len", 0, "bert_len=0 must be a whole number of at least 1"),
         ("batch_tokens", True, "batch_tokens=True must be a whole number"),
         ("gradient_accumulation_steps", 0, "gradient_accumulation_steps=0 must be a whole number of at least 1"),
         ("save_steps", 0, "save_steps=0 must be a whole number of at least 1"),

@@ -73,6 +73,11 @@ class Model:
     @property
     def max_len(self) -> int:
         """Gene tokens a cell may have."""
+        return int(self.config.get("max_len") or self.bert_len)
+
+    @property
+    def bert_len(self) -> int:
+        """Gene tokens of a cell that BERT reads, the highest ranked."""
         return int(self.config["max_position_embeddings"]) - self.has_cell_token
 
     @property

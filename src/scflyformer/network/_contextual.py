@@ -32,7 +32,7 @@ def contextual_moves(
     network
         The network; the second-to-last layer is read.
     rows
-        Ranked cells, at most ``network.max_len`` tokens each.
+        Ranked cells, cut here to the tokens that BERT reads where longer.
     edits
         What is done to which of them.
     slot
@@ -47,11 +47,12 @@ def contextual_moves(
     1 - cosine, the mean over the copies in which the gene is there before and after, float64, shape (n_slots, n_tokens
     of the vocabulary), NaN where there is none; and the number of these copies.
     """
-    width = network.config.vocab_size
+    width, limit = network.config.vocab_size, network.bert_len
+    rows = rows.cut(limit)
     shape = int(slot.max(initial=-1)) + 1, width
     sums, counts = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for block in block_cuts(rows, edits):
-        edited = edit_block(rows, edits, block, max_len=network.max_len)
+        edited = edit_block(rows, edits, block, max_len=limit)
         unique, which = np.unique(edited.source, return_inverse=True)
         cells = rows.take(unique)
         pair = (token_states(network, part, device, dtype, batch_tokens) for part in (cells, edited.rows))

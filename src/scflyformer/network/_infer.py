@@ -45,7 +45,7 @@ def embed_rows(
     network
         The network; it is moved to ``device`` and set to evaluation.
     rows
-        Ranked cells, cut to the network's length here where longer.
+        Ranked cells, cut here to what the embedding is made of where longer.
     pooling
         ``"cell"``: the cell token after its norm, and the profile code. ``"mean"``: the mean over gene tokens of the
         second-to-last layer.
@@ -71,9 +71,10 @@ def embed_rows(
         When memory does not hold a single cell.
     """
     check_embedding(network, pooling, batch_tokens)
-    if counted is not None and len(rows) and rows.lengths.max() > network.max_len:
-        raise ValueError(f"`counted` goes with cells of at most {network.max_len} tokens; cut the cells first.")
-    rows = rows.cut(network.max_len)
+    limit = network.limit(pooling)
+    if counted is not None and len(rows) and rows.lengths.max() > limit:
+        raise ValueError(f"`counted` goes with cells of at most {limit} tokens; cut the cells first.")
+    rows = rows.cut(limit)
     target = pick_device(device)
     number = pick_dtype(dtype, target)
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
@@ -81,7 +82,7 @@ def embed_rows(
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
 
     def run(batch: np.ndarray) -> None:
-        weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=network.max_len)
+        weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=limit)
         out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
 
     budget = pick_batch_tokens(batch_tokens, target)
@@ -105,10 +106,10 @@ def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal
 
 
 def padded(
-    network: CellBert, rows: TokenRows, cells: np.ndarray, device: torch.device
+    network: CellBert, rows: TokenRows, cells: np.ndarray, device: torch.device, *, pooling: Pooling
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids, int64, and values of some cells as a batch for the network, shape (n, `in_steps`) each."""
-    limit = network.max_len
+    limit = network.limit(pooling)
     tokens = torch.from_numpy(pad_rows(rows.indptr, rows.tokens, cells, PAD, limit=limit)).to(device, torch.int64)
     return tokens, torch.from_numpy(pad_rows(rows.indptr, rows.values, cells, HIDDEN_VALUE, limit=limit)).to(device)
 
@@ -122,7 +123,7 @@ def _embed_batch(
     panel: torch.Tensor | None,
     device: torch.device,
 ) -> np.ndarray:
-    tokens, values = padded(network, rows, batch, device)
+    tokens, values = padded(network, rows, batch, device, pooling=pooling)
     present = tokens != PAD
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":

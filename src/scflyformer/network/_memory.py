@@ -34,7 +34,7 @@ def run_batches(
     run
         Called with the positions of a batch's cells. It must be safe to call again after it ran out of memory.
     lengths
-        Tokens of each cell, at most as many as the network reads, shape (n_cells,).
+        Tokens of each cell, shape (n_cells,); those beyond what BERT reads take little memory and do not count.
     batch_tokens
         Tokens a batch, padding included. Halved whenever a batch does not fit, which the log says.
     bar
@@ -45,7 +45,8 @@ def run_batches(
     RuntimeError
         When one cell alone does not fit; says what to do.
     """
-    limit = network.max_len
+    limit = network.bert_len
+    lengths = np.minimum(lengths, limit)
     todo = token_batches(lengths, batch_tokens, limit=limit)
     if network in _fitting:
         todo = token_batches(lengths, min(batch_tokens, _fitting[network]), limit=limit)

@@ -1,7 +1,7 @@
 """The network: a `transformers` BERT over ranked genes, with a value per token and a cell token in front.
 
 Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encoder``, ``profile_encoder``,
-``code_to_cell``, ``cell_norm``, ``profile_decoder``); ``bert`` and ``cls`` are named as in
+``code_to_cell``, ``cell_norm``, ``profile_decoder``, ``other_half``); ``bert`` and ``cls`` are named as in
 :class:`transformers.BertForMaskedLM`, which opens the same file.
 """
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Objective = Literal["cell", "mlm"]
 _VALUE_WIDTH = 64
+TEMPERATURE = 0.1
+"""Of the contrast between halves of a cell's counts."""
 
 
 def make_config(
@@ -37,11 +39,13 @@ def make_config(
     dropout: float,
     code_size: int = 0,
     n_directions: int | None = None,
+    bert_len: int | None = None,
 ) -> BertConfig:
     """Return a BERT configuration; ``objective`` and the sizes of the profile code travel inside it.
 
-    ``max_len`` counts gene tokens; the cell token takes one position more. ``code_size`` and ``n_directions``, by
-    default as many, are those of :class:`~scflyformer.network._profile.ProfileEncoder`; 0 for none.
+    ``max_len`` counts gene tokens, of which BERT reads the first ``bert_len``, by default all; the cell token takes one
+    position more. ``code_size`` and ``n_directions``, by default as many, are those of
+    :class:`~scflyformer.network._profile.ProfileEncoder`; 0 for none.
     """
     if objective != "cell":
         code_size = 0
@@ -51,7 +55,7 @@ def make_config(
         num_hidden_layers=n_layers,
         num_attention_heads=n_heads,
         intermediate_size=feed_forward,
-        max_position_embeddings=max_len + (objective == "cell"),
+        max_position_embeddings=(bert_len or max_len) + (objective == "cell"),
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=0.0,
         type_vocab_size=1,
@@ -59,6 +63,8 @@ def make_config(
         objective=objective,  # type: ignore[call-arg]
         code_size=code_size,
         n_directions=(n_directions or code_size) if code_size else 0,
+        max_len=max_len,
+        finds_halves=code_size > 0,
     )
 
 
@@ -89,12 +95,32 @@ class CellBert(BertPreTrainedModel):
             size = getattr(config, "code_size", 0)
             self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions) if size else None
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
+            self.other_half = _other_half(size + self.n_learnt, width) if self.finds_halves else None
         self.post_init()
 
     @property
     def max_len(self) -> int:
-        """Gene tokens a cell may have."""
+        """Gene tokens a cell may have: the profile code reads them all."""
+        return getattr(self.config, "max_len", None) or self.bert_len
+
+    @property
+    def bert_len(self) -> int:
+        """Gene tokens that BERT reads, the highest ranked."""
         return self.config.max_position_embeddings - self.has_cell_token
+
+    @property
+    def finds_halves(self) -> bool:
+        """Whether the cell token learns to find the other half of a cell's counts."""
+        return self.has_cell_token and getattr(self.config, "finds_halves", False)
+
+    @property
+    def n_learnt(self) -> int:
+        """Directions of expression that the model learnt itself, which come first; others are of adapted cells."""
+        return self.config.n_directions - getattr(self.config, "n_adapted", 0)
+
+    def limit(self, pooling: Literal["cell", "mean"]) -> int:
+        """Gene tokens of a cell that an embedding is made of; the mean has no use for one that BERT does not read."""
+        return self.max_len if pooling == "cell" else self.bert_len
 
     @property
     def n_genes(self) -> int:
@@ -132,7 +158,8 @@ class CellBert(BertPreTrainedModel):
 
         Returns
         -------
-        Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``.
+        Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``; the
+        length is `bert_len` at most.
         """
         embedded, mask = self._embedded(tokens, values, mask, self._code(tokens, values, panel))
         if layer == -1:
@@ -168,6 +195,8 @@ class CellBert(BertPreTrainedModel):
         self, tokens: Tensor, values: Tensor, mask: Tensor | None, code: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return what BERT reads, the cell token in front, and its mask."""
+        tokens, values = tokens[:, : self.bert_len], values[:, : self.bert_len]
+        mask = None if mask is None else mask[:, : self.bert_len]
         embedded = self.bert.embeddings.word_embeddings(tokens)
         if self.has_cell_token:
             shown = (values >= 0).unsqueeze(-1)
@@ -207,22 +236,74 @@ class CellBert(BertPreTrainedModel):
         return after_attention(last, cell, context)
 
     def forward(
-        self, tokens: Tensor, values: Tensor, selected: Tensor, panel: Tensor | None = None
+        self,
+        tokens: Tensor,
+        values: Tensor,
+        selected: Tensor,
+        panel: Tensor | None = None,
+        *,
+        shown: Tensor | None = None,
+        others: Tensor | None = None,
+        genes: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return what pretraining needs of an unpadded batch: logits of the selected tokens, and of the profile."""
-        hidden = self.encode(tokens, values, panel=panel)
-        out = {"token_logits": self.cls(hidden[:, int(self.has_cell_token) :][selected])}
+        """Return what pretraining needs of a batch: logits of the selected tokens, of the profile and of other halves.
+
+        Parameters
+        ----------
+        tokens, values, panel
+            See :meth:`encode`.
+        selected
+            Which of the tokens that BERT reads are to be predicted, bool, shape (n, n_shown).
+        shown
+            Positions of these tokens, int64, shape (n, n_shown); all where None, and then nothing is padded.
+        others
+            Values of the other halves of cells of the same data set, among them each cell's own, float32, shape
+            (n_others, n_genes).
+        genes
+            Genes to give logits for, ascending, int64, shape (n_asked,); None for all, and for the special tokens.
+        """
+        code = self._code(tokens, values, panel)
+        if shown is not None:
+            tokens, values = tokens.gather(1, shown), values.gather(1, shown)
+        hidden = self.bert(inputs_embeds=self._embedded(tokens, values, None, code)[0]).last_hidden_state
+        asked = hidden[:, int(self.has_cell_token) :][selected]
+        if genes is None:
+            out = {"token_logits": self.cls(asked)}
+        else:
+            head, rows = self.cls.predictions, genes + N_SPECIAL
+            read = head.transform(asked)
+            out = {"token_logits": nn.functional.linear(read, head.decoder.weight[rows], head.decoder.bias[rows])}
         if self.has_cell_token:
-            out["profile_logits"] = self.profile_logits(self.cell_vectors(hidden))
+            cells = self.cell_vectors(hidden)
+            out["profile_logits"] = self.profile_logits(cells, genes)
+            if self.other_half is not None and others is not None:
+                out["half_logits"] = self.half_logits(cells, others, None if panel is None else panel[0])
         return out
+
+    def half_logits(self, cells: Tensor, others: Tensor, panel: Tensor | None) -> Tensor:
+        """Return how well each of the ``others`` fits each cell vector as its other half, shape (n, n_others)."""
+        encoder: Any = self.profile_encoder
+        linear = encoder.linear(others, panel)
+        code = torch.cat([linear[:, : self.n_learnt], encoder.contrasted(linear)], dim=1)
+        sought = nn.functional.normalize(self.other_half(code).float(), dim=1)  # type: ignore[misc]
+        return nn.functional.normalize(cells.float(), dim=1) @ sought.T / TEMPERATURE
 
     def cell_vectors(self, hidden: Tensor) -> Tensor:
         """Return the cell token as the decoder reads it, shape (n, width), from the last layer's ``hidden``."""
         return self.cell_norm(hidden[:, 0])
 
-    def profile_logits(self, cells: Tensor) -> Tensor:
-        """Return log-scale expression of every vocabulary gene, shape (n, n_genes), from cell vectors."""
-        return self.profile_decoder(cells)
+    def profile_logits(self, cells: Tensor, genes: Tensor | None = None) -> Tensor:
+        """Return log-scale expression of every gene, or of ``genes``, shape (n, n_genes), from cell vectors."""
+        decoder = self.profile_decoder
+        if genes is None:
+            return decoder(cells)
+        return nn.functional.linear(cells, decoder.weight[genes], decoder.bias[genes])
+
+
+def _other_half(code_size: int, width: int) -> nn.Module:
+    """Return the network that says from the code of one half of a cell which cell vector the other half should have."""
+    wide = 2 * code_size
+    return nn.Sequential(nn.Linear(code_size, wide), nn.GELU(), nn.LayerNorm(wide), nn.Linear(wide, width))
 
 
 def query_key_value(layer: Any, asking: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

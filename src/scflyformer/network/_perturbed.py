@@ -88,7 +88,7 @@ def read_copies(
     network
         The network.
     rows
-        Ranked cells, at most ``network.max_len`` tokens each.
+        Ranked cells, cut here to what the embedding is made of where longer.
     edits
         What is done to which of them.
     vectors
@@ -112,7 +112,8 @@ def read_copies(
     For each readout float64, shape (n_pairs, its width), NaN where the edit leaves nothing of a cell; and for each mean
     float64, shape (n_slots, its width), NaN where no copy is left.
     """
-    n_pairs = len(edits.cells)
+    n_pairs, limit = len(edits.cells), network.limit(pooling)
+    rows = rows.cut(limit)
     values = [np.full((n_pairs, readout.width), np.nan) for readout in readouts]
     sums = [np.zeros((2, int(mean.slot.max(initial=-1)) + 1, mean.readout.width)) for mean in means]
     done, saved = (0, []) if checkpoint is None else checkpoint.load()
@@ -122,7 +123,7 @@ def read_copies(
     if done and bar is not None:
         bar.update(sum(map(len, cuts[:done])))
     for number, block in enumerate(cuts[done:], start=done + 1):
-        edited = edit_block(rows, edits, block, max_len=network.max_len)
+        edited = edit_block(rows, edits, block, max_len=limit)
         counted = edited.shared if pooling == "mean" else None
         after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
         before = mean_over_kept(network, rows, edited, **run) if pooling == "mean" else vectors[edited.source]
@@ -179,7 +180,7 @@ def mean_over_kept(
     network
         The network.
     rows
-        Ranked cells, at most ``network.max_len`` tokens each.
+        Ranked cells, at most ``network.bert_len`` tokens each.
     edited
         Their edited copies.
     device, dtype, batch_tokens
@@ -250,8 +251,8 @@ def token_states(
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
 
     def run(batch: np.ndarray) -> None:
-        place = pad_rows(rows.indptr, flat, batch, -1, limit=network.max_len)
-        tokens, values = padded(network, rows, batch, target)
+        place = pad_rows(rows.indptr, flat, batch, -1, limit=network.bert_len)
+        tokens, values = padded(network, rows, batch, target, pooling="mean")
         mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
         hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]

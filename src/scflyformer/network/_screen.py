@@ -56,6 +56,8 @@ def first_order_shifts(
       one for all layers, heads and queries;
     - the later tokens, one position up each: the step of the position embedding times the gradient at the token.
 
+    That the next gene in rank comes into BERT's view, where a cell has more than it reads, is left out.
+
     Steps between learnt positions are long and point anywhere, so a gradient from their beginning misleads. It is taken
     with every token half a step up, which is right to second order. For the mean, where positions weigh more, it is
     the average of two passes, at the points of Gauss along the step.
@@ -65,7 +67,7 @@ def first_order_shifts(
     network
         The network; it is moved to ``device`` and set to evaluation. Its parameters get no gradients.
     rows
-        Ranked cells, at most ``network.max_len`` tokens each.
+        Ranked cells, at most ``network.limit(pooling)`` tokens each.
     centroids
         All centroids, shape (n_centroids, width).
     states
@@ -91,10 +93,9 @@ def first_order_shifts(
         has none, or ``batch_tokens`` is not positive.
     """
     check_embedding(network, pooling, batch_tokens)
-    if len(rows) and rows.lengths.max() > network.max_len:
-        raise ValueError(
-            f"A cell has {rows.lengths.max()} tokens, and the network reads {network.max_len}; cut the cells first."
-        )
+    limit = network.limit(pooling)
+    if len(rows) and rows.lengths.max() > limit:
+        raise ValueError(f"A cell has {rows.lengths.max()} tokens, and the network reads {limit}; cut the cells first.")
     target = pick_device(device)
     number = pick_dtype(dtype, target)
     network.to(target).eval()  # type: ignore[arg-type]
@@ -109,10 +110,10 @@ def first_order_shifts(
         cells = cells[rows.lengths[cells] > 1]
         if not len(cells):
             return
-        tokens, values = padded(network, rows, cells, target)
+        tokens, values = padded(network, rows, cells, target, pooling=pooling)
         with mixed:
             found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
-        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=network.max_len)
+        place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=limit)
         out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
 
     budget = SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens
@@ -127,18 +128,19 @@ def _estimate(
 ) -> Tensor:
     """Return the estimate for each token of a padded batch, shape (n, length)."""
     front, present = int(network.has_cell_token), tokens != PAD
+    seen = present[:, : network.bert_len]
     with torch.no_grad():
         code = network._code(tokens, values, panel)
         embedded = network._embedded(tokens, values, None, code)[0].float()
         position = network.bert.embeddings.position_embeddings.weight[: embedded.shape[1]].float()
         step = torch.zeros_like(position)
         step[front + 1 :] = position[front:-1] - position[front + 1 :]
-    bias = torch.zeros(tokens.shape, device=tokens.device, requires_grad=True)
+    bias = torch.zeros(seen.shape, device=tokens.device, requires_grad=True)
     slopes = []
     for share in _SHARES[pooling]:
         read = (embedded + share * step).requires_grad_()
         with torch.enable_grad():
-            vectors = _vectors(network, read, bias, present, pooling)
+            vectors = _vectors(network, read, bias, seen, pooling)
             if code is not None and pooling == "cell":
                 vectors = torch.cat([vectors, code], dim=1)
             cosine = nn.functional.cosine_similarity(vectors, goals)
@@ -147,6 +149,7 @@ def _estimate(
         to_read, to_bias = (sum(parts) / (_SCALE * len(parts)) for parts in zip(*slopes, strict=True))
         moved = (to_read * step).sum(2)[:, front:]
         found = (moved.flip(1).cumsum(1).flip(1) - moved - to_bias).double()
+        found = nn.functional.pad(found, (0, tokens.shape[1] - found.shape[1]))
         if code is not None:
             whole = vectors if pooling == "cell" else None
             found[present] += _through_code(network, tokens, values, code, to_read[:, 0], whole, goals)

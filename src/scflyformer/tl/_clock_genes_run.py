@@ -214,7 +214,7 @@ def _embedding_part(
     with progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
         some = Edits(tokens, pairs[0][at], pairs[1][at], kind)
         for block in block_cuts(rows, some):
-            edited = edit_block(rows, some, block, max_len=network.max_len)
+            edited = edit_block(rows, some, block, max_len=network.limit(pooling))
             after = embed_rows(network, edited.rows, pooling=pooling, **run).astype(np.float64)
             after = np.einsum("ij,ij->i", after, slope[edited.source])
             change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)

@@ -101,6 +101,7 @@ def screen(
     """
     from scflyformer.network._screen import first_order_shifts
 
+    ranked = ranked.cut(network.limit(pooling))
     with progress(total=len(ranked), desc="first-order screen", unit="cell") as bar:
         shifts = first_order_shifts(
             network, ranked, centroids=towards.centroids, states=towards.states[:, 0], pooling=pooling, bar=bar, **run

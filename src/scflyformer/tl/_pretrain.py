@@ -36,7 +36,8 @@ def pretrain(
     n_layers: int = 4,
     n_heads: int = 4,
     feed_forward: int | None = None,
-    max_len: int = 1024,
+    max_len: int = 2048,
+    bert_len: int = 256,
     dropout: float = 0.02,
     code_size: int = 128,
     n_directions: int = 192,
@@ -82,7 +83,8 @@ def pretrain(
         them to its vocabulary under the ids that the sources give them, with medians on its scale and weights that
         say little at first; ``"ignore"`` keeps the vocabulary as it is.
     objective
-        ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded.
+        ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded and
+        which must, where there is a profile code, find the rest of a cell's counts from a random part of them.
         ``"mlm"``: masked genes alone, the article's recipe.
     exclude
         Cells to leave out before anything is computed, such as ``{"batch": ["FCA4", "FCA13"]}``: `obs` column →
@@ -104,8 +106,13 @@ def pretrain(
     synonyms
         A FlyBase synonym file (or ``"flybase"`` to fetch it), from which further names of the genes are written to
         ``vocab.tsv``.
-    hidden_size, n_layers, n_heads, feed_forward, max_len, dropout
-        Shape of the network; ``feed_forward`` is twice the width where `None`; ``max_len`` in genes.
+    hidden_size, n_layers, n_heads, feed_forward
+        Shape of the network; ``feed_forward`` is twice the width where `None`.
+    max_len, bert_len
+        How many of a cell's genes the model reads, the highest ranked: the profile code up to ``max_len``, BERT, whose
+        time grows with it, up to ``bert_len``.
+    dropout
+        Share of hidden values set to zero in training.
     code_size, n_directions
         Sizes of the profile code, which is read off the values of all genes and stands beside the cell token in the
         embedding: ``n_directions`` directions of expression, then ``code_size`` numbers of a small network that reads
@@ -160,7 +167,8 @@ def pretrain(
 
     Notes
     -----
-    Rank-value encoding and masked pretraining follow Theodoris et al. 2023 (Nature 618, 616-624).
+    Rank-value encoding and masked pretraining follow Theodoris et al. 2023 (Nature 618, 616-624); finding the rest of a
+    cell's counts is contrastive learning after van den Oord et al. 2018 (arXiv:1807.03748).
 
     Examples
     --------
@@ -207,7 +215,8 @@ def pretrain(
         raise ValueError(f"weights={weights!r} is unknown; expected 'float32' or 'float16'.")
     if new_genes not in ("add", "ignore"):
         raise ValueError(f"new_genes={new_genes!r} is unknown; expected 'add' or 'ignore'.")
-    require_count("min_cells", min_cells, least=1)
+    for name, asked in (("min_cells", min_cells), ("max_len", max_len), ("bert_len", bert_len)):
+        require_count(name, asked, least=1)
     if num_workers != "auto":
         require_count("num_workers", num_workers, least=0)
     shape: dict[str, Any] = {
@@ -216,6 +225,7 @@ def pretrain(
         "n_heads": n_heads,
         "feed_forward": 2 * hidden_size if feed_forward is None else feed_forward,
         "max_len": max_len,
+        "bert_len": min(bert_len, max_len) if objective == "cell" else max_len,
         "dropout": dropout,
         "code_size": code_size,
         "n_directions": n_directions if code_size else 0,

@@ -135,9 +135,9 @@ def train_new_genes(
     for parameter in parameters:
         parameter.requires_grad_(True)
         parameter.register_hook(_of_last(n_new))
-    batches = TokenBudgetBatches(store, cells, batch_tokens=_BATCH_TOKENS, max_len=network.max_len, seed=seed)
+    batches = TokenBudgetBatches(store, cells, batch_tokens=_BATCH_TOKENS, max_len=network.bert_len, seed=seed)
     batches.n_batches = steps
-    data = MaskedCells(store, objective="cell", max_len=network.max_len, seed=seed, subsample=True)
+    data = MaskedCells(store, objective="cell", max_len=network.bert_len, seed=seed, subsample=True)
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     with _log.progress(total=steps, desc="adapting", unit="step") as bar:
         for batch in batches:

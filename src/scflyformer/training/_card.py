@@ -8,15 +8,15 @@ if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary
 
 _OBJECTIVES = {
-    "cell": "15 % of genes masked and predicted; beside it, a cell token from which the cell's expression profile over "
-    "the genes its source measured is decoded",
+    "cell": "15 % of genes masked and predicted, and a cell token from which the cell's expression profile over the "
+    "genes its source measured is decoded, from a random part of the cell's counts",
     "mlm": "15 % of genes masked and predicted (Theodoris et al. 2023)",
 }
 _CODE = """
 The embedding is the cell token ({hidden_size} numbers) and a profile code ({n_directions} and {code_size}) side by
 side. The code is read off the values of all genes: directions of expression in which two random halves of a cell's
 counts agree most, and a small network trained to find, from one half of a cell's counts, the other half among cells of
-the same sample. The cell token starts from it.
+the same sample. The cell token starts from it, and learns the same: to find the rest of a cell's counts.
 """
 _ORIGIN = """
 Training went on from `{name}` (sha256 {sha256:.12}), which knew {n_genes:,} genes. Genes new here: {n_new:,}, such as:
@@ -37,14 +37,17 @@ def model_card(name: str, vocabulary: Vocabulary, metrics: dict[str, Any], prove
         if "profile" in held
         else ""
     )
+    if "contrast" in held:
+        profile += f"| the rest of a cell's counts, found among those of its sample | {held['contrast']:.3f} |\n"
+    read = options.get("bert_len", options["max_len"])
     code = _CODE.format(**options) if options.get("code_size") and options["objective"] == "cell" else ""
     init = provenance["init"]
     origin = "" if init is None else _ORIGIN.format(**init, such_as=", ".join(init["new_genes_such_as"]) or "none")
     unit = {"sample": f"whole samples ({', '.join(held['samples'])})", "cell": "single cells"}[held["split_unit"]]
     return f"""# {name}
 
-A BERT over ranked genes ({options["n_layers"]} layers, width {options["hidden_size"]}, {options["max_len"]} genes a
-cell, {vocabulary.n_genes:,} genes known), pretrained without labels by `scflyformer.tl.pretrain`.
+A BERT over ranked genes ({options["n_layers"]} layers, width {options["hidden_size"]}, {read} genes
+a cell, {vocabulary.n_genes:,} genes known), pretrained without labels by `scflyformer.tl.pretrain`.
 
 Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `model=`.
 `transformers.BertModel.from_pretrained` loads the encoder alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Literal, cast
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.training._sources import Source
     from scflyformer.training._store import TokenStore
+
+_ANNOTATION_ID = re.compile(r"C[GR]\d+")
+"""What FlyBase calls a gene that has no name yet, and some files every gene."""
 
 
 def build_store(
@@ -142,12 +146,14 @@ def _such_as(names: np.ndarray) -> str:
 
 
 def _symbols(sources: list[Source], names: np.ndarray) -> np.ndarray:
-    """Return the symbol of each gene named: the first source that names it decides."""
+    """Return the symbol of each gene named: the first source decides that names it by more than an annotation id."""
     place = pd.Index(names)
     symbols = np.full(len(place), "", dtype=object)
-    for source in reversed(sources):
-        index = place.get_indexer(np.where(source.symbols == "", "", source.gene_ids))
-        symbols[index[index >= 0]] = source.symbols[index >= 0]
+    for last in (True, False):
+        for source in reversed(sources):
+            used = [bool(symbol) and (last or not _ANNOTATION_ID.fullmatch(symbol)) for symbol in source.symbols]
+            index = place.get_indexer(np.where(used, source.gene_ids, ""))
+            symbols[index[index >= 0]] = source.symbols[index >= 0]
     return symbols.astype(str)
 
 

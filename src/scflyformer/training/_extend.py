@@ -110,7 +110,7 @@ def extended(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: i
 def balance_on(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
     """Set the biases of the last ``n_new`` genes from ``cells``: see :func:`balance`."""
     objective = "cell" if network.has_cell_token else "mlm"
-    data = MaskedCells(store, objective=objective, max_len=network.max_len, seed=seed, subsample=False)
+    data = MaskedCells(store, objective=objective, max_len=network.bert_len, seed=seed, subsample=False)
     by_length = cells[np.argsort(store.lengths[cells], kind="stable")]
     middle = by_length[store.lengths[by_length] > 0]
     middle = middle[max(len(middle) // 2 - _BALANCE_CELLS // 2, 0) :][:_BALANCE_CELLS]
@@ -163,7 +163,8 @@ def balance(network: CellBert, n_new: int, batch: dict[str, Tensor], abundance: 
     """
     was_training = network.training
     with torch.no_grad():
-        found = network.eval()(batch["tokens"], batch["values"], batch["selected"], batch["panel"])
+        read = (batch["tokens"], batch["values"], batch["selected"], batch["panel"])
+        found = network.eval()(*read, shown=batch.get("shown"))
     network.train(was_training)
     parameters = dict(network.named_parameters())
     unmeasured = ~batch["panel"][:, :-n_new]

@@ -7,8 +7,8 @@ from typing import Any
 
 OBJECTIVES = ("cell", "mlm")
 _COUNTS = (
-    "hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "batch_tokens", "gradient_accumulation_steps",
-    "eval_steps", "save_steps",
+    "hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "bert_len", "batch_tokens",
+    "gradient_accumulation_steps", "eval_steps", "save_steps",
 )  # fmt: skip
 
 
@@ -28,6 +28,7 @@ class PretrainOptions:
     n_heads: int
     feed_forward: int
     max_len: int
+    bert_len: int
     dropout: float
     code_size: int
     n_directions: int

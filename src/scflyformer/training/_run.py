@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from scflyformer.training._prepare import Corpus
     from scflyformer.training._processes import Processes
 
-SHAPE = ("hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "dropout", "code_size", "n_directions")
+SHAPE = (
+    "hidden_size", "n_layers", "n_heads", "feed_forward", "max_len", "bert_len", "dropout", "code_size",
+    "n_directions",
+)  # fmt: skip
 """Options that are a property of the network, and so kept with ``init``."""
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
@@ -43,7 +46,8 @@ _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermedi
 def shape_of(model: Model) -> dict[str, Any]:
     """Return the options that made the network of ``model``."""
     config = model.config
-    values = [*(config[name] for name in _CONFIG), model.max_len, config.get("hidden_dropout_prob", 0.0)]
+    values = [*(config[name] for name in _CONFIG), model.max_len, model.bert_len]
+    values += [config.get("hidden_dropout_prob", 0.0)]
     values += [config.get("code_size", 0), config.get("n_directions", 0)]
     return dict(zip(SHAPE, values, strict=True))
 
@@ -63,6 +67,7 @@ def run(
 ) -> dict[str, Any]:
     """Train, or go on training; the first process writes the model folder. Return the held-out metrics."""
     started = datetime.now(UTC)
+    groups = np.where(corpus.samples == "", corpus.store.source.astype(str), corpus.samples)
     with own_randomness():
         torch.manual_seed(options.seed)
         if init is None:
@@ -76,12 +81,13 @@ def run(
                 network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
         if network.has_cell_token and network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
-            _fit_code(network.profile_encoder, corpus, out, options, init is not None, device, processes)
+            _fit_code(network.profile_encoder, corpus, groups, out, options, init is not None, device, processes)
         network, log, found = train(
             network,
             corpus.store,
             corpus.train_cells,
             corpus.held_out,
+            groups=groups,
             folder=out / CHECKPOINTS,
             options=options,
             device=device,
@@ -139,12 +145,11 @@ def run(
 
 
 def _fit_code(
-    encoder: ProfileEncoder, corpus: Corpus, out: Path, options: PretrainOptions, going_on: bool, device: str,
-    processes: Processes,
+    encoder: ProfileEncoder, corpus: Corpus, groups: np.ndarray, out: Path, options: PretrainOptions, going_on: bool,
+    device: str, processes: Processes,
 ) -> None:  # fmt: skip
     """Fit the profile encoder in the first process; all take it over."""
     file = out / CHECKPOINTS / CODE
-    groups = np.where(corpus.samples == "", corpus.store.source.astype(str), corpus.samples)
     processes.from_first(
         lambda: fit_profile_encoder(
             encoder,
@@ -176,6 +181,7 @@ def _device_name(device: str) -> str:
 def log_table(log: list[dict[str, float]]) -> pd.DataFrame:
     """Return the training log, one row a step at which something was logged."""
     table = pd.DataFrame(log).rename(columns=lambda name: name.replace("eval_", "val_"))
-    wanted = ["step", "epoch", "loss", "mlm", "profile", "val_loss", "val_mlm", "val_profile", "learning_rate"]
+    parts = ["loss", "mlm", "profile", "contrast"]
+    wanted = ["step", "epoch", *parts, *(f"val_{name}" for name in parts), "learning_rate"]
     table = table[[name for name in wanted if name in table]]
     return table.groupby("step", as_index=False).first()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scflyformer.training._objective import OTHERS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,7 +23,7 @@ def part_of(batch: dict[str, Tensor], number: int, n_parts: int) -> tuple[dict[s
     Parameters
     ----------
     batch
-        Tensors with as many entries a cell, cell after cell.
+        Tensors with as many entries a cell, cell after cell; ``"others"`` goes to every part as a whole.
 
     Returns
     -------
@@ -39,6 +41,9 @@ def part_of(batch: dict[str, Tensor], number: int, n_parts: int) -> tuple[dict[s
         first, last = 0, 1
     part = {}
     for name, tensor in batch.items():
+        if name == OTHERS:
+            part[name] = tensor
+            continue
         a_cell, rest = divmod(len(tensor), n_cells)
         if rest:
             raise ValueError(f"batch[{name!r}] has {len(tensor)} entries, which {n_cells} cells do not share equally.")

@@ -169,10 +169,9 @@ def unigram_losses(
     """
     n_genes = store.panels.shape[1]
     counts = np.ones((len(store.panels), n_genes)) * store.panels
-    longest = store.lengths.max() if data.objective == "cell" else data.max_len  # what masks are drawn from
     for start in range(0, len(train_cells), 8192):
         cells = train_cells[start : start + 8192]
-        rows = store.rows(cells).cut(longest)
+        rows = store.rows(cells).cut(data.max_len)  # what masks are drawn from
         source = np.repeat(store.source[cells].astype(np.int64), rows.lengths)
         flat = np.bincount(source * n_genes + rows.tokens - N_SPECIAL, minlength=counts.size)
         counts += flat.reshape(counts.shape)
@@ -189,6 +188,15 @@ def unigram_losses(
         nats["unigram_by_source"] -= float(by_source[source, genes].sum())
         weight += len(genes)
     return {name: value / weight for name, value in nats.items()}
+
+
+def _only(groups: np.ndarray | None, cells: np.ndarray) -> np.ndarray | None:
+    """Return the groups of ``cells``, -1 for all others."""
+    if groups is None:
+        return None
+    out = np.full(len(groups), -1)
+    out[cells] = groups[cells]
+    return out
 
 
 def _last_checkpoint(folder: Path) -> str | None:
@@ -222,6 +230,7 @@ def train(
     train_cells: np.ndarray,
     held_out_cells: np.ndarray,
     *,
+    groups: np.ndarray | None = None,
     folder: Path,
     options: PretrainOptions,
     device: str,
@@ -230,19 +239,26 @@ def train(
 ) -> tuple[CellBert, list[dict[str, float]], dict[str, float]]:
     """Train, going on from the last checkpoint in ``folder`` where there is one.
 
+    Cells are told apart by the halves of their counts within ``groups``, shape (n_cells of the store,).
+
     Returns
     -------
     The network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
     held-out losses of that step beside those of unigram baselines, with its number and the number of cells they were
     computed on: the first batches of the held-out cells in random order.
     """
-    sampling = {"max_len": network.max_len, "seed": options.seed}
+    sampling: dict[str, Any] = {"max_len": network.bert_len, "seed": options.seed}
     n_parts = options.gradient_accumulation_steps
-    batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens * n_parts, **sampling)
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1] if network.finds_halves else None
+    sampling_cells = sampling | {"groups": groups}
+    batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens * n_parts, **sampling_cells)
     batches.n_batches = max(round(batches.per_pass * options.epochs), 1)
-    held_out = TokenBudgetBatches(store, held_out_cells, batch_tokens=options.batch_tokens, **sampling)
-    data = MaskedCells(store, objective=options.objective, subsample=True, **sampling)
-    held_out_data = MaskedCells(store, objective=options.objective, subsample=False, **sampling)
+    held_out = TokenBudgetBatches(store, held_out_cells, batch_tokens=options.batch_tokens, **sampling_cells)
+    data, held_out_data = (
+        MaskedCells(store, objective=options.objective, subsample=subsample, groups=_only(groups, cells), **sampling)
+        for cells, subsample in ((train_cells, True), (held_out_cells, False))
+    )
     args = TrainingArguments(
         output_dir=str(folder / STEPS),
         max_steps=batches.n_batches,
