@@ -1,8 +1,8 @@
-"""The embedding of ``fly`` on whole transcriptomes, against what any lab computes from its cells.
+"""The embeddings of fly models on whole transcriptomes, against what any lab computes from its cells.
 
 ``python benchmarks/whole_transcriptome.py`` asks gut nuclei and olfactory neurons for their types, halves of the counts
 of midgut and larval cells for one another, and human pancreas, which is for the columns without a fly model, for its
-types by donor. `fly` was not trained on any of these cells. Whatever is fitted is fitted on training cells alone.
+types by donor. The models were not trained on any of these cells. Whatever is fitted is fitted on training cells alone.
 Results are kept in ``--work`` as soon as they are there.
 """
 
@@ -25,8 +25,7 @@ import scflyformer as sf
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FLY, ADAPTED = "fly", "fly, adapted"
-COLUMNS = (FLY, ADAPTED, *BASELINES)
+MODELS, ADAPTED = ("fly", "fly-whole"), ", adapted"
 N_CANDIDATES = 1000
 SEEDS = (0, 1, 2)
 GUT, NEURONS, PANCREAS = "gut nuclei, 18 types", "olfactory neurons, 24 types", "human pancreas, 13 types"
@@ -103,11 +102,17 @@ def halved(counts: sparse.csr_matrix, held: np.ndarray, fit: Callable[[sparse.cs
     return {"seeds": scores}
 
 
+def columns_of(models: Iterable[str]) -> dict[str, str]:
+    """Return the columns, and the model of each: none where all is computed from the cells at hand."""
+    of_models = {f"{Path(model).name}{way}": model for model in models for way in ("", ADAPTED)}
+    return of_models | dict.fromkeys(BASELINES, "")
+
+
 def fitter(column: str, model: str, cells: ad.AnnData) -> Callable[[sparse.csr_matrix], Any]:
     """Return what fits a column; an embedding is computed once for the same counts."""
-    if column in BASELINES:
+    if not model:
         return BASELINES[column]
-    if column == ADAPTED:
+    if column.endswith(ADAPTED):
         return adapted_embedding(model, cells.var)
     transform, known = embedding(model, cells.var), {}
 
@@ -146,21 +151,15 @@ def halved_rows(name: str, result: dict[str, Any]) -> list[tuple[str, str, str]]
     return [(name, m, f"{mean[i]:.3f} ± {spread[i]:.3f}") for i, m in enumerate(measures)]
 
 
-def markdown(found: dict[tuple[str, str], dict[str, str]], shares: dict[str, float]) -> str:
+def markdown(found: dict[tuple[str, str], dict[str, str]], columns: Iterable[str]) -> str:
     """Return the table, the highest value of each row in bold."""
-    heads = [
-        "`fly` (not trained on these cells)",
-        "`fly`, adapted to the training cells",
-        *BASELINES,
-        "counts that `fly` reads",
-    ]
+    heads = list(columns)
     lines = ["| cells | measure | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 2) + "|"]
     for (row, measure), values in found.items():
         best = max(float(value.split()[0]) for value in values.values())
-        texts = [values.get(column, "–") for column in COLUMNS]
+        texts = [values.get(column, "–") for column in heads]
         texts = [f"**{text}**" if text != "–" and float(text.split()[0]) == best else text for text in texts]
-        share = next((f"{share:.1%}" for name, share in shares.items() if row.startswith(name)), "–")
-        lines.append(f"| {row} | {measure} | " + " | ".join([*texts, share]) + " |")
+        lines.append(f"| {row} | {measure} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
@@ -188,16 +187,12 @@ def plan(name: str, data: Path) -> tuple[ad.AnnData, Any, dict[str, Any], list[s
 ROWS = (GUT, f"{GUT}, by library", NEURONS, *HALVES, PANCREAS)
 
 
-def run(
-    name: str, data: Path, work: Path, model: str
-) -> tuple[dict[tuple[str, str], dict[str, str]], dict[str, float]]:
+def run(name: str, data: Path, work: Path, models: Iterable[str]) -> dict[tuple[str, str], dict[str, str]]:
     """Compute or read every column of one set of cells."""
     cells, folds, options, names = plan(name, data)
     counts, found = sparse.csr_matrix(cells.X), {}
-    sha = sf.models.load(model).sha256[:12]
-    for column in COLUMNS:
-        is_fly = column in (FLY, ADAPTED)
-        if is_fly and name == PANCREAS:
+    for column, model in columns_of(models).items():
+        if model and name == PANCREAS:
             continue
         fit = fitter(column, model, cells)
 
@@ -207,14 +202,22 @@ def run(
             choices = {"library": "batch", "cosine": column == "all genes"} | options
             return typed(cells, folds, fit, **choices)
 
-        result = kept(result_file(work, name, column, sha if is_fly else "1"), make, f"{name}: {column}")
+        key = sf.models.load(model).sha256[:12] if model else "1"
+        result = kept(result_file(work, name, column, key), make, f"{name}: {column}")
         rows = halved_rows(name, result) if name in HALVES else typed_rows(name, result, names)
         for row, measure, value in rows:
             found.setdefault((row, measure), {})[column] = value
-    if name == PANCREAS:
-        return found, {}
-    share = kept(result_file(work, name, "share", sha), lambda: read_share(cells, model), f"{name}: share")
-    return found, {name: share["share"]}
+    return found
+
+
+def share_read(name: str, data: Path, work: Path, models: Iterable[str]) -> str:
+    """Return which share of the counts of a set of cells each model reads, in words."""
+    cells, said = plan(name, data)[0], []
+    for model in models:
+        key = sf.models.load(model).sha256[:12]
+        share = kept(result_file(work, name, "share", key), lambda m=model: read_share(cells, m), f"{name}: share")
+        said.append(f"{Path(model).name} reads {share['share']:.1%}")
+    return f"{name}: {', '.join(said)} of the counts."
 
 
 def main() -> None:
@@ -222,15 +225,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
     parser.add_argument("--work", type=Path, default=Path("whole-transcriptome-benchmark"), help="kept (%(default)s)")
-    parser.add_argument("--model", default="fly", help="name or folder of a fly model (default: %(default)s)")
+    parser.add_argument("--models", default=MODELS, nargs="+", help="fly models, names or folders (%(default)s)")
     parser.add_argument("--only", choices=ROWS, nargs="+", default=ROWS, help="rows, all by default")
     args = parser.parse_args()
     found: dict[tuple[str, str], dict[str, str]] = {}
-    shares: dict[str, float] = {}
     for name in args.only:
-        rows, share = run(name, args.data, args.work, args.model)
-        found, shares = found | rows, shares | share
-    print(markdown(found, shares))
+        found |= run(name, args.data, args.work, args.models)
+    print(markdown(found, columns_of(args.models)))
+    print()
+    for name in (name for name in args.only if name != PANCREAS):
+        print(share_read(name, args.data, args.work, args.models))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_memory_that_runs_out(log: io.StringIO) -> None:
     from scflyformer.network._memory import run_batches
 
     class Network:
-        max_len = 1024
+        bert_len = 1024
 
     def half(batch: np.ndarray) -> None:
         if len(batch) > 32:

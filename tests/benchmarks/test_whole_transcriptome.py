@@ -106,8 +106,11 @@ def test_halves_of_a_cell_are_found_above_chance(planted):
 
 
 def test_highest_value_of_a_row_is_bold():
-    from whole_transcriptome import markdown
+    from whole_transcriptome import columns_of, markdown
 
-    text = markdown({("a", "recall"): {"fly": "0.200 ± 0.010", "own directions": "0.300 ± 0.010"}}, {"a": 0.5})
-    assert "**0.300 ± 0.010**" in text and "**0.200" not in text and "50.0%" in text
-    assert "not trained on these cells" in text
+    columns = columns_of(["fly", "some/folder"])
+    assert list(columns)[:4] == ["fly", "fly, adapted", "folder", "folder, adapted"]
+    assert columns["folder, adapted"] == "some/folder" and not columns["own directions"]
+    found = {("a", "recall"): {"fly": "0.200 ± 0.010", "own directions": "0.300 ± 0.010"}}
+    text = markdown(found, columns)
+    assert "| a | recall | 0.200 ± 0.010 | – | – | – | **0.300 ± 0.010** |" in text
