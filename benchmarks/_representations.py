@@ -158,7 +158,8 @@ class Pca(Representation):
             from sklearn.decomposition import PCA
 
             dense = data.expression[fit.cells].toarray()
-            pca = PCA(min(self.n, min(dense.shape) - 1), svd_solver="covariance_eigh").fit(dense)
+            solver = "covariance_eigh" if dense.shape[1] < dense.shape[0] else "full"
+            pca = PCA(min(self.n, min(dense.shape) - 1), svd_solver=solver).fit(dense)
             parts = np.array_split(data.used, max(len(data.used) // 4096, 1))
             found = [pca.transform(data.expression[part].toarray()) for part in parts]
             return np.concatenate(found).astype(np.float32)
