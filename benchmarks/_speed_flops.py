@@ -29,13 +29,14 @@ class Shape:
     n_tokens: int
     code_size: int
     n_directions: int
+    n_read: int = 0
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Shape:
         """Return the sizes that a model's ``config.json`` tells."""
-        code, directions = (int(config.get(name, 0)) for name in ("code_size", "n_directions"))
+        code = [int(config.get(name, 0)) for name in ("code_size", "n_directions", "n_read")]
         names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
-        return cls(*(int(config[name]) for name in names), code, directions)
+        return cls(*(int(config[name]) for name in names), *code)
 
     @property
     def layer(self) -> int:
@@ -50,9 +51,11 @@ class Shape:
     @property
     def code(self) -> int:
         """Operations of the profile code for one cell."""
-        size, wide = self.code_size, _WIDEN * self.code_size
-        contrast = 2 * (size * wide + wide**2 + wide * size)
-        return 2 * (self.n_tokens - N_SPECIAL) * self.n_directions + contrast + 4 * size * self.width
+        size, read = self.code_size, self.n_read or self.code_size
+        wide = _WIDEN * read
+        contrast = 2 * (read * wide + wide**2 + wide * size)
+        linear = 2 * (self.n_tokens - N_SPECIAL) * (self.n_directions + self.n_read)
+        return linear + contrast + 4 * size * self.width
 
     @property
     def head(self) -> int:

@@ -74,7 +74,8 @@ class Rates:
         rates[VALUES] = self.product(BATCH_TOKENS, _VALUE_WIDTH, self.shape.width)
         if self.shape.code_size:
             cells = max(BATCH_TOKENS // length, 1)
-            rates[CODE] = self.product(cells, self.shape.n_tokens, self.shape.n_directions, torch.float32)
+            columns = self.shape.n_directions + self.shape.n_read
+            rates[CODE] = self.product(cells, self.shape.n_tokens, columns, torch.float32)
         return rates
 
     def large(self) -> float:

@@ -7,7 +7,7 @@ counts to features, dense or CSR, one row a cell.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg, sparse
@@ -61,7 +61,7 @@ def _components(x: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
     return PCA(min(n, min(x.shape) - 1), svd_solver="full").fit(x).transform
 
 
-def _chosen(x: sparse.csr_matrix, flavor: str) -> np.ndarray:
+def chosen(x: sparse.csr_matrix, flavor: str) -> np.ndarray:
     """Return positions of the genes that scanpy finds most variable."""
     import anndata as ad
     import scanpy as sc
@@ -80,7 +80,7 @@ def _chosen(x: sparse.csr_matrix, flavor: str) -> np.ndarray:
 def hvg_components(train: sparse.csr_matrix, n: int) -> Transform:
     """Fit principal components of scanpy's 2,000 highly variable genes, log1p of counts per 10,000, not scaled."""
     x = log_expression(train)
-    genes = _chosen(x, "seurat")
+    genes = chosen(x, "seurat")
     project = _components(x[:, genes].toarray(), n)
     return lambda counts: project(log_expression(counts)[:, genes].toarray())
 
@@ -96,7 +96,7 @@ def pearson_residuals(counts: np.ndarray, shares: np.ndarray, bound: float) -> n
 def pearson_components(train: sparse.csr_matrix, n: int) -> Transform:
     """Fit principal components of Pearson residuals of the 2,000 genes that scanpy chooses by them."""
     detected = np.flatnonzero(train.getnnz(axis=0))
-    genes = detected[_chosen(train[:, detected].astype(np.float32), "pearson_residuals")]
+    genes = detected[chosen(train[:, detected].astype(np.float32), "pearson_residuals")]
     dense = train[:, genes].toarray().astype(float)
     shares, bound = dense.sum(axis=0) / dense.sum(), np.sqrt(len(dense))
     project = _components(pearson_residuals(dense, shares, bound), n)
@@ -152,23 +152,27 @@ BASELINES: dict[str, Callable[[sparse.csr_matrix], Transform]] = {
 }
 
 
-def embedding(model: str | Path, var: pd.DataFrame) -> Transform:
+def embedding(model: str | Path, var: pd.DataFrame, gene_key: str = "FBgn") -> Transform:
     """Return what `tl.embed` of a model, which learns nothing from the cells at hand, makes of counts."""
     import anndata as ad
 
     import scflyformer as sf
 
     def transform(counts: sparse.csr_matrix) -> np.ndarray:
-        cells = ad.AnnData(counts.astype(np.float32), var=var[["FBgn"]].copy())
-        sf.tl.embed(cells, model=model, gene_key="FBgn")
+        cells = ad.AnnData(counts.astype(np.float32), var=var[[gene_key]].copy())
+        sf.tl.embed(cells, model=model, gene_key=gene_key)
         return cells.obsm["X_scflyformer"]
 
     return transform
 
 
-def adapted_embedding(model: str | Path, var: pd.DataFrame) -> Callable[[sparse.csr_matrix], Transform]:
+def adapted_embedding(
+    model: str | Path, var: pd.DataFrame, gene_key: str = "FBgn"
+) -> Callable[[sparse.csr_matrix], Transform]:
     """Return what adapts a model to training cells, and then embeds with it."""
+    import shutil
     import tempfile
+    import weakref
     from pathlib import Path
 
     import anndata as ad
@@ -176,15 +180,11 @@ def adapted_embedding(model: str | Path, var: pd.DataFrame) -> Callable[[sparse.
     import scflyformer as sf
 
     def fit(train: sparse.csr_matrix) -> Transform:
-        folder = tempfile.TemporaryDirectory()
-        out = Path(folder.name) / "adapted"
-        cells = ad.AnnData(train.astype(np.float32), var=var[["FBgn"]].copy())
-        sf.tl.adapt(cells, model=model, out=out, gene_key="FBgn")
-        transform = embedding(out, var)
-
-        def within(counts: sparse.csr_matrix, folder: Any = folder) -> Features:  # which is removed with this function
-            return transform(counts)
-
-        return within
+        folder = Path(tempfile.mkdtemp())
+        cells = ad.AnnData(train.astype(np.float32), var=var[[gene_key]].copy())
+        sf.tl.adapt(cells, model=model, out=folder / "adapted", gene_key=gene_key)
+        transform = embedding(folder / "adapted", var, gene_key)
+        weakref.finalize(transform, shutil.rmtree, folder, ignore_errors=True)
+        return transform
 
     return fit

@@ -39,7 +39,7 @@ _FLY = {"hidden_size": 192, "n_layers": 4, "n_heads": 3, "learning_rate": 1.2e-3
 _TINY = {"hidden_size": 80, "n_layers": 3, "learning_rate": 1.5e-3}
 SHAPES: dict[str, dict[str, Any]] = {
     "fly": _FLY | {"code_size": 256, "n_directions": 768, "epochs": 1.2},
-    "fly-whole": _FLY | {"code_size": 128, "n_directions": 192, "epochs": 2.5},
+    "fly-whole": _FLY | {"code_size": 160, "n_directions": 160, "code_epochs": 15, "epochs": 3.0},
     "fly-tiny": _TINY | {"code_size": 80, "n_directions": 80, "epochs": 0.8},
     # This objective reads whole rankings, the other 70 % of them on average: as many tokens in 0.56 passes.
     "fly-tiny-mlm": _TINY | {"objective": "mlm", "epochs": 0.56},

@@ -1,9 +1,12 @@
 """The embeddings of fly models on whole transcriptomes, against what any lab computes from its cells.
 
-``python benchmarks/whole_transcriptome.py`` asks gut nuclei and olfactory neurons for their types, halves of the counts
-of midgut and larval cells for one another, and human pancreas, which is for the columns without a fly model, for its
-types by donor. The models were not trained on any of these cells. Whatever is fitted is fitted on training cells alone.
-Results are kept in ``--work`` as soon as they are there.
+``python benchmarks/whole_transcriptome.py --scvi-python scvi-env/bin/python`` asks gut nuclei and olfactory neurons for
+their types, halves of the counts of midgut and larval cells for one another, and human cells, which are for the columns
+without a fly model, for their types: pancreas by donor, blood by cell. The models were not trained on any of these
+cells; the small human ones were pretrained on other sets. Whatever is fitted is fitted on training cells alone. A
+second table compares the columns over folds. Results are kept in ``--work`` as soon as they are there.
+
+scvi-tools has an environment of its own: ``pip install scvi-tools``.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 from _results import kept, result_file
+from _whole_human import GENE_KEY, HUMAN, OTHERS, PANCREAS, PBMC, human_model
+from _whole_intervals import REFERENCE, comparison
 from _whole_representations import BASELINES, adapted_embedding, embedding, halves
 from _whole_scores import N_INNER, dense, folds_of, found_again, macro_f1, probe, same_type, stratified
+from _whole_scvi import SCVI, latent_means, python_with_scvi
 from pretrain_fly import add_data_argument
 from scipy import sparse
 
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
 MODELS, ADAPTED = ("fly", "fly-whole"), ", adapted"
 N_CANDIDATES = 1000
 SEEDS = (0, 1, 2)
-GUT, NEURONS, PANCREAS = "gut nuclei, 18 types", "olfactory neurons, 24 types", "human pancreas, 13 types"
+GUT, NEURONS = "gut nuclei, 18 types", "olfactory neurons, 24 types"
+TYPE_MEASURES = ("same type among 10 neighbours", "probe macro-F1")
 HALVES = {
     "midgut, no labels": ("fly_whole/hung_midgut_1923", "S1_rep1"),
     "larval CNS, no labels": ("fly_whole/larval_cns_1406", "sample_brain"),
@@ -102,19 +109,28 @@ def halved(counts: sparse.csr_matrix, held: np.ndarray, fit: Callable[[sparse.cs
     return {"seeds": scores}
 
 
-def columns_of(models: Iterable[str]) -> dict[str, str]:
-    """Return the columns, and the model of each: none where all is computed from the cells at hand."""
+def columns_of(models: Iterable[str], scvi_python: str | None = None) -> dict[str, str]:
+    """Return the columns, and what each needs: a model, a Python, or nothing but the cells at hand."""
     of_models = {f"{Path(model).name}{way}": model for model in models for way in ("", ADAPTED)}
-    return of_models | dict.fromkeys(BASELINES, "")
+    return of_models | dict.fromkeys((HUMAN, *BASELINES), "") | ({SCVI: scvi_python} if scvi_python else {})
 
 
-def fitter(column: str, model: str, cells: ad.AnnData) -> Callable[[sparse.csr_matrix], Any]:
+def is_asked(column: str, name: str) -> bool:
+    """Return whether a column is there for a set of cells: models are of the species of the cells."""
+    return column in BASELINES or column == SCVI or (column == HUMAN) == (name in OTHERS)
+
+
+def fitter(column: str, needed: str, cells: ad.AnnData) -> Callable[[sparse.csr_matrix], Any]:
     """Return what fits a column; an embedding is computed once for the same counts."""
-    if not model:
+    if column in BASELINES:
         return BASELINES[column]
+    if column == SCVI:
+        return latent_means(needed)
+    if column == HUMAN:
+        return adapted_embedding(needed, cells.var, GENE_KEY)
     if column.endswith(ADAPTED):
-        return adapted_embedding(model, cells.var)
-    transform, known = embedding(model, cells.var), {}
+        return adapted_embedding(needed, cells.var)
+    transform, known = embedding(needed, cells.var), {}
 
     def once(counts: sparse.csr_matrix) -> np.ndarray:
         key = (counts.shape, float(counts.sum()), float(counts.data[:1000].sum()))
@@ -136,10 +152,9 @@ def read_share(cells: ad.AnnData, model: str) -> dict[str, float]:
 def typed_rows(name: str, result: dict[str, Any], names: Iterable[str]) -> list[tuple[str, str, str]]:
     """Return (row, measure, value) of every fold by name, or of all cells where there are no names."""
     values = dict(zip(names, result["folds"].values(), strict=False)) or {"": result["all"]}
-    measures = ("same type among 10 neighbours", "probe macro-F1")
     return [
         (f"{name}{', ' if part else ''}{part}", measure, f"{value:.3f}")
-        for number, measure in enumerate(measures)
+        for number, measure in enumerate(TYPE_MEASURES)
         for part, value in ((part, pair[number]) for part, pair in values.items())
     ]
 
@@ -179,22 +194,27 @@ def plan(name: str, data: Path) -> tuple[ad.AnnData, Any, dict[str, Any], list[s
         cells = ad.read_h5ad(data / "human" / "baron_pancreas_human_2142.h5ad")
         donors, code = np.unique(cells.obs["donor"].astype(str), return_inverse=True)
         return cells, code, {"library": "donor"}, list(donors)
+    if name == PBMC:
+        cells = ad.read_h5ad(data / "human" / "zheng_facs_3874.h5ad")
+        cells.obs["batch"] = "one run a label"  # no donors; inner folds are of cells, too
+        return cells, stratified(cells.obs["cell_type"].to_numpy(dtype=str), 5), {}, []
     file, held = HALVES[name]
     cells = ad.read_h5ad(data / f"{file}.h5ad")
     return cells, (cells.obs["batch"] == held).to_numpy(), {}, []
 
 
-ROWS = (GUT, f"{GUT}, by library", NEURONS, *HALVES, PANCREAS)
+ROWS = (GUT, f"{GUT}, by library", NEURONS, *HALVES, PANCREAS, PBMC)
 
 
-def run(name: str, data: Path, work: Path, models: Iterable[str]) -> dict[tuple[str, str], dict[str, str]]:
+def results_of(name: str, data: Path, work: Path, columns: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Compute or read every column of one set of cells."""
-    cells, folds, options, names = plan(name, data)
-    counts, found = sparse.csr_matrix(cells.X), {}
-    for column, model in columns_of(models).items():
-        if model and name == PANCREAS:
+    cells, folds, options, _ = plan(name, data)
+    counts, results = sparse.csr_matrix(cells.X), {}
+    for column, needed in columns.items():
+        if not is_asked(column, name):
             continue
-        fit = fitter(column, model, cells)
+        needed = str(human_model(name, data, work)) if column == HUMAN else needed
+        fit = fitter(column, needed, cells)
 
         def make(fit: Any = fit, column: str = column) -> dict[str, Any]:
             if name in HALVES:
@@ -202,12 +222,26 @@ def run(name: str, data: Path, work: Path, models: Iterable[str]) -> dict[tuple[
             choices = {"library": "batch", "cosine": column == "all genes"} | options
             return typed(cells, folds, fit, **choices)
 
-        key = sf.models.load(model).sha256[:12] if model else "1"
-        result = kept(result_file(work, name, column, key), make, f"{name}: {column}")
+        has_model = column not in BASELINES and column != SCVI
+        key = sf.models.load(needed).sha256[:12] if has_model else "1"
+        results[column] = kept(result_file(work, name, column, key), make, f"{name}: {column}")
+    return results
+
+
+def rows_of(name: str, results: dict[str, dict[str, Any]], names: list[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """Return the values of every row of a set of cells, by column."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for column, result in results.items():
         rows = halved_rows(name, result) if name in HALVES else typed_rows(name, result, names)
         for row, measure, value in rows:
             found.setdefault((row, measure), {})[column] = value
     return found
+
+
+def comparisons(name: str, results: dict[str, dict[str, Any]], columns: Iterable[str], whole: bool) -> list[str]:
+    """Return the lines of a set of cells in the table that compares columns over folds."""
+    texts = {m: comparison(results, number, columns, whole) for number, m in enumerate(TYPE_MEASURES)}
+    return [f"| {name} | {measure} | " + " | ".join(line) + " |" for measure, line in texts.items()]
 
 
 def share_read(name: str, data: Path, work: Path, models: Iterable[str]) -> str:
@@ -227,13 +261,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("whole-transcriptome-benchmark"), help="kept (%(default)s)")
     parser.add_argument("--models", default=MODELS, nargs="+", help="fly models, names or folders (%(default)s)")
     parser.add_argument("--only", choices=ROWS, nargs="+", default=ROWS, help="rows, all by default")
+    parser.add_argument("--scvi-python", help="Python of an environment with scvi-tools; this one by default")
     args = parser.parse_args()
+    columns = columns_of(args.models, python_with_scvi(args.scvi_python))
     found: dict[tuple[str, str], dict[str, str]] = {}
+    lines: list[str] = []
     for name in args.only:
-        found |= run(name, args.data, args.work, args.models)
-    print(markdown(found, columns_of(args.models)))
+        results, names = results_of(name, args.data, args.work, columns), plan(name, args.data)[3]
+        found |= rows_of(name, results, names)
+        if name not in HALVES:
+            lines += comparisons(name, results, columns, bool(names))
+    print(markdown(found, columns))
+    if lines:
+        heads = ["cells", "measure", "folds", *columns]
+        print(f"\nMean over folds, difference to {REFERENCE}, and its 95 % t interval over folds:\n")
+        print("\n".join(["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *lines]))
     print()
-    for name in (name for name in args.only if name != PANCREAS):
+    for name in (name for name in args.only if name not in OTHERS):
         print(share_read(name, args.data, args.work, args.models))
 
 

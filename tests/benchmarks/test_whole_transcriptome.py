@@ -113,4 +113,117 @@ def test_highest_value_of_a_row_is_bold():
     assert columns["folder, adapted"] == "some/folder" and not columns["own directions"]
     found = {("a", "recall"): {"fly": "0.200 ± 0.010", "own directions": "0.300 ± 0.010"}}
     text = markdown(found, columns)
-    assert "| a | recall | 0.200 ± 0.010 | – | – | – | **0.300 ± 0.010** |" in text
+    assert "| a | recall | 0.200 ± 0.010 | – | – | – | – | **0.300 ± 0.010** |" in text
+
+
+def test_interval_is_that_of_a_paired_t_test():
+    from _whole_intervals import paired_interval
+    from scipy import stats
+
+    values, others = np.array([0.7, 0.9, 0.8, 0.85]), np.array([0.6, 0.85, 0.82, 0.7])
+    mean, low, high = paired_interval(values, others)
+    expected = stats.ttest_rel(values, others).confidence_interval(0.95)
+    np.testing.assert_allclose([low, high], expected)
+    assert mean == pytest.approx((low + high) / 2) == pytest.approx((values - others).mean())
+
+
+def test_comparison_has_an_interval_for_three_whole_folds_or_more():
+    from _whole_intervals import REFERENCE, comparison
+
+    def result(*values):
+        return {"folds": {str(number): [0.0, value] for number, value in enumerate(values)}}
+
+    three = {"a": result(0.5, 0.6, 0.7), REFERENCE: result(0.5, 0.5, 0.5)}
+    columns = ["a", "missing", REFERENCE]
+    assert comparison(three, 1, columns, True) == ["3 folds", "0.600, +0.100 (−0.148 to +0.348)", "–", "0.500"]
+    assert comparison(three, 1, columns, False)[:2] == ["3 folds of single cells: no interval", "0.600, +0.100"]
+    two = {"a": result(0.4, 0.5), REFERENCE: result(0.5, 0.5)}
+    assert comparison(two, 1, columns, True)[:2] == ["2 folds: no interval", "0.450, −0.050"]
+
+
+def test_models_are_asked_about_cells_of_their_species():
+    from _whole_human import HUMAN, PANCREAS
+    from whole_transcriptome import GUT, columns_of, is_asked
+
+    columns = columns_of(["fly", "a/folder"])
+    assert "scVI" not in columns and columns["folder, adapted"] == "a/folder"
+    assert columns_of(["fly"], "python")["scVI"] == "python"
+    assert is_asked("fly, adapted", GUT) and not is_asked("fly, adapted", PANCREAS)
+    assert is_asked(HUMAN, PANCREAS) and not is_asked(HUMAN, GUT)
+    assert all(is_asked(column, name) for column in ("all genes", "scVI") for name in (GUT, PANCREAS))
+
+
+def test_no_set_is_pretrained_on_for_cells_of_its_own_study():
+    from _whole_human import OTHERS, PANCREAS, PBMC
+
+    assert set(OTHERS) == {PANCREAS, PBMC}
+    assert all("baron" not in file for file in OTHERS[PANCREAS]) and all("zheng" not in file for file in OTHERS[PBMC])
+
+
+def _set(genes, counts):
+    import pandas as pd
+
+    var = pd.DataFrame({"gene_symbol": genes}, index=genes)
+    return ad.AnnData(sparse.csr_matrix(np.array(counts, dtype=np.float32)), var=var)
+
+
+def test_genes_that_most_cells_of_all_sets_express_are_kept():
+    from _whole_human import cut, most_expressed
+
+    first = _set(["C", "A", "B"], [[9, 0, 1], [0, 0, 1]])
+    second = _set(["A", "B", "D"], [[1, 0, 1], [1, 1, 0], [1, 0, 0]])
+    genes = most_expressed([first, second], 2)  # A 3, B 3, C 1, D 1 cells
+    assert genes == ["A", "B"] and most_expressed([first, second], 3) == ["A", "B", "C"]
+    kept = cut(first, genes)
+    assert list(kept.var["gene_symbol"]) == ["A", "B"] and kept.X.toarray().tolist() == [[0, 1], [0, 1]]
+    assert list(kept.obs.columns) == []
+
+
+def test_human_model_is_pretrained_once(tmp_path, planted):
+    from _whole_human import PBMC, human_model
+    from _whole_representations import adapted_embedding
+
+    cells = _set([f"gene{number}" for number in range(N_GENES)], planted[0].toarray())
+    (tmp_path / "human").mkdir()
+    cells.write_h5ad(tmp_path / "human" / "baron_pancreas_human_2142.h5ad")
+    small = {"hidden_size": 16, "n_layers": 1, "code_size": 8, "n_directions": 8, "epochs": 0.1, "code_epochs": 1}
+    out = human_model(PBMC, tmp_path, tmp_path, **small)
+    assert (out / "model.safetensors").exists()
+    (tmp_path / "human" / "baron_pancreas_human_2142.h5ad").unlink()
+    assert human_model(PBMC, tmp_path, tmp_path) == out
+    embedded = adapted_embedding(out, cells.var, "gene_symbol")(planted[0][:120])(planted[0][120:])
+    assert embedded.shape[0] == 40 and np.isfinite(embedded).all()
+
+
+def test_scvi_is_left_out_in_words_where_it_is_missing(monkeypatch, capsys):
+    import subprocess
+
+    import _whole_scvi
+
+    answer = {"returncode": 1}
+    monkeypatch.setattr(
+        _whole_scvi.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, **answer)
+    )
+    assert _whole_scvi.python_with_scvi("some-python") is None
+    assert capsys.readouterr().err.count("\n") == 1
+    answer["returncode"] = 0
+    assert _whole_scvi.python_with_scvi("some-python") == "some-python"
+
+
+def test_scvi_reads_the_same_genes_of_any_counts(monkeypatch, planted):
+    """The script is played by one that sums counts: what is fitted and what is encoded have the same genes."""
+    import _whole_scvi
+
+    seen = []
+
+    def play(python, what, counts, model, out=None):
+        matrix = sparse.load_npz(counts)
+        seen.append((what, matrix.shape))
+        if what == "encode":
+            np.save(out, np.asarray(matrix.sum(axis=1)))
+
+    monkeypatch.setattr(_whole_scvi, "called", play)
+    counts, _ = planted
+    features = _whole_scvi.latent_means("python")(counts[:120])(counts[120:])
+    assert seen == [("fit", (120, N_GENES)), ("encode", (40, N_GENES))]
+    np.testing.assert_allclose(features.ravel(), np.asarray(counts[120:].sum(axis=1)).ravel())

@@ -13,10 +13,10 @@ from scflyformer.network._infer import embed_rows
 from scflyformer.network._profile import ProfileEncoder
 
 
-@pytest.fixture
-def encoder() -> ProfileEncoder:
+@pytest.fixture(params=[2, 0], ids=["reads genes", "reads directions"])
+def encoder(request) -> ProfileEncoder:
     torch.manual_seed(0)
-    encoder = ProfileEncoder(5, 3, 4)
+    encoder = ProfileEncoder(5, 3, 4, request.param)
     with torch.no_grad():
         encoder.directions.normal_()
         encoder.centre.copy_(torch.arange(5) / 10)
@@ -45,6 +45,21 @@ def test_each_cell_may_have_its_own_panel(encoder):
     both = encoder.linear(profile, panels)
     for row in range(2):
         torch.testing.assert_close(both[row], encoder.linear(profile[row : row + 1], panels[row])[0])
+
+
+def test_a_scale_of_the_directions_leaves_the_contrast(encoder):
+    """The code is the directions and what the small network makes of its own, or of the first of them."""
+    profile, scale = torch.rand(2, 5), torch.tensor([2.0, 0.5, 3.0, 1.0])
+    with torch.no_grad():
+        before = encoder.code(encoder.linear(profile, None))
+        np.testing.assert_allclose(
+            before[:, :4], ((profile - encoder.centre) @ encoder.directions).numpy(), rtol=1e-5, atol=1e-6
+        )
+        read = encoder.directions[:, :3] if encoder.contrast_directions is None else encoder.contrast_directions
+        torch.testing.assert_close(before[:, 4:], encoder.contrast((profile - encoder.centre) @ read))
+        encoder.rescale(scale)
+        after = encoder.code(encoder.linear(profile, None))
+    torch.testing.assert_close(after, torch.cat([before[:, :4] * scale, before[:, 4:]], 1), rtol=1e-4, atol=1e-5)
 
 
 def test_the_embedding_is_the_cell_token_and_the_code(make_network, make_rows):

@@ -20,9 +20,12 @@ def store(make_store):
     return make_store((240,), n_genes=40, counts=random.poisson(rate), medians=np.ones(40, np.float32))[0]
 
 
-def fit(store, path, **changes):
+N_READ = 6
+
+
+def fit(store, path, n_read=N_READ, **changes):
     torch.manual_seed(0)
-    encoder = ProfileEncoder(40, 6, 9)
+    encoder = ProfileEncoder(40, 6, 9, n_read)
     samples = np.repeat(["a", "b"], 120)
     asked = {"epochs": 15, "seed": 0, "device": "cpu", "going_on": False, "file": path} | changes
     fit_profile_encoder(encoder, store, np.arange(240), samples, **asked)
@@ -43,7 +46,7 @@ def test_halves_are_found(store, tmp_path):
     from scflyformer.training._halves import half_profiles, whole_counts
 
     losses, rows = [], store.rows(np.arange(120))
-    for epochs in (0, 15):
+    for epochs in (0, 30):
         encoder = fit(store, tmp_path / f"{epochs}.safetensors", epochs=epochs)
         halves = half_profiles(rows, whole_counts(rows, store.medians), store.medians, np.random.default_rng(9))
         with torch.no_grad():
@@ -56,7 +59,7 @@ def test_what_was_fitted_is_taken_over(store, tmp_path):
     """A run that was interrupted later does not fit again, and what it reads is frozen."""
     file = tmp_path / "code.safetensors"
     encoder = fit(store, file)
-    other = ProfileEncoder(40, 6, 9)
+    other = ProfileEncoder(40, 6, 9, N_READ)
     load_profile_encoder(other, file)
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value, rtol=0, atol=0)
@@ -73,18 +76,28 @@ def test_the_same_seed_gives_the_same(store, tmp_path):
         torch.testing.assert_close(second[name], value, rtol=0, atol=0)
 
 
-def test_going_on_keeps_directions_and_lets_them_move(store, tmp_path):
-    """Without a step nothing changes; with some, directions are learnt like other weights."""
-    begun = fit(store, tmp_path / "first.safetensors")
-    for epochs, moves in ((0, False), (3, True)):
-        encoder = ProfileEncoder(40, 6, 9)
+@pytest.mark.parametrize(("n_read", "learnt"), [(N_READ, "contrast_directions"), (0, "directions")])
+def test_going_on_trains_what_the_contrast_reads(store, tmp_path, n_read, learnt):
+    """Without a step nothing changes; with some, the directions that the contrast reads do, and no others."""
+    begun = fit(store, tmp_path / "first.safetensors", n_read)
+    for epochs, moves in ((0, set()), (3, {learnt})):
+        encoder = ProfileEncoder(40, 6, 9, n_read)
         load_profile_encoder(encoder, tmp_path / "first.safetensors")
         file = tmp_path / f"on-{epochs}.safetensors"
         fit_profile_encoder(
             encoder, store, np.arange(240), np.repeat("a", 240), epochs=epochs, seed=1, device="cpu", file=file,
             going_on=True,
         )  # fmt: skip
-        assert torch.equal(encoder.directions, begun.directions) is not moves
+        before, after = (dict(each.named_parameters()) for each in (begun, encoder))
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert {name for name in changed if not name.startswith("contrast.")} == moves
+
+
+def test_what_the_contrast_reads_is_trained_and_directions_are_not(store, tmp_path):
+    """Closed-form directions are the same however long the contrast trains."""
+    short, long = (fit(store, tmp_path / f"{n}.safetensors", epochs=n) for n in (0, 5))
+    torch.testing.assert_close(short.directions, long.directions, rtol=0, atol=0)
+    assert not torch.equal(short.contrast_directions, long.contrast_directions)
 
 
 def test_batches_hold_cells_of_one_sample(store):

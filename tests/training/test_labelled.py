@@ -42,7 +42,7 @@ def test_cells_without_genes_are_left_out() -> None:
 @pytest.mark.parametrize("gene_dropout", [0.0, 0.5, 1.0])
 def test_batch(rows: TokenRows, gene_dropout: float) -> None:
     y = np.arange(100) % 3
-    cells = LabelledCells(rows, y, n_genes=40, n_tokens=6, gene_dropout=gene_dropout, seed=3)
+    cells = LabelledCells(rows, y, n_genes=40, n_tokens=6, bert_len=10, gene_dropout=gene_dropout, seed=3)
     batch = {name: tensor.numpy() for name, tensor in cells.__getitems__([4, 11, 12, 13]).items()}
     longest = LENGTHS[11:14].max()
     assert batch["tokens"].shape == batch["values"].shape == (3, longest)
@@ -58,6 +58,8 @@ def test_batch(rows: TokenRows, gene_dropout: float) -> None:
     assert np.take_along_axis(real, shown, axis=1).all()
     if gene_dropout < 1:
         assert not np.take_along_axis(hidden, shown, axis=1).any()
+        place = np.cumsum(real & ~hidden, axis=1)  # among the genes that are left
+        assert np.take_along_axis(place, shown, axis=1).max() <= 10 < place.max()
     again = cells.__getitems__([4, 11, 12, 13])
     assert all((again[name].numpy() == batch[name]).all() for name in batch)
     assert (cells.__getitems__([5, 11, 12, 13])["shown"].numpy().shape != shown.shape) or (

@@ -351,8 +351,8 @@ def test_contrast_is_the_cross_entropy_of_finding_the_other_half(store):
         read = [batch[name].gather(1, batch["shown"]) for name in ("tokens", "values")]
         hidden = network.bert(inputs_embeds=network._embedded(*read, None, code)[0]).last_hidden_state
         cells = network.cell_vectors(hidden).numpy()
-        linear = network.profile_encoder.linear(batch["others"], batch["panel"][0])
-        sought = network.other_half(torch.cat([linear, network.profile_encoder.contrasted(linear)], 1)).numpy()
+        encoder = network.profile_encoder
+        sought = network.other_half(encoder.code(encoder.linear(batch["others"], batch["panel"][0]))).numpy()
     cells, sought = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (cells, sought))
     logits = cells @ sought.T / TEMPERATURE
     nats = np.log(np.exp(logits).sum(1)) - logits[np.arange(4), np.arange(4)]

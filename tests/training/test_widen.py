@@ -14,14 +14,16 @@ from scflyformer.training._extend import extend_network
 N_OLD, N_NEW, N_FURTHER = 30, 12, 5
 
 
-@pytest.fixture
-def old() -> CellBert:
+@pytest.fixture(params=[6, 0], ids=["reads genes", "reads directions"])
+def old(request) -> CellBert:
     """A network with a profile code, BERT reading fewer genes than the code, with nothing at zero."""
     shape = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "max_len": 40, "dropout": 0.0}
     shape |= {"code_size": 6, "n_directions": 9, "bert_len": 7}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = CellBert(make_config(N_OLD + N_SPECIAL, objective="cell", **shape)).eval()
+        config = make_config(N_OLD + N_SPECIAL, objective="cell", **shape)
+        config.n_read = request.param
+        network = CellBert(config).eval()
         for parameter in network.parameters():
             parameter.data += 0.2 * torch.randn_like(parameter)
     return network
@@ -30,9 +32,9 @@ def old() -> CellBert:
 def wider(network: CellBert, n_new: int, seed: int) -> CellBert:
     """Return the network with ``n_new`` further genes and `N_FURTHER` further directions, all drawn at random."""
     random = np.random.default_rng(seed)
-    n_genes, n_directions = network.n_genes + n_new, network.config.n_directions
+    n_genes, n_linear = network.n_genes + n_new, network.profile_encoder.weights.shape[1]
     placement = Placement(
-        random.normal(size=(n_new, n_directions)).astype(np.float32),
+        random.normal(size=(n_new, n_linear)).astype(np.float32),
         random.normal(size=(n_genes, N_FURTHER)).astype(np.float32),
         random.random(n_new).astype(np.float32),
         np.zeros((n_new, NEIGHBOURS), dtype=int),

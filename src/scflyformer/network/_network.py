@@ -45,7 +45,7 @@ def make_config(
 
     ``max_len`` counts gene tokens, of which BERT reads the first ``bert_len``, by default all; the cell token takes one
     position more. ``code_size`` and ``n_directions``, by default as many, are those of
-    :class:`~scflyformer.network._profile.ProfileEncoder`; 0 for none.
+    :class:`~scflyformer.network._profile.ProfileEncoder`, whose small network reads ``code_size`` numbers; 0 for none.
     """
     if objective != "cell":
         code_size = 0
@@ -63,6 +63,7 @@ def make_config(
         objective=objective,  # type: ignore[call-arg]
         code_size=code_size,
         n_directions=(n_directions or code_size) if code_size else 0,
+        n_read=code_size,
         max_len=max_len,
         finds_halves=code_size > 0,
     )
@@ -93,7 +94,8 @@ class CellBert(BertPreTrainedModel):
             self.cell_norm = nn.LayerNorm(width)
             self.profile_decoder = nn.Linear(width, self.n_genes)
             size = getattr(config, "code_size", 0)
-            self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions) if size else None
+            n_read = getattr(config, "n_read", 0)
+            self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions, n_read) if size else None
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
             self.other_half = _other_half(size + self.n_learnt, width) if self.finds_halves else None
         self.post_init()
@@ -283,8 +285,8 @@ class CellBert(BertPreTrainedModel):
     def half_logits(self, cells: Tensor, others: Tensor, panel: Tensor | None) -> Tensor:
         """Return how well each of the ``others`` fits each cell vector as its other half, shape (n, n_others)."""
         encoder: Any = self.profile_encoder
-        linear = encoder.linear(others, panel)
-        code = torch.cat([linear[:, : self.n_learnt], encoder.contrasted(linear)], dim=1)
+        code = encoder.code(encoder.linear(others, panel))
+        code = torch.cat([code[:, : self.n_learnt], code[:, -encoder.size :]], dim=1)
         sought = nn.functional.normalize(self.other_half(code).float(), dim=1)  # type: ignore[misc]
         return nn.functional.normalize(cells.float(), dim=1) @ sought.T / TEMPERATURE
 

@@ -19,35 +19,41 @@ class ProfileEncoder(nn.Module):
     """Turns the values of a cell's visible tokens into a code: a linear part, and one through a small network.
 
     The linear part projects onto the directions in which two halves of a cell's counts agree most
-    (:func:`scflyformer.training._directions.reliable_directions`). The other, which reads the first ``size`` of them,
-    is trained to tell, from one half of a cell's counts, which of many cells of the same sample the other half comes
-    from (:mod:`scflyformer.training._contrast`).
+    (:func:`scflyformer.training._directions.reliable_directions`). The other is trained to tell, from one half of a
+    cell's counts, which of many cells of the same sample the other half comes from
+    (:mod:`scflyformer.training._contrast`). It reads ``n_read`` directions, trained with it.
 
     Parameters
     ----------
     n_genes
         Genes of the vocabulary.
     size
-        Numbers that the small network reads, and gives.
+        Numbers that the small network gives.
     n_directions
         Numbers of the linear part, at least ``size``.
+    n_read
+        Numbers that the small network reads; 0 for the first ``size`` of the linear part, as in models of 0.1.
 
     Attributes
     ----------
     directions
         Shape (n_genes, n_directions).
+    contrast_directions
+        What the small network reads, shape (n_genes, n_read); `None` where it reads `directions`.
     centre
         Mean value of each gene, shape (n_genes,): a gene that was not measured counts as average.
     """
 
-    def __init__(self, n_genes: int, size: int, n_directions: int) -> None:
+    def __init__(self, n_genes: int, size: int, n_directions: int, n_read: int = 0) -> None:
         super().__init__()
-        self.size = size
-        wide = _WIDEN * size
+        self.size, self.n_read = size, n_read
+        read = n_read or size
+        wide = _WIDEN * read
         self.directions = nn.Parameter(torch.randn(n_genes, n_directions) / n_genes**0.5)
+        self.contrast_directions = nn.Parameter(torch.randn(n_genes, n_read) / n_genes**0.5) if n_read else None
         self.centre = nn.Parameter(torch.zeros(n_genes))
         self.contrast = nn.Sequential(
-            nn.Linear(size, wide), nn.GELU(), nn.LayerNorm(wide),
+            nn.Linear(read, wide), nn.GELU(), nn.LayerNorm(wide),
             nn.Linear(wide, wide), nn.GELU(), nn.LayerNorm(wide),
             nn.Linear(wide, size), nn.LayerNorm(size, elementwise_affine=False),
         )  # fmt: skip
@@ -57,8 +63,15 @@ class ProfileEncoder(nn.Module):
         genes = values.new_zeros(len(tokens), N_SPECIAL + len(self.centre), dtype=torch.float32)
         return genes.scatter_add_(1, tokens, values.float().clamp(min=0))[:, N_SPECIAL:]
 
+    @property
+    def weights(self) -> Tensor:
+        """What a gene's value adds to each number that is linear in it, shape (n_genes, n_read + n_directions)."""
+        if self.contrast_directions is None:
+            return self.directions
+        return torch.cat([self.contrast_directions, self.directions], dim=1)
+
     def linear(self, profile: Tensor, panel: Tensor | None) -> Tensor:
-        """Return the linear part, float32, shape (n, n_directions).
+        """Return the numbers that are linear in values, float32, shape (n, n_read + n_directions).
 
         Parameters
         ----------
@@ -69,21 +82,26 @@ class ProfileEncoder(nn.Module):
         """
         with torch.autocast(profile.device.type, enabled=False):
             expected = self.centre if panel is None else self.centre * panel
-            return (profile - expected) @ self.directions.float()
+            centred, parts = profile - expected, (self.contrast_directions, self.directions)
+            return torch.cat([centred @ part.float() for part in parts if part is not None], dim=1)
 
-    def contrasted(self, linear: Tensor) -> Tensor:
-        """Return the other part, shape (n, size), from the linear one."""
-        return self.contrast(linear[:, : self.size])
+    def contrasted(self, read: Tensor) -> Tensor:
+        """Return the other part, shape (n, size), from the numbers that it reads, which come first."""
+        return self.contrast(read[:, : self.n_read or self.size])
+
+    def code(self, linear: Tensor) -> Tensor:
+        """Return the code, both parts one after the other, float32, shape (n, n_directions + size)."""
+        return torch.cat([linear[:, self.n_read :], self.contrasted(linear).float()], dim=1)
 
     def forward(self, tokens: Tensor, values: Tensor, panel: Tensor | None = None) -> Tensor:
-        """Return the code of each cell, both parts side by side, float32, shape (n, n_directions + size)."""
-        linear = self.linear(self.profile(tokens, values), panel)
-        return torch.cat([linear, self.contrasted(linear).float()], dim=1)
+        """Return the code of each cell, float32, shape (n, n_directions + size)."""
+        return self.code(self.linear(self.profile(tokens, values), panel))
 
     def rescale(self, scale: Tensor) -> None:
         """Multiply each direction by ``scale``, shape (n_directions,); what is read off them stays the same."""
         self.directions.mul_(scale)
-        self.contrast[0].weight.div_(scale[: self.size])  # type: ignore[operator]
+        if not self.n_read:
+            self.contrast[0].weight.div_(scale[: self.size])  # type: ignore[operator]
 
     def leading(self, code: Tensor) -> Tensor:
         """Return of a code what the cell token starts from, shape (n, 2 * size): all but the later directions."""

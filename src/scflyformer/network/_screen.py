@@ -152,7 +152,7 @@ def _estimate(
         found = nn.functional.pad(found, (0, tokens.shape[1] - found.shape[1]))
         if code is not None:
             whole = vectors if pooling == "cell" else None
-            found[present] += _through_code(network, tokens, values, code, to_read[:, 0], whole, goals)
+            found[present] += _through_code(network, tokens, values, panel, to_read[:, 0], whole, goals)
     return found
 
 
@@ -195,7 +195,7 @@ def _through_code(
     network: CellBert,
     tokens: Tensor,
     values: Tensor,
-    code: Tensor,
+    panel: Tensor | None,
     to_start: Tensor,
     vectors: Tensor | None,
     goals: Tensor,
@@ -209,9 +209,10 @@ def _through_code(
     present = tokens != PAD
     owner = present.nonzero()[:, 0]
     shown = values[present].clamp(min=0).unsqueeze(1)
-    change = -shown * encoder.directions[tokens[present] - N_SPECIAL].float()
-    linear = code[:, : change.shape[1]][owner]
-    change = torch.cat([change, encoder.contrasted(linear + change).float() - code[owner, change.shape[1] :]], dim=1)
+    linear = encoder.linear(encoder.profile(tokens, values), panel)
+    code = encoder.code(linear)
+    without = linear[owner] - shown * encoder.weights[tokens[present] - N_SPECIAL].float()
+    change = encoder.code(without) - code[owner]
     to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
     found = (encoder.leading(change) * to_leading).sum(1).double()
     if vectors is None:

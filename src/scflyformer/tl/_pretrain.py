@@ -39,8 +39,8 @@ def pretrain(
     max_len: int = 2048,
     bert_len: int = 256,
     dropout: float = 0.02,
-    code_size: int = 128,
-    n_directions: int = 192,
+    code_size: int = 160,
+    n_directions: int = 160,
     code_epochs: int = 10,
     epochs: float = 1.0,
     batch_tokens: int = 8192,
@@ -116,8 +116,7 @@ def pretrain(
     code_size, n_directions
         Sizes of the profile code, which is read off the values of all genes and stands beside the cell token in the
         embedding: ``n_directions`` directions of expression, then ``code_size`` numbers of a small network that reads
-        as many of the directions. At most the number of genes; ``code_size=0`` for no code; unused with
-        ``objective="mlm"``.
+        all genes. At most the number of genes; ``code_size=0`` for no code; unused with ``objective="mlm"``.
     code_epochs
         Passes over the cells in which that small network is fitted, before the rest of the network trains; the
         directions take one.

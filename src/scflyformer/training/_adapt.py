@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert
-from scflyformer.training._directions import profiles, reliable_directions
+from scflyformer.training._directions import gene_statistics, profiles, reliable_directions
 
 if TYPE_CHECKING:
     from scflyformer.network._profile import ProfileEncoder
@@ -40,7 +40,8 @@ class Placement:
     Attributes
     ----------
     rows
-        Of the new genes, in the model's directions, float32, shape (n_new, n_directions).
+        Of the new genes, in the model's directions, those that its contrast reads first, float32, shape
+        (n_new, n_read + n_directions).
     further
         Directions to add, over all genes, float32, shape (n_genes, n_further).
     centre
@@ -75,33 +76,71 @@ def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement
         cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
     n_further = min(max(FEWEST, min(MOST, len(cells) // 10)), store.panels.shape[1])
     fitted = reliable_directions(store, cells, n_further, most_genes=MOST_GENES, seed=seed)
-    directions = encoder.directions.detach().float().cpu().numpy()
-    n_old = len(directions)
+    n_old = len(encoder.centre)
     known = np.flatnonzero(store.panels[0, :n_old])
-    signal, axes, variance = _along_the_code(store, cells, known, directions[known], random)
-
-    loadings = axes @ signal  # regression of each gene on the code
-    guess = loadings * fitted.reliability
-    fit = (guess[:, known] * directions[known].T).sum(1) / np.maximum((guess[:, known] ** 2).sum(1), 1e-12)
-    rows = (guess[:, n_old:] * np.maximum(fit, 0)[:, None]).T
-    unit = np.sqrt(VARIANCE * variance / max((fitted.spread**2).sum(), 1e-12))
+    signal, rows, variances = _along_the_code(encoder, store, cells, known, fitted.reliability, random)
+    unit = np.sqrt(VARIANCE * variances[encoder.n_read :].sum() / max((fitted.spread**2).sum(), 1e-12))
     neighbours, weights = _alike(signal, fitted.reliability, known, n_old)
     return Placement(
-        rows.astype(np.float32), (fitted.weights * unit).astype(np.float32), fitted.centre[n_old:], neighbours, weights
+        rows[n_old:], (fitted.weights * unit).astype(np.float32), fitted.centre[n_old:], neighbours, weights
     )
 
 
+def place_genes(encoder: ProfileEncoder, store: TokenStore, cells: np.ndarray, *, n_old: int, seed: int) -> None:
+    """Place genes in an encoder that has an entry for them already, each in the largest data set that measured it.
+
+    Parameters
+    ----------
+    encoder
+        Changed in place.
+    store
+        Ranked cells over the encoder's genes.
+    cells
+        Cells to learn from, positions in the store; at most 20,000 of each data set are used.
+    n_old
+        Genes that the encoder knew, which come first.
+    seed
+        Seed of the halves, and of the choice of cells.
+    """
+    random = np.random.default_rng(seed)
+    cells = cells[store.lengths[cells] > 0]
+    sources, sizes = np.unique(store.source[cells], return_counts=True)
+    missing = np.arange(store.panels.shape[1]) >= n_old
+    for source in sources[np.argsort(-sizes, kind="stable")]:
+        panel = store.panels[source]
+        new, known = np.flatnonzero(panel & missing), np.flatnonzero(panel[:n_old])
+        if not len(new):
+            continue
+        missing[new] = False
+        of_source = cells[store.source[cells] == source]
+        if len(of_source) > MOST_CELLS:
+            of_source = np.sort(random.choice(of_source, MOST_CELLS, replace=False))
+        reliability, centre = gene_statistics(store, [of_source], panel[None], random)
+        _, rows, _ = _along_the_code(encoder, store, of_source, known, reliability, random)
+        with torch.no_grad():
+            encoder.centre[new] = torch.from_numpy(centre[new])
+            encoder.directions[new] = torch.from_numpy(rows[new, encoder.n_read :])
+            if encoder.contrast_directions is not None:
+                encoder.contrast_directions[new] = torch.from_numpy(rows[new, : encoder.n_read])
+
+
 def _along_the_code(
-    store: TokenStore, cells: np.ndarray, known: np.ndarray, directions: np.ndarray, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, float]:
+    encoder: ProfileEncoder,
+    store: TokenStore,
+    cells: np.ndarray,
+    known: np.ndarray,
+    reliability: np.ndarray,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return how genes go with the code of the ``known`` genes in these cells, noise of counting left out.
 
     Returns
     -------
     Covariance of each gene with the axes of the code along which these cells have signal, each at variance 1, shape
-    (n_axes, n_genes); the axes over the square root of their variance, shape (n_directions, n_axes); and the total
-    variance of the code of whole cells.
+    (n_axes, n_genes); what each gene should add to the model's directions, by its regression on the code, float32,
+    shape (n_genes, n_directions); and the variance of whole cells along each direction, shape (n_directions,).
     """
+    directions = encoder.weights.detach().float().cpu().numpy()[known]
     n_codes, n_genes, n = directions.shape[1], store.panels.shape[1], len(cells)
     code_code, code_gene = np.zeros((n_codes, n_codes)), np.zeros((n_codes, n_genes))
     squares, sums, total = np.zeros((2, n_codes)), np.zeros((2, n_genes)), np.zeros(n_codes)
@@ -121,7 +160,11 @@ def _along_the_code(
     values, axes = np.linalg.eigh(code_code)
     kept = values > max(2 * noise.mean() * np.sqrt(n_codes / n), 1e-3 * values[-1], 1e-12)  # above the estimate's error
     axes = axes[:, kept] / np.sqrt(values[kept])
-    return axes.T @ code_gene, axes, float((squares[0] / n - (total / n) ** 2).sum())
+    signal = axes.T @ code_gene
+    guess = (axes @ signal) * reliability
+    fit = (guess[:, known] * directions.T).sum(1) / np.maximum((guess[:, known] ** 2).sum(1), 1e-12)
+    rows = (guess * np.maximum(fit, 0)[:, None]).T.astype(np.float32)
+    return signal, rows, squares[0] / n - (total / n) ** 2
 
 
 def _alike(signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,13 +204,16 @@ def widen(network: CellBert, placement: Placement) -> CellBert:
         for name, parameter in wider.named_parameters():
             if name != "profile_encoder.directions":
                 parameter.copy_(parameters[name])
+        encoder: Any = wider.profile_encoder
         old = parameters["profile_encoder.directions"].clone()
-        old[-n_new:] = torch.from_numpy(placement.rows) if n_new else old[-n_new:]
-        encoder = wider.profile_encoder
-        encoder.directions.copy_(torch.cat([old, torch.from_numpy(placement.further)], dim=1))  # type: ignore[union-attr]
         if n_new:
-            encoder.centre[-n_new:] = torch.from_numpy(placement.centre)  # type: ignore[union-attr]
+            rows = torch.from_numpy(placement.rows)
+            old[-n_new:] = rows[:, encoder.n_read :]
+            if encoder.contrast_directions is not None:
+                encoder.contrast_directions[-n_new:] = rows[:, : encoder.n_read]
+            encoder.centre[-n_new:] = torch.from_numpy(placement.centre)
             _copy_tokens(wider, placement)
+        encoder.directions.copy_(torch.cat([old, torch.from_numpy(placement.further)], dim=1))
     return wider.train(network.training)
 
 

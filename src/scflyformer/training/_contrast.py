@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.1
 SHARE = (0.3, 0.7)
 """Share of the counts in the first half, drawn per batch."""
-DIRECTIONS_VARIANCE = 3.0
+HIDDEN = 0.4
+"""Share of the genes hidden from the first half of a cell, at most: drawn per cell. Cells that miss genes, as those of
+other platforms do, are then known by the rest."""
+DIRECTIONS_VARIANCE = 6.0
 """Total variance of the directions in units of the contrast's, whose numbers have variance 1: distances between cells
 follow the directions more than the contrast, which knows less of tissues that it was not trained on."""
 _LEAST_SPREAD = 0.01
@@ -70,7 +73,7 @@ def fit_profile_encoder(
     file
         Where the result is kept for an interrupted run.
     going_on
-        Keep what the encoder knows: its directions become weights like others.
+        Keep what the encoder knows.
     """
     if file.exists():
         return
@@ -81,10 +84,13 @@ def fit_profile_encoder(
         with torch.no_grad():
             encoder.directions.copy_(torch.from_numpy(fitted.weights / scale))  # the network learns from a like scale
             encoder.centre.copy_(torch.from_numpy(fitted.centre))
+            if encoder.contrast_directions is not None:
+                encoder.contrast_directions.copy_(encoder.directions[:, : encoder.n_read])
         for layer in encoder.contrast:
             if isinstance(layer, nn.Linear | nn.LayerNorm):
                 layer.reset_parameters()
-    learnt = [*encoder.contrast.parameters(), *([encoder.directions] if going_on else [])]
+    read = encoder.directions if encoder.contrast_directions is None else encoder.contrast_directions
+    learnt = [*encoder.contrast.parameters(), *([read] if encoder.n_read or going_on else [])]
     encoder.requires_grad_(False)
     for parameter in learnt:
         parameter.requires_grad_(True)
@@ -120,7 +126,6 @@ def _train(
     batches = [batch for _ in range(epochs) for batch in _batches(cells, groups, random)]
     if not batches:
         return
-    device = encoder.centre.device
     optimizer = torch.optim.AdamW(learnt, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * len(batches)), len(batches))
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
@@ -129,11 +134,9 @@ def _train(
         rows = store.rows(batch)
         counts = whole_counts(rows, store.medians)
         halves = half_profiles(rows, counts, store.medians, random, random.uniform(*SHARE))
-        panel = torch.from_numpy(store.panels[store.source[batch]]).to(device)
-        first, second = (
-            functional.normalize(encoder.contrasted(encoder.linear(torch.from_numpy(half).to(device), panel)), dim=1)
-            for half in halves
-        )
+        halves[0][random.random(halves[0].shape, dtype=np.float32) < random.uniform(0, HIDDEN, (len(batch), 1))] = 0
+        measured = np.flatnonzero(store.panels[store.source[batch[0]]])  # a sample is of one data set
+        first, second = (_contrasted(encoder, half[:, measured], measured) for half in halves)
         loss = contrast_loss(first, second)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -144,6 +147,14 @@ def _train(
         bar.set_postfix({"loss": f"{np.mean(recent):.3f}"})
     bar.close()
     _log.info(f"profile encoder: {len(batches)} steps, loss {np.mean(recent):.3f} nats")
+
+
+def _contrasted(encoder: ProfileEncoder, values: np.ndarray, genes: np.ndarray) -> Tensor:
+    """Return what the small network makes of the values of ``genes``, of unit length, shape (n_cells, size)."""
+    read = encoder.directions if encoder.contrast_directions is None else encoder.contrast_directions
+    measured = torch.from_numpy(genes).to(read.device)
+    linear = (torch.from_numpy(values).to(read.device) - encoder.centre[measured]) @ read[measured]
+    return functional.normalize(encoder.contrasted(linear), dim=1)
 
 
 def contrast_loss(first: Tensor, second: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def reliable_directions(
     sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
     panels = store.panels[[store.source[cells_of[0]] for cells_of in sources]]
     n_cells = np.array([len(cells_of) for cells_of in sources])
-    reliability, centre = _gene_statistics(store, sources, panels, random)
+    reliability, centre = gene_statistics(store, sources, panels, random)
     genes = np.sort(np.argsort(-reliability, kind="stable")[: most_genes or MOST_GENES])
     root = np.sqrt(reliability[genes])
     signal, whole = np.zeros((2, len(genes), len(genes)))
@@ -97,10 +97,18 @@ def reliable_directions(
     return Directions(weights, centre, spread, reliability)
 
 
-def _gene_statistics(
+def gene_statistics(
     store: TokenStore, sources: list[np.ndarray], panels: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each gene's reliability and mean value."""
+    """Return each gene's reliability and mean value; see :class:`Directions`.
+
+    Parameters
+    ----------
+    sources
+        Cells of each data set, positions in the store.
+    panels
+        Genes that each measured, bool, shape (n_sources, n_genes).
+    """
     n_genes = store.panels.shape[1]
     between, squares = np.zeros(n_genes), np.zeros((2, n_genes))
     total, expressed = np.zeros(n_genes), np.zeros(n_genes)

@@ -24,6 +24,7 @@ GROWS = {
     "profile_decoder.weight": (0, 0, "mean"),
     "profile_decoder.bias": (0, 0, "zero"),
     "profile_encoder.directions": (0, 0, "zero"),
+    "profile_encoder.contrast_directions": (0, 0, "zero"),
     "profile_encoder.centre": (0, 0, "zero"),
 }
 """Parameters with an entry a gene: the axis of the genes, the entries in front of the first, and where a new one

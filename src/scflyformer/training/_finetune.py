@@ -242,7 +242,8 @@ def _train(
         rows.lengths, train, batch_cells=options.batch_cells, n_passes=options.epochs, seed=options.seed
     )
     data = LabelledCells(
-        rows, y, n_genes=classifier.network.n_genes, n_tokens=options.n_tokens, gene_dropout=options.gene_dropout,
+        rows, y, n_genes=classifier.network.n_genes, n_tokens=options.n_tokens,
+        bert_len=classifier.network.bert_len, gene_dropout=options.gene_dropout,
         seed=options.seed,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(

@@ -58,13 +58,15 @@ class LabelledCells(torch.utils.data.Dataset):
     """Turns a batch of :class:`LabelledBatches` into what :class:`CellClassifier` takes.
 
     Of each cell a share of its genes, drawn up to ``gene_dropout``, is hidden, as if they had not been caught. BERT
-    reads ``n_tokens`` of the others, or as many as the batch's cell with the fewest has: nothing is padded there.
+    reads ``n_tokens`` of the others, or as many as the batch's cell with the fewest has: nothing is padded there. They
+    are drawn from the ``bert_len`` highest ranked, which BERT reads in a whole cell.
     """
 
     def __init__(
-        self, rows: TokenRows, y: np.ndarray, *, n_genes: int, n_tokens: int, gene_dropout: float, seed: int
-    ) -> None:
-        self.rows, self.y, self.n_tokens = rows, y, n_tokens
+        self, rows: TokenRows, y: np.ndarray, *, n_genes: int, n_tokens: int, bert_len: int, gene_dropout: float,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.rows, self.y, self.n_tokens, self.bert_len = rows, y, n_tokens, bert_len
         self.gene_dropout, self.seed = gene_dropout, seed
         self.panel = np.ones(n_genes, dtype=bool) if rows.panel is None else rows.panel
 
@@ -83,6 +85,7 @@ class LabelledCells(torch.utils.data.Dataset):
         hidden = chance < self.gene_dropout * random.random((len(cells), 1))
         chance[hidden] += 1
         chance[np.arange(tokens.shape[1]) >= lengths[:, None]] = 3
+        chance[(chance < 1) & (np.cumsum(chance < 1, axis=1) > self.bert_len)] += 1
         n_shown = max(min(self.n_tokens, int((chance < 1).sum(axis=1).min())), 1)
         shown = np.sort(np.argpartition(chance, n_shown - 1, axis=1)[:, :n_shown], axis=1)
         values[hidden] = HIDDEN_VALUE

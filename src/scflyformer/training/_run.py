@@ -19,6 +19,7 @@ from scflyformer.genes._resolve import N_EXAMPLES
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.network._randomness import own_randomness
+from scflyformer.training._adapt import place_genes
 from scflyformer.training._card import model_card
 from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
 from scflyformer.training._extend import extended
@@ -79,6 +80,11 @@ def run(
             network = deepcopy(init.network()).cpu()
             if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
                 network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
+                if network.has_cell_token and network.profile_encoder is not None:
+                    n_old = init.vocabulary.n_genes
+                    place_genes(
+                        network.profile_encoder, corpus.store, corpus.train_cells, n_old=n_old, seed=options.seed
+                    )
         if network.has_cell_token and network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
             _fit_code(network.profile_encoder, corpus, groups, out, options, init is not None, device, processes)
