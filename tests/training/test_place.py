@@ -22,7 +22,8 @@ def store(make_store):
     panels = np.ones((2, N_GENES), dtype=bool)
     panels[0, 32:] = False
     counts = random.poisson(rate) * np.repeat(panels, [400, 200], axis=0)
-    return make_store((400, 200), n_genes=N_GENES, panels=panels, counts=counts, medians=np.ones(N_GENES, np.float32))[0]
+    medians = np.ones(N_GENES, np.float32)
+    return make_store((400, 200), n_genes=N_GENES, panels=panels, counts=counts, medians=medians)[0]
 
 
 @pytest.mark.parametrize("n_read", [3, 0])
