@@ -116,6 +116,7 @@ def test_steps_train_the_new_genes_alone(tmp_path, cells, base, adapted):
 
 
 def test_the_same_seed_gives_the_same_model(tmp_path, cells, base, adapted):
+    (tmp_path / "again").mkdir()  # an empty folder is free
     sf.tl.adapt(cells[:240].copy(), model=base, out=tmp_path / "again")
     assert sf.models.load(tmp_path / "again").sha256 == sf.models.load(adapted).sha256
 

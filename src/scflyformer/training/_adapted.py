@@ -60,8 +60,8 @@ def write_adapted(
     FileExistsError, ValueError
         See :func:`scflyformer.tl.adapt`.
     """
-    if out.exists():
-        raise FileExistsError(f"{out} exists; give another `out`.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists and is not an empty folder; give another `out`.")
     network = deepcopy(model.network()).cpu().float()
     if not network.has_cell_token or network.profile_encoder is None:
         raise ValueError(

@@ -134,8 +134,8 @@ def _resolved(source: Source, vocabulary: Vocabulary) -> Resolution:
     if found.n_mapped <= found.n_case:  # those that match may do so by luck
         raise ValueError(
             f"{source.name}: {found.n_mapped or 'none'} of its genes (such as {', '.join(found.unresolved[:3])}) match "
-            f"the vocabulary of the model to go on from (such as {', '.join(vocabulary.names[:3])}); {found.n_case} "
-            "differ from it by case only. Pass another gene_key, or no init."
+            f"the vocabulary of the model (such as {', '.join(vocabulary.names[:3])}); {found.n_case} "
+            "differ from it by case only. Pass another gene_key or another model."
         )
     _log.info(f"{source.name}: {found.n_mapped} of {len(found.index)} genes are in the model's vocabulary")
     return found
