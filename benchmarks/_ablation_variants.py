@@ -158,7 +158,7 @@ def _train(network: CellBert, token: nn.Module, corpus: Corpus, passes: float) -
             batch = data.__getitems__(number)
             genes = shared_panel(batch)
             with torch.no_grad():
-                code = network._code(batch["tokens"], batch["values"], batch["panel"])
+                code = network.code(batch["tokens"], batch["values"], batch["panel"])
             cells = token(code)
             loss = PROFILE_WEIGHT * profile_loss(network.profile_logits(cells, genes), batch, genes)
             logits = network.half_logits(cells, batch[OTHERS], batch["panel"][0])

@@ -155,7 +155,7 @@ class Deletions:
             bert = BertForMaskedLM.from_pretrained(twin.path, dtype=torch.float32).eval()
         rows, others = draw_cells(path, model, n_cells, n_others=n_others)
         goals = tuple(
-            embed_rows(each.network(), others, pooling=pooling_of(each), dtype="float32").astype(np.float64).mean(0)
+            embed_rows(each.network(), others, pooling=each.pooling, dtype="float32").astype(np.float64).mean(0)
             for each in (twin, model)
         )
         return cls(model, twin, bert, rows, *spread_pairs(rows, n_copies), goals)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ class Deletions:
     def stream(self, *, own: bool = False) -> np.ndarray:
         """Return the shifts by the package's stream through the twin, or the model's ``own`` as `tl.perturb` has it."""
         model = self.model if own else self.twin
-        return stream(model.network(), self.rows, self.sets, self.pairs, self.goals[own], pooling_of(model))
+        return stream(model.network(), self.rows, self.sets, self.pairs, self.goals[own], model.pooling)
 
     def loop(self, *, batch: int, sets: np.ndarray | None = None, pairs: Pairs | None = None) -> np.ndarray:
         """Return the shifts by the plain loop over all deletions, or over ``sets`` and ``pairs``."""
@@ -228,7 +228,7 @@ def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dic
     all pairs; ``spearman_genes``, over the means of genes found in ``min_cells`` cells or more; ``n``, ``n_genes``.
     """
     rows, others = draw_cells(path, model, n_cells)
-    network, pooling = model.network(), pooling_of(model)
+    network, pooling = model.network(), model.pooling
     goal = embed_rows(network, others, pooling=pooling, dtype="float32").astype(np.float64).mean(0)
     owner = np.repeat(np.arange(len(rows)), rows.lengths)
     sets = rows.tokens[:, None].astype(np.int32)

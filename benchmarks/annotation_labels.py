@@ -23,7 +23,6 @@ from scflyformer.stats import _families
 from scflyformer.stats._classification import fit_temperature, softmax
 from scflyformer.stats._cross import cross_fit
 from scflyformer.tl import _features
-from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     import argparse
@@ -85,7 +84,7 @@ def features(cells: AnnData, model: str | None, dtype: Any) -> Any:
     """Return log1p of counts per 10,000, or the embedding of ``model``, read off as the probe does."""
     if model is None:
         return _adata.expression(cells)[0]
-    pooling = pooling_of(sf.models.load(model))
+    pooling = sf.models.load(model).pooling
     sf.tl.embed(cells, model=model, gene_key="gene", pooling=pooling, dtype=dtype)
     return cells.obsm["X_scflyformer"]
 

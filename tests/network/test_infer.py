@@ -44,6 +44,19 @@ def test_against_one_by_one(make_network, make_rows, pooling, batch_tokens):
     assert not found[[2, 7]].any()
 
 
+def test_the_code_alone(make_network, make_rows):
+    """The last numbers of the whole embedding, without BERT, which may be missing its weights."""
+    network, rows = make_network(code_size=4, n_directions=6), make_rows([3, 20, 0, 9])
+    whole = embed_rows(network, rows, pooling="cell", **CPU)
+    with torch.no_grad():
+        network.bert.embeddings.word_embeddings.weight.fill_(torch.nan)
+    found = embed_rows(network, rows, pooling="code", **CPU)
+    assert found.shape == (4, network.embedding_size("code")) == (4, 10)
+    np.testing.assert_allclose(found, whole[:, 16:], atol=1e-6)
+    with pytest.raises(ValueError, match="needs a model with a profile code"):
+        embed_rows(make_network(), rows, pooling="code", **CPU)
+
+
 def test_the_articles_mean(make_network, make_rows):
     network, rows = make_network("mlm"), make_rows([3, 20, 9])
     found = embed_rows(network, rows, pooling="mean", **CPU)
@@ -129,5 +142,5 @@ def test_batch_tokens_that_cannot_be(make_network, make_rows, batch_tokens):
 def test_pooling_that_cannot_be(make_network, make_rows):
     with pytest.raises(ValueError, match="pooling='cell' needs a model with a cell token"):
         embed_rows(make_network("mlm"), make_rows([3]), pooling="cell", **CPU)
-    with pytest.raises(ValueError, match="pooling='max' is unknown; expected 'cell' or 'mean'"):
+    with pytest.raises(ValueError, match="pooling='max' is unknown; expected 'cell', 'code' or 'mean'"):
         embed_rows(make_network(), make_rows([3]), pooling="max", **CPU)

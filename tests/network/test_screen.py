@@ -113,6 +113,10 @@ def test_the_code_is_exact(make_network, make_rows, measured):
     exact = deleted(network, rows, centroids)
     assert exact.std() > 1e-2
     np.testing.assert_allclose(estimate(network, rows, centroids), exact, atol=2e-6)
+    centroids = goals_for(network, "code")
+    alone = deleted(network, rows, centroids, "code")
+    assert alone.std() > 1e-2
+    np.testing.assert_allclose(estimate(network, rows, centroids, pooling="code"), alone, atol=2e-6)
 
 
 @pytest.mark.parametrize("pooling", ["cell", "mean"])

@@ -347,7 +347,7 @@ def test_contrast_is_the_cross_entropy_of_finding_the_other_half(store):
     batch = masked(store, groups=groups, max_len=20).__getitems__([0, 1, 2, 3, 4])
     with torch.no_grad():
         found = losses(network, batch)
-        code = network._code(batch["tokens"], batch["values"], batch["panel"])
+        code = network.code(batch["tokens"], batch["values"], batch["panel"])
         read = [batch[name].gather(1, batch["shown"]) for name in ("tokens", "values")]
         hidden = network.bert(inputs_embeds=network._embedded(*read, None, code)[0]).last_hidden_state
         cells = network.cell_vectors(hidden).numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,4 +139,4 @@ def load_head(
         raise ModelFolderError(
             f"{model.path / 'model.safetensors'} lacks {', '.join(prefix + n for n in absent)}. {again}"
         )
-    return model, content, tensors
+    return replace(model, reads_code=content.get("pooling") == "code"), content, tensors

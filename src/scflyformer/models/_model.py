@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import ModelFolderError
 
@@ -41,6 +41,8 @@ class Model:
         Content of ``metrics.json``: held-out results.
     provenance
         Content of ``provenance.json``: data, seeds, versions, hardware, date.
+    reads_code
+        Whether embeddings are the profile code alone, for which BERT does not run.
 
     Examples
     --------
@@ -64,6 +66,14 @@ class Model:
     config: dict[str, Any] = field(repr=False)
     metrics: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
+    reads_code: bool = field(default=False, repr=False)
+
+    @property
+    def pooling(self) -> Literal["cell", "mean", "code"]:
+        """What an embedding is by default: see :func:`scflyformer.tl.embed`."""
+        if self.reads_code:
+            return "code"
+        return "cell" if self.has_cell_token else "mean"
 
     @property
     def has_cell_token(self) -> bool:
@@ -88,7 +98,8 @@ class Model:
     @property
     def embedding_size(self) -> int:
         """Width of an embedding as :func:`scflyformer.tl.embed` makes it by default."""
-        return self.hidden_size + int(self.config.get("code_size", 0)) + int(self.config.get("n_directions", 0))
+        parts = self.parts(self.pooling)
+        return max(last for _, last in parts.values()) + 1
 
     def parts(self, pooling: str = "cell") -> dict[str, list[int]]:
         """Return the first and last column of each part of an embedding.
@@ -96,12 +107,12 @@ class Model:
         Parameters
         ----------
         pooling
-            As for :func:`scflyformer.tl.embed`: ``"cell"`` or ``"mean"``.
+            As for :func:`scflyformer.tl.embed`: ``"cell"``, ``"code"`` or ``"mean"``.
 
         Returns
         -------
-        ``token``; with ``"cell"`` and a profile code also ``directions`` and ``contrast``, and for a model that
-        :func:`scflyformer.tl.adapt` made ``adapted``, its further directions.
+        ``token``, but for ``"code"``; unless it is ``"mean"``, of the profile code ``directions`` and ``contrast``, and
+        for a model that :func:`scflyformer.tl.adapt` made ``adapted``, its further directions.
 
         Examples
         --------
@@ -110,8 +121,8 @@ class Model:
         {'token': [0, 79], 'directions': [80, 159], 'contrast': [160, 239]}
         """
         code, adapted = int(self.config.get("code_size", 0)), int(self.config.get("n_adapted", 0))
-        widths = {"token": self.hidden_size}
-        if pooling == "cell" and code:
+        widths = {} if pooling == "code" else {"token": self.hidden_size}
+        if pooling != "mean" and code:
             directions = int(self.config["n_directions"]) - adapted
             widths |= {"directions": directions, "adapted": adapted, "contrast": code}
         parts, start = {}, 0

@@ -12,13 +12,13 @@ import torch
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 from scflyformer.network._memory import hand_back, run_batches
+from scflyformer.network._network import Pooling
 from scflyformer.tokens._batches import pad_rows, token_batches
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
     from scflyformer.tokens._rows import TokenRows
 
-Pooling = Literal["cell", "mean"]
 MEAN_LAYER = -2
 """The article averages the second-to-last layer."""
 MANY_CELLS = 1000
@@ -47,8 +47,8 @@ def embed_rows(
     rows
         Ranked cells, cut here to what the embedding is made of where longer.
     pooling
-        ``"cell"``: the cell token after its norm, and the profile code. ``"mean"``: the mean over gene tokens of the
-        second-to-last layer.
+        ``"cell"``: the cell token after its norm, and the profile code. ``"code"``: the profile code alone. ``"mean"``:
+        the mean over gene tokens of the second-to-last layer.
     counted
         With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
     device, dtype
@@ -98,9 +98,11 @@ def embed_rows(
 def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal["auto"]) -> None:
     """Refuse what `embed_rows` cannot do, before cells are read; raises what it raises."""
     if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell' or 'mean'.")
+        raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell', 'code' or 'mean'.")
     if pooling == "cell" and not network.has_cell_token:
         raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
+    if pooling == "code" and not network.embedding_size("code"):
+        raise ValueError("pooling='code' needs a model with a profile code; this one has none.")
     if batch_tokens != "auto":
         token_batches(np.empty(0, dtype=np.int64), batch_tokens)
 
@@ -125,6 +127,8 @@ def _embed_batch(
 ) -> np.ndarray:
     tokens, values = padded(network, rows, batch, device, pooling=pooling)
     present = tokens != PAD
+    if pooling == "code":
+        return network.code(tokens, values, panel).cpu().numpy()  # type: ignore[union-attr]
     mask = None if bool(present.all()) else present.to(torch.int64)
     if pooling == "cell":
         return network.embed(tokens, values, mask, panel=panel).float().cpu().numpy()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Objective = Literal["cell", "mlm"]
+Pooling = Literal["cell", "mean", "code"]
 _VALUE_WIDTH = 64
 TEMPERATURE = 0.1
 """Of the contrast between halves of a cell's counts."""
@@ -120,19 +121,19 @@ class CellBert(BertPreTrainedModel):
         """Directions of expression that the model learnt itself, which come first; others are of adapted cells."""
         return self.config.n_directions - getattr(self.config, "n_adapted", 0)
 
-    def limit(self, pooling: Literal["cell", "mean"]) -> int:
+    def limit(self, pooling: Pooling) -> int:
         """Gene tokens of a cell that an embedding is made of; the mean has no use for one that BERT does not read."""
-        return self.max_len if pooling == "cell" else self.bert_len
+        return self.bert_len if pooling == "mean" else self.max_len
 
     @property
     def n_genes(self) -> int:
         """Genes of the vocabulary."""
         return self.config.vocab_size - N_SPECIAL
 
-    def embedding_size(self, pooling: Literal["cell", "mean"]) -> int:
-        """Width of an embedding: the cell token and the profile code, or one token's."""
+    def embedding_size(self, pooling: Pooling) -> int:
+        """Width of an embedding: the cell token and the profile code, one token's, or the code's."""
         code = getattr(self.config, "code_size", 0) + getattr(self.config, "n_directions", 0)
-        return self.config.hidden_size + (code if pooling == "cell" else 0)
+        return {"cell": self.config.hidden_size + code, "mean": self.config.hidden_size, "code": code}[pooling]
 
     def encode(
         self,
@@ -163,7 +164,7 @@ class CellBert(BertPreTrainedModel):
         Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``; the
         length is `bert_len` at most.
         """
-        embedded, mask = self._embedded(tokens, values, mask, self._code(tokens, values, panel))
+        embedded, mask = self._embedded(tokens, values, mask, self.code(tokens, values, panel))
         if layer == -1:
             return self.bert(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
         return self._lower(embedded, mask, len(self.bert.encoder.layer) + 1 + layer)
@@ -182,13 +183,14 @@ class CellBert(BertPreTrainedModel):
         With ``shown``, positions of tokens, int64, shape (n, n_shown), BERT reads these alone and the profile code all.
         The last layer is computed for the cell token alone: the same numbers as from `encode`, sooner.
         """
-        code = self._code(tokens, values, panel)
+        code = self.code(tokens, values, panel)
         if shown is not None:
             tokens, values = tokens.gather(1, shown), values.gather(1, shown)
         cells = self.cell_vectors(self._cell_token(*self._embedded(tokens, values, mask, code)))
         return cells if code is None else torch.cat([cells.float(), code], dim=1)
 
-    def _code(self, tokens: Tensor, values: Tensor, panel: Tensor | None) -> Tensor | None:
+    def code(self, tokens: Tensor, values: Tensor, panel: Tensor | None) -> Tensor | None:
+        """Return the profile code alone, float32, shape (n, n_directions + code_size); `None` where there is none."""
         if not self.has_cell_token or self.profile_encoder is None:
             return None
         return self.profile_encoder(tokens, values, panel)
@@ -264,7 +266,7 @@ class CellBert(BertPreTrainedModel):
         genes
             Genes to give logits for, ascending, int64, shape (n_asked,); None for all, and for the special tokens.
         """
-        code = self._code(tokens, values, panel)
+        code = self.code(tokens, values, panel)
         if shown is not None:
             tokens, values = tokens.gather(1, shown), values.gather(1, shown)
         hidden = self.bert(inputs_embeds=self._embedded(tokens, values, None, code)[0]).last_hidden_state

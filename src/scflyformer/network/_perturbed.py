@@ -94,8 +94,8 @@ def read_copies(
     vectors
         The unedited cells, embedded with the same ``pooling``, shape (n_cells, width).
     pooling
-        ``"cell"``: the cell token. ``"mean"``: before and after alike, the mean over the genes present in both, so that
-        a gene is not credited for its own removal or arrival.
+        ``"cell"``, ``"code"``: the embedding. ``"mean"``: before and after alike, the mean over the genes present in
+        both, so that a gene is not credited for its own removal or arrival.
     readouts
         What is kept of each copy.
     means

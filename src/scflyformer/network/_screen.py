@@ -73,7 +73,8 @@ def first_order_shifts(
     states
         The centroid that each cell is held against; negative where there is none, int64, shape (n_cells,).
     pooling
-        ``"cell"``: the cell token and the profile code. ``"mean"``: the mean over the genes kept.
+        ``"cell"``: the cell token and the profile code. ``"code"``: the profile code alone, for which the result is
+        exact. ``"mean"``: the mean over the genes kept.
     device, dtype
         As for :func:`scflyformer.network._infer.embed_rows`.
     batch_tokens
@@ -128,9 +129,15 @@ def _estimate(
 ) -> Tensor:
     """Return the estimate for each token of a padded batch, shape (n, length)."""
     front, present = int(network.has_cell_token), tokens != PAD
+    if pooling == "code":
+        found = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
+        with torch.no_grad():
+            whole = network.code(tokens, values, panel)
+            found[present] = _through_code(network, tokens, values, panel, None, whole, goals)
+        return found
     seen = present[:, : network.bert_len]
     with torch.no_grad():
-        code = network._code(tokens, values, panel)
+        code = network.code(tokens, values, panel)
         embedded = network._embedded(tokens, values, None, code)[0].float()
         position = network.bert.embeddings.position_embeddings.weight[: embedded.shape[1]].float()
         step = torch.zeros_like(position)
@@ -196,14 +203,14 @@ def _through_code(
     tokens: Tensor,
     values: Tensor,
     panel: Tensor | None,
-    to_start: Tensor,
+    to_start: Tensor | None,
     vectors: Tensor | None,
     goals: Tensor,
 ) -> Tensor:
     """Return what goes through the profile code, float64, shape (n_tokens without padding,).
 
-    By way of the cell token's start, to which the gradient is ``to_start``; and with ``vectors``, of which the code is
-    the last part, through the code itself.
+    With ``to_start``, the gradient to the cell token's start, by way of that; and with ``vectors``, of which the code
+    is the last part, through the code itself.
     """
     encoder: Any = network.profile_encoder
     present = tokens != PAD
@@ -213,8 +220,10 @@ def _through_code(
     code = encoder.code(linear)
     without = linear[owner] - shown * encoder.weights[tokens[present] - N_SPECIAL].float()
     change = encoder.code(without) - code[owner]
-    to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
-    found = (encoder.leading(change) * to_leading).sum(1).double()
+    found = torch.zeros(len(owner), dtype=torch.float64, device=owner.device)
+    if to_start is not None:
+        to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
+        found = (encoder.leading(change) * to_leading).sum(1).double()
     if vectors is None:
         return found
     dot = (vectors.double() * goals.double()).sum(1)

@@ -11,7 +11,6 @@ import numpy as np
 from scflyformer import _log
 from scflyformer.tl import _features
 from scflyformer.tl._classifier import Classifier
-from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -136,7 +135,7 @@ def finetuned(
     from scflyformer.stats._novelty import ClassDistance, Novelty
     from scflyformer.training._finetune import FinetuneOptions, finetune, refit
 
-    run: dict[str, Any] = {"pooling": pooling_of(model), "device": device, "dtype": dtype}
+    run: dict[str, Any] = {"pooling": model.pooling, "device": device, "dtype": dtype}
     run["batch_tokens"] = batch_tokens
     contrast = _features.contrast_columns(model)
     options = FinetuneOptions(epochs=epochs, seed=seed)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from scflyformer.tl import _features
 from scflyformer.tl._classifier import Classifier
-from scflyformer.tl._embedding import pooling_of
 
 _PREFIX, _FILE = "classifier.", "labels.json"
 _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
@@ -39,7 +38,7 @@ def save_classifier(
         "min_score": min_score,
         "max_novelty": max_novelty,
         "label_key": label_key,
-        "pooling": pooling_of(model),
+        "pooling": model.pooling,
         "metrics": rows,
         "per_class": records(trained["per_class"]),
     }

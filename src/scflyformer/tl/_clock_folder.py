@@ -18,7 +18,7 @@ from scflyformer.tl._ages import from_target, read_ages, target_name, to_target
 from scflyformer.tl._clock_run import ALL, ARMS, Arm, GroupClock
 from scflyformer.tl._clock_tables import prediction_table, predictions, result_rows
 from scflyformer.tl._clock_units import Cells, block_means, deal
-from scflyformer.tl._embedding import embedding, pooling_of
+from scflyformer.tl._embedding import embedding
 from scflyformer.tl._tables import text_index
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def save_clock(
     own = results[results["features"] == features].to_dict(orient="records")
     content = about | {
         "genes": [str(gene) for gene in about["genes"]] if "expression" in ARMS[features] else [],
-        "pooling": pooling_of(model),
+        "pooling": model.pooling,
         "groups": [clock.group for clock in clocks],
         "age_range": [list(clock.ages) for clock in clocks],
         "half_width": [clock.half_width for clock in clocks],

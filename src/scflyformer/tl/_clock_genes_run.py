@@ -15,7 +15,6 @@ from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD, Vocabulary
 from scflyformer.tl._ages import from_target
 from scflyformer.tl._clock_run import ARMS
-from scflyformer.tl._embedding import pooling_of
 from scflyformer.tokens._edit import cells_with
 from scflyformer.tokens._rows import TokenRows
 
@@ -198,7 +197,7 @@ def _embedding_part(
     from scflyformer.network._perturbed import Edits, block_cuts, edit_block
 
     network = clock.model.network()
-    pooling = pooling_of(clock.model)
+    pooling = clock.model.pooling
     slope = clock.slopes["embedding"][group]
     with progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
         vectors = embed_rows(network, rows, pooling=pooling, bar=bar, **run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scflyformer import _adata, _log
 from scflyformer._gene_names import what_opens
 from scflyformer._settings import DEFAULT_MODEL, settings
-from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, pooling_of, require_model, token_sample
+from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
 from scflyformer.tl._vectors import embed_cells
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def embed(
     use_rep: str = EMBEDDING_KEY,
     layer: str | None = None,
     gene_key: str | None = None,
-    pooling: Literal["auto", "cell", "mean"] = "auto",
+    pooling: Literal["auto", "cell", "code", "mean"] = "auto",
     synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
     key_added: str = EMBEDDING_KEY,
@@ -53,9 +53,10 @@ def embed(
     gene_key
         Column of `var` with gene names; `var_names` by default. FBgn, symbol, CG id or synonym, each gene by itself.
     pooling
-        ``"cell"``: the cell token and, where the model has one, the profile code beside it. ``"mean"``: the mean over
-        gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"`` where the model has a cell
-        token, else the mean.
+        ``"cell"``: the cell token and, where the model has one, the profile code beside it. ``"code"``: the profile
+        code alone; BERT does not run, which is many times faster, and other functions then use it likewise.
+        ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"``
+        where the model has a cell token, else the mean.
     synonyms
         A FlyBase synonym file for names that the model's vocabulary does not list, or ``"flybase"`` to fetch it.
     mod
@@ -129,7 +130,7 @@ def embed(
     if model is None and "model_sha256" in made and str(settings.model) not in (DEFAULT_MODEL, loaded.name):
         _log.warning(f"embed: runs model {loaded.name!r}, which made obsm[{use_rep!r}]; pass model= for another.")
     if pooling == "auto":
-        pooling = pooling_of(loaded)
+        pooling = loaded.pooling
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     ran: dict[str, str] = {
         "device": settings.device if device == "auto" else device,

@@ -6,7 +6,8 @@ import os
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 EMBEDDING_KEY = "X_scflyformer"
 SAMPLE_CELLS = 60
 """Cells whose tokens are kept, to notice later that the expression has changed."""
-
-
-def pooling_of(model: Model) -> Literal["cell", "mean"]:
-    """Return the pooling that readouts use: the cell token, or the mean for a model that has none."""
-    return "cell" if model.has_cell_token else "mean"
 
 
 def made_by(adata: AnnData, use_rep: str) -> dict[str, Any]:
@@ -77,7 +73,7 @@ def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_re
     made = made_by(adata, use_rep)
     if model is not None:
         as_it_stands = use_rep != EMBEDDING_KEY and "model_sha256" not in made
-        return None if as_it_stands else models.load(model)
+        return None if as_it_stands else _as_made(models.load(model), made)
     if "model_sha256" not in made:
         return None
     names = [made.get("model_folder"), made.get("model"), settings.model]
@@ -87,8 +83,14 @@ def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_re
         except (ValueError, RuntimeError, OSError):  # its numbers are as good without the model at hand
             continue
         if loaded.sha256 == made["model_sha256"]:
-            return loaded
+            return _as_made(loaded, made)
     return None
+
+
+def _as_made(model: Model, made: Mapping[str, Any]) -> Model:
+    """Return the model, embedding by the profile code alone where an embedding of its own was made so."""
+    code = made.get("pooling") == "code" and made.get("model_sha256") == model.sha256
+    return replace(model, reads_code=True) if code else model
 
 
 def reading_of(adata: AnnData, model: Any, use_rep: str, *, layer: str | None, gene_key: str | None) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def embedding(
             f"model {model.name!r}."
         )
     run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
-    return embed_cells(adata, model, pooling=pooling_of(model), **reading, **run, **bar)[0]
+    return embed_cells(adata, model, pooling=model.pooling, **reading, **run, **bar)[0]
 
 
 def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
@@ -233,7 +235,7 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
     changed = model.with_network(network)
-    return embed_cells(adata, changed, pooling=pooling_of(model), told=None, desc="untrained network", **options)[0]
+    return embed_cells(adata, changed, pooling=model.pooling, told=None, desc="untrained network", **options)[0]
 
 
 def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
@@ -324,7 +326,7 @@ def _why_not(
     adata: AnnData, model: Model, use_rep: str, made: Mapping[str, Any], reading: Mapping[str, Any], *, tool: str
 ) -> str:
     """Return why an embedding by this model is not the one to use, or an empty text."""
-    wanted = {"pooling": pooling_of(model), "layer": reading["layer"], "gene_key": reading["gene_key"]}
+    wanted = {"pooling": model.pooling, "layer": reading["layer"], "gene_key": reading["gene_key"]}
     for name, value in wanted.items():
         if (was := made.get(name, "none")) != (value or "none"):
             return f"it was made with {name}={None if was == 'none' else was!r}"

@@ -36,7 +36,7 @@ def perturb(
     groupby: str | None = None,
     use_rep: str = EMBEDDING_KEY,
     model: str | os.PathLike[str] | None = None,
-    pooling: Literal["auto", "cell", "mean"] = "auto",
+    pooling: Literal["auto", "cell", "code", "mean"] = "auto",
     centroid: Centroid = "mean",
     clock: str | os.PathLike[str] | None = None,
     classifier: str | os.PathLike[str] | None = None,
@@ -114,8 +114,9 @@ def perturb(
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     pooling
-        ``"cell"``: v is the cell token. ``"mean"``: v and v' are means over the genes present both before and after.
-        ``"auto"``: the cell token where the model has one, else the mean.
+        ``"cell"``: v is the cell token and the profile code. ``"code"``: the profile code alone, many times faster.
+        ``"mean"``: v and v' are means over the genes present both before and after. ``"auto"``: what the embedding in
+        `obsm[use_rep]` is, if its model runs, else ``"cell"`` where the model has a cell token, else the mean.
     centroid
         ``"mean"``: a state lies at the mean of its cells. ``"trimmed"``: at the mean of the 90 % of them that are
         nearest to it, so that doublets and mislabelled cells have no say.

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 def check_arguments(asked: Mapping[str, Any]) -> None:
     """Raise `ValueError` where an argument of `tl.perturb` is out of range."""
+    from scflyformer.network._network import Pooling
+
     check_edits(asked["kind"], asked["n_null"], asked["max_cells"], kinds=get_args(Kind))
-    choices = {"method": ("exact", "screen"), "pooling": ("auto", "cell", "mean"), "centroid": get_args(Centroid)}
+    choices = {"method": ("exact", "screen"), "pooling": ("auto", *get_args(Pooling)), "centroid": get_args(Centroid)}
     for name, allowed in choices.items():
         if asked[name] not in allowed:
             shown = ", ".join(map(repr, allowed[:-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from scflyformer.genes._coverage import place_of
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.stats._nulls import LEAST_NULLS
 from scflyformer.tl import _features
-from scflyformer.tl._embedding import choose_model, note_other_model, pooling_of, reading_of, require_model
+from scflyformer.tl._embedding import choose_model, note_other_model, reading_of, require_model
 from scflyformer.tl._perturb_check import no_group, nothing_to_edit, reasons_in_words, why_unknown, why_unmeasured
 from scflyformer.tl._perturb_pairs import interactions
 from scflyformer.tl._perturb_plan import plan_groups, read_gene_sets, read_pairs
@@ -87,7 +88,9 @@ def perturbed(
     reading = reading_of(cells, model, use_rep, layer=layer, gene_key=gene_key)
     layer, gene_key = reading["layer"], reading["gene_key"]
     vocabulary, table = loaded.vocabulary, _adata.synonym_table(synonyms)
-    pooling = pooling_of(loaded) if pooling == "auto" else pooling
+    if pooling in ("cell", "code"):
+        loaded = replace(loaded, reads_code=pooling == "code")
+    pooling = loaded.pooling if pooling == "auto" else pooling
     every = isinstance(genes, str) and genes == "all"
     sets, unknown = ([], []) if every else read_gene_sets(genes, loaded, table)
     together = read_pairs(pairs, sets, loaded, table)

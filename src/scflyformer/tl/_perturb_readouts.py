@@ -12,7 +12,6 @@ import numpy as np
 from scflyformer import _log
 from scflyformer.stats._readouts import AgeChange, ByGroup, ProbabilityChange, TokenMove, TowardsStates
 from scflyformer.stats._shift import held_out_centroids, inliers
-from scflyformer.tl._embedding import pooling_of
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -96,9 +95,9 @@ def read_probes(
     ValueError
         When a clock or classifier does not read what is embedded here.
     """
-    if pooling != pooling_of(model) and not (clock is None and classifier is None):
+    if pooling != model.pooling and not (clock is None and classifier is None):
         raise ValueError(
-            f"pooling is {pooling!r}; clocks and classifiers of {model.name!r} read {pooling_of(model)!r}. Leave "
+            f"pooling is {pooling!r}; clocks and classifiers of {model.name!r} read {model.pooling!r}. Leave "
             "pooling= out, or run without clock= and classifier=."
         )
     towards = towards_states(groups, vectors, samples, centroid)
@@ -241,4 +240,9 @@ def _require_model(model: Model, own: Model, content: dict[str, Any], *, what: s
         raise ValueError(
             f"The {what} in {own.path} was fitted on another model than {model.name!r}; pass model= the model it was "
             f"fitted on, or model={str(own.path)!r}, which holds it."
+        )
+    if model.pooling != own.pooling:
+        raise ValueError(
+            f"The {what} in {own.path} reads embeddings of pooling {own.pooling!r}, and these are {model.pooling!r}; "
+            f"pass pooling={own.pooling!r}."
         )
