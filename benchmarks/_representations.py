@@ -170,13 +170,13 @@ class Pca(Representation):
 class Scvi(Representation):
     """scVI's latent space, trained without labels on the task's training cells in an environment of its own."""
 
-    def __init__(self, work: Path, n_latent: int = 10, *, library: bool = False, python: str | None = None,
-                 max_epochs: int | None = None) -> None:  # fmt: skip
+    def __init__(self, work: Path, n_latent: int = 10, *, library: bool = False, joint: bool = False,
+                 python: str | None = None, max_epochs: int | None = None) -> None:  # fmt: skip
         super().__init__(work)
-        self.n_latent, self.library, self.python = n_latent, library, python
-        self.name = f"scVI-{n_latent}" + (" by library" if library else "")
+        self.n_latent, self.library, self.joint, self.python = n_latent, library, joint, python
+        self.name = f"{'JointEmbeddingSCVI' if joint else 'scVI'}-{n_latent}" + (" by library" if library else "")
         self.max_epochs = max_epochs
-        self.key = f"{n_latent}{'-library' if library else ''}{f'-{max_epochs}' if max_epochs else ''}"
+        self.key = f"{n_latent}{'-library' * library}{'-joint' * joint}{f'-{max_epochs}' if max_epochs else ''}"
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return the means of the latent variables."""
@@ -197,7 +197,7 @@ class Scvi(Representation):
                 )  # fmt: skip
                 script = Path(__file__).with_name("scvi_latent.py")
                 command = [self.python, str(script), str(cells), str(out), "--n-latent", str(self.n_latent)]
-                command += ["--by-library"] * self.library
+                command += ["--by-library"] * self.library + ["--joint"] * self.joint
                 command += ["--max-epochs", str(self.max_epochs)] if self.max_epochs else []
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:

@@ -3,8 +3,9 @@
 ``python benchmarks/ablation.py MODEL`` compares the cell token alone, the profile code alone and everything together
 with the code and a BERT that was never trained, an MLP of BERT's size trained on the same cells for the same objective,
 and principal components and closed-form directions of the same pretraining cells. What is fitted on these needs
-``MODEL/checkpoints`` (``keep_checkpoints=True`` in pretraining), and is left out where that is not there. Every column
-is subtracted from the profile code alone.
+``MODEL/checkpoints`` (``keep_checkpoints=True`` in pretraining), and is left out where that is not there. With
+``--scvi-python``, the Python of an environment with scvi-tools 1.5, scvi-tools' JointEmbeddingSCVI is fitted to each
+task's training cells. Every column is subtracted from the profile code alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from _ablation_variants import Mlp, components, untrained_bert
 from _bench import Bench
 from _probing import Split, Task, probed
 from _report import report
-from _representations import Data, Fit, Part, Pca
+from _representations import Data, Fit, Part, Pca, Scvi
 from pretrain_fly import VALIDATION, WHOLE_EXCLUDE, add_data_argument
 
 import scflyformer as sf
@@ -37,10 +38,16 @@ if TYPE_CHECKING:
 TASKS = ("head labels", "head neighbours", "body labels", "body neighbours", "davie labels", "davie neighbours")
 REFERENCE_CELLS = 5000
 """Reference cells of head and body."""
+SCVI_LATENT, SCVI_EPOCHS = 30, 60
 
 
 def columns_of(
-    work: Path, model: Model, passes: float, *, validation: Sequence[str] = VALIDATION
+    work: Path,
+    model: Model,
+    passes: float,
+    *,
+    validation: Sequence[str] = VALIDATION,
+    scvi_python: str | None = None,
 ) -> list[Representation]:
     """Return the columns, the profile code alone first; ``validation``: samples held out in pretraining."""
     parts, width = model.parts(), model.embedding_size
@@ -57,6 +64,8 @@ def columns_of(
         pca = components(work, model, corpus.store, corpus.train_cells)
         columns += [Mlp(work, model, corpus, passes=passes, with_code=with_code) for with_code in (False, True)]
         columns.append(Part(work, pca, "PCA of pretraining cells", directions))
+    if scvi_python is not None:
+        columns.append(Scvi(work, SCVI_LATENT, joint=True, python=scvi_python, max_epochs=SCVI_EPOCHS))
     return [*columns, Pca(work)]
 
 
@@ -76,12 +85,13 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("model", help="name or folder of a model with a cell token and a profile code")
     parser.add_argument("--passes", type=float, default=2.5, help="of the MLP over these cells (default: %(default)s)")
+    parser.add_argument("--scvi-python", help="Python of an environment with scvi-tools 1.5 (default: no such column)")
     parser.add_argument("--work", type=Path, default=Path("ablation-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
     parser.add_argument("--n-boot", type=int, default=1000)
     args = parser.parse_args()
     sc.settings.verbosity = 0
-    columns = columns_of(args.work, sf.models.load(args.model), args.passes)
+    columns = columns_of(args.work, sf.models.load(args.model), args.passes, scvi_python=args.scvi_python)
     bench = Bench(args.data, train_cells=REFERENCE_CELLS)
     tasks = [
         *(bench.makers[name] for name in TASKS),

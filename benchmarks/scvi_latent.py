@@ -8,7 +8,8 @@ scvi-tools' defaults hold for everything else: one hidden layer of 128, zero-inf
 for the number of epochs, with early stopping on 10 % of the training cells. The encoder reads counts alone. With
 ``--by-library`` the decoder is told the library (``batch_key``), so that the latent space need not carry it; the
 encoder is not (``encode_covariates=False``, the default), which is what makes cells of new libraries encodable:
-whichever known library they are said to be of, their latent means are the same.
+whichever known library they are said to be of, their latent means are the same. With ``--joint`` it is
+``scvi.external.JointEmbeddingSCVI`` of scvi-tools 1.5, whose latent space must agree between a cell and a thinned copy.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("out")
     parser.add_argument("--n-latent", type=int, default=10)
     parser.add_argument("--by-library", action="store_true")
+    parser.add_argument("--joint", action="store_true")
     parser.add_argument("--max-epochs", type=int, help="scvi-tools' rule by the number of cells where not given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -50,8 +52,9 @@ def main() -> None:
     train, used = adata[stored["train"]].copy(), adata[stored["used"]].copy()
     used.obs["library"] = train.obs["library"].iloc[0]
     # Whole cells without counts have no size; none is dropped, so that rows stay what they were.
-    scvi.model.SCVI.setup_anndata(train, batch_key="library" if args.by_library else None)
-    model = scvi.model.SCVI(train, n_latent=args.n_latent)
+    kind = scvi.external.JointEmbeddingSCVI if args.joint else scvi.model.SCVI
+    kind.setup_anndata(train, batch_key="library" if args.by_library else None)
+    model = kind(train, n_latent=args.n_latent)
     model.train(
         max_epochs=args.max_epochs, accelerator="cpu", devices=1, early_stopping=True, train_size=0.9,
         enable_progress_bar=False, logger=False, enable_model_summary=False,
@@ -60,7 +63,8 @@ def main() -> None:
     np.save(args.out, latent.astype(np.float32))
     print(json.dumps({
         "scvi-tools": scvi.__version__, "torch": torch.__version__, "n_latent": args.n_latent,
-        "by_library": args.by_library, "n_train": train.n_obs, "epochs": int(model.trainer.current_epoch),
+        "by_library": args.by_library, "joint": args.joint, "n_train": train.n_obs,
+        "epochs": int(model.trainer.current_epoch),
         "seconds": round(time.perf_counter() - begin),
     }))  # fmt: skip
 

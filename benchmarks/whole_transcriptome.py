@@ -31,7 +31,7 @@ import scflyformer as sf
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MODELS, ADAPTED = ("fly", "fly-whole"), ", adapted"
+MODELS, ADAPTED = ("fly",), ", adapted"
 N_CANDIDATES = 1000
 SEEDS = (0, 1, 2)
 GUT, NEURONS = "gut nuclei, 18 types", "olfactory neurons, 24 types"

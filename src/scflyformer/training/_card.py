@@ -15,8 +15,9 @@ _OBJECTIVES = {
 _CODE = """
 The embedding is the cell token ({hidden_size} numbers) and a profile code ({n_directions} and {code_size}) side by
 side. The code is read off the values of all genes: directions of expression in which two random halves of a cell's
-counts agree most, and a small network trained to find, from one half of a cell's counts, the other half among cells of
-the same sample. The cell token starts from it, and learns the same: to find the rest of a cell's counts.
+counts agree most, and a small network, with weights of its own for each gene, trained to find, from one half of a
+cell's counts, the other half among cells of the same sample. The cell token starts from it, and learns the same: to
+find the rest of a cell's counts. `pooling="code"` gives the code alone, without running BERT.
 """
 _ORIGIN = """
 Training went on from `{name}` (sha256 {sha256:.12}), which knew {n_genes:,} genes. Genes new here: {n_new:,}, such as:
