@@ -14,7 +14,7 @@ from _results import described, result_file, save
 from _tasks import Resamples
 from pretrain_fly import SETS
 
-from scflyformer import _adata
+from scflyformer.data import _adata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

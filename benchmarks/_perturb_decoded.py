@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._infer import embed_rows
-from scflyformer.tokens._edit import cells_with, delete_tokens
+from scflyformer.perturbation._edit import cells_with, delete_tokens
 
 if TYPE_CHECKING:
     from scipy import sparse

@@ -10,11 +10,11 @@ import pandas as pd
 from _perturb_decoded import correlations, decoded_changes
 from scipy import stats
 
-from scflyformer import _adata
+from scflyformer.data import _adata
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.perturbation._nulls import gene_profile, match_nulls
 from scflyformer.stats._fdr import false_discovery_rate
-from scflyformer.stats._nulls import gene_profile, match_nulls
 
 if TYPE_CHECKING:
     from pathlib import Path

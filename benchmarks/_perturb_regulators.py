@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from _perturb_decoded import auroc, correlations, decoded_changes, matched, standing
 
-from scflyformer import _adata
+from scflyformer.data import _adata
 from scflyformer.genes._resolve import resolve_genes
 
 if TYPE_CHECKING:

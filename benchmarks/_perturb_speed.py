@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from scflyformer import _adata, models
+from scflyformer import models
+from scflyformer.data import _adata
 from scflyformer.models._save import save_folder
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
-from scflyformer.network._perturbed import Edits, perturbed_shifts
-from scflyformer.network._screen import first_order_shifts
-from scflyformer.stats._shift import state_cosines
+from scflyformer.perturbation._copies import Edits, perturbed_shifts
+from scflyformer.perturbation._first_order import first_order_shifts
+from scflyformer.perturbation._shift import state_cosines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

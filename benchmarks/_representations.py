@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 import scflyformer as sf
-from scflyformer import _adata
+from scflyformer.data import _adata
 from scflyformer.training._files import file_hash
 
 if TYPE_CHECKING:

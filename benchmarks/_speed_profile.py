@@ -14,7 +14,7 @@ from _speed_rates import Rates
 from _speed_runner import say
 from _speed_table import figure, rows
 
-from scflyformer import _adata
+from scflyformer.data import _adata
 from scflyformer.tokens._batches import BATCH_TOKENS
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scflyformer.clock._ridge import ALPHAS, _apply, _Primal, _squares
+from scflyformer.clock._units import EXPRESSION
 from scflyformer.stats._cross import choose
 from scflyformer.stats._families import Family
 from scflyformer.stats._linear import column_moments, one_scale, standardised
 from scflyformer.stats._logistic import fit_logistic
 from scflyformer.stats._regression import _Ranked, _weighted_correlation
-from scflyformer.stats._ridge import ALPHAS, _apply, _Primal, _squares
 from scflyformer.stats._splits import sample_folds
-from scflyformer.tl._clock_units import EXPRESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

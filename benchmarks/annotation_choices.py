@@ -22,13 +22,13 @@ from _tasks import Resamples, beside, logistic
 from pretrain_fly import add_data_argument
 from scipy.special import softmax
 
+from scflyformer.annotation._novelty import ClassDistance, Novelty, energy
+from scflyformer.clock._units import EXPRESSION
+from scflyformer.data import _features
 from scflyformer.stats._components import nearest
 from scflyformer.stats._families import LOGISTIC, SPARSE_LOGISTIC
 from scflyformer.stats._linear import one_scale
-from scflyformer.stats._novelty import ClassDistance, Novelty, energy
 from scflyformer.stats._splits import sample_folds
-from scflyformer.tl import _features
-from scflyformer.tl._clock_units import EXPRESSION
 
 PENALTY, SHARE = 0.003, 0.003
 """Those that head's inner folds choose; the same for every column."""

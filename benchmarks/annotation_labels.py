@@ -18,11 +18,10 @@ from _exchange import answer
 from _tasks import N_INNER
 
 import scflyformer as sf
-from scflyformer import _adata
+from scflyformer.data import _adata, _features
 from scflyformer.stats import _families
 from scflyformer.stats._classification import fit_temperature, softmax
 from scflyformer.stats._cross import cross_fit
-from scflyformer.tl import _features
 
 if TYPE_CHECKING:
     import argparse

@@ -31,12 +31,12 @@ from _tasks import Resamples
 from pretrain_fly import add_data_argument
 
 import scflyformer as sf
-from scflyformer.stats._conformal import coverage
-from scflyformer.stats._ridge import _apply, nested_ridge
-from scflyformer.tl import _features
-from scflyformer.tl._ages import from_target, to_target
-from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, ONE_SCALE, ClockOptions, run_clock
-from scflyformer.tl._clock_units import Cells
+from scflyformer.clock._conformal import coverage
+from scflyformer.clock._ridge import _apply, nested_ridge
+from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, ONE_SCALE, ClockOptions, run_clock
+from scflyformer.clock._units import Cells
+from scflyformer.data import _features
+from scflyformer.data._ages import from_target, to_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,14 +25,14 @@ from pretrain_fly import add_data_argument
 from scipy import sparse
 from scipy.special import softmax
 
-from scflyformer import _adata
+from scflyformer.annotation._finetune import FinetuneOptions, finetune
+from scflyformer.data import _adata
 from scflyformer.network._infer import embed_rows
 from scflyformer.stats._classification import fit_temperature
 from scflyformer.stats._families import LOGISTIC
 from scflyformer.stats._linear import one_scale
 from scflyformer.stats._splits import sample_folds
 from scflyformer.tokens._rows import TokenRows
-from scflyformer.training._finetune import FinetuneOptions, finetune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

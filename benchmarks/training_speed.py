@@ -37,7 +37,7 @@ from scipy import sparse
 from transformers import BertConfig, BertForMaskedLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 import scflyformer as sf
-from scflyformer import _adata
+from scflyformer.data import _adata
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.training._options import PretrainOptions

@@ -27,7 +27,7 @@ def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys:
 
 def test_the_tables_of_the_page_are_complete() -> None:
     from scflyformer.get._perturb_df import Table
-    from scflyformer.tokens._edit import Kind
+    from scflyformer.perturbation._edit import Kind
 
     text = PAGE.read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z]+)` \|", text, flags=re.MULTILINE)) == set(get_args(Kind))

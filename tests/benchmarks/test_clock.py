@@ -16,7 +16,7 @@ def flies():
     """Twelve libraries of two strains; ages show in expression, libraries show in both blocks, types do not matter."""
     from clock import Flies
 
-    from scflyformer.tl._clock_units import Cells
+    from scflyformer.clock._units import Cells
 
     random = np.random.default_rng(0)
     library = np.repeat(np.arange(LIBRARIES), CELLS)

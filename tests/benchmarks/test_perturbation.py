@@ -181,7 +181,7 @@ def test_decoded_changes_are_those_of_cells_without_the_gene(tiny_model, cells):
     from _perturb_decoded import decoded_changes
 
     import scflyformer as sf
-    from scflyformer import _adata
+    from scflyformer.data import _adata
     from scflyformer.genes._vocabulary import N_SPECIAL
 
     model = sf.models.load(tiny_model)
@@ -364,7 +364,7 @@ def test_copies_are_spread_over_ranks(tiny_model, cells):
     from _perturb_speed import spread_pairs
 
     import scflyformer as sf
-    from scflyformer import _adata
+    from scflyformer.data import _adata
 
     rows, _ = _adata.token_rows(cells[:3].copy(), sf.models.load(tiny_model), gene_key="FBgn", progress=False)
     sets, (which, copies) = spread_pairs(rows, 5)

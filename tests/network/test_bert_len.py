@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
-from scflyformer.network._contextual import contextual_moves
 from scflyformer.network._infer import embed_rows
-from scflyformer.network._perturbed import Edits, edit_block, perturbed_shifts
-from scflyformer.network._screen import first_order_shifts
-from scflyformer.stats._shift import state_cosines
+from scflyformer.perturbation._contextual import contextual_moves
+from scflyformer.perturbation._copies import Edits, edit_block, perturbed_shifts
+from scflyformer.perturbation._first_order import first_order_shifts
+from scflyformer.perturbation._shift import state_cosines
 from scflyformer.tokens._rows import TokenRows
 
 CPU = {"device": "cpu", "dtype": "float32"}

@@ -12,7 +12,7 @@ import torch
 from scflyformer import _log
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._memory import hand_back, is_out_of_memory, run_batches
-from scflyformer.network._perturbed import token_states
+from scflyformer.perturbation._copies import token_states
 from scflyformer.tokens._batches import in_steps
 
 

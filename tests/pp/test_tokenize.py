@@ -194,7 +194,7 @@ def test_real_cells(data_dir):
     """A real set, by symbol and by FBgn, as counts and as log1p(CP10k), gives the oracle's tokens each time."""
     import scanpy as sc
 
-    from scflyformer import _adata
+    from scflyformer.data import _adata
     from scflyformer.genes._vocabulary import Vocabulary
 
     adata = ad.read_h5ad(data_dir / "fly" / "fca_head.h5ad")[::100].copy()

@@ -108,7 +108,7 @@ def test_library_effects_without_ageing_give_nothing_by_sample(tiny_model: Path,
 
 def test_a_held_out_library_has_no_part_in_its_prediction(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ages the held-out libraries are said to have, their predictions stay the same."""
-    from scflyformer.tl import _clock_run
+    from scflyformer.clock import _run as _clock_run
 
     adata = _flies(ageing=1.0)
     sf.tl.embed(adata, model=tiny_model)
@@ -133,7 +133,7 @@ def test_a_recipe_that_does_not_come_to_an_end_is_told(tiny_model: Path, monkeyp
     from dataclasses import replace
 
     from scflyformer import _log
-    from scflyformer.stats import _published
+    from scflyformer.clock import _published
 
     original = _published.published_clock
 
@@ -300,7 +300,7 @@ def test_a_saved_clock_equals_scikit_learn(tiny_model: Path, tmp_path: Path) -> 
     sf.tl.age_clock(adata, clock=tmp_path / "clock", key_added="applied")
     x, y = adata.obsm["X_scflyformer"].astype(float), adata.obs["age"].to_numpy()
     z = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0).sum())  # one scale for all columns
-    from scflyformer.stats._ridge import ALPHAS
+    from scflyformer.clock._ridge import ALPHAS
 
     errors = [np.abs(Ridge(alpha=a * 300).fit(z, y).predict(z) - adata.obs["applied"].to_numpy()).max() for a in ALPHAS]
     assert min(errors) < 1e-2
@@ -406,7 +406,7 @@ def test_mudata(tiny_model: Path) -> None:
 
 
 def test_more_genes_than_the_readout_takes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scflyformer.tl import _features
+    from scflyformer.data import _features
 
     adata = _flies(ageing=1.0)
     monkeypatch.setattr(_features, "MAX_GENES", 20)
@@ -673,7 +673,7 @@ def test_bundles_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch:
             assert (adata.obs.groupby(bundles)["batch"].nunique() == 1).all()
         assert (adata.obs.groupby(bundles)["age"].nunique() == 1).all()
         if sample_key is None:
-            from scflyformer.tl._features import folds
+            from scflyformer.data._features import folds
 
             fold = folds(adata.obs_names.to_numpy(), None, values=adata.obs["age"].to_numpy(), n_splits=5, seed=0)
             assert (pd.Series(fold).groupby(bundles).nunique() == 1).all()
@@ -719,7 +719,7 @@ def test_a_saved_clock_of_pseudocells(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_a_saved_clock_keeps_its_interval(tiny_model: Path, tmp_path: Path) -> None:
     """It reaches as far, on the scale fitted, as held-out residuals of all samples say; coverage is measured again."""
-    from scflyformer.stats._conformal import half_width
+    from scflyformer.clock._conformal import half_width
 
     adata, new = _flies(ageing=2.0, library=0.3), _flies(ageing=2.0, library=0.3)
     folder = tmp_path / "clock"

@@ -13,9 +13,9 @@ import pytest
 
 import scflyformer as sf
 from scflyformer import _log
+from scflyformer.annotation._run import BASELINES
+from scflyformer.data import _embedding
 from scflyformer.models import ModelFolderError
-from scflyformer.tl import _embedding
-from scflyformer.tl._annotation_run import BASELINES
 
 ARGUMENTS = {"label_key": "cell_type", "sample_key": "batch"}
 CLOSE = {"rtol": 0, "atol": 5e-3}
@@ -266,8 +266,8 @@ def test_finetune_that_does_not_help_is_the_probe(
     def spoil(classifier: Any, *_: Any, **__: Any) -> None:
         classifier.weight.data.mul_(-1)
 
-    monkeypatch.setattr("scflyformer.training._finetune._train", spoil)
-    monkeypatch.setattr("scflyformer.training._finetune.SHARES", (1.0,))
+    monkeypatch.setattr("scflyformer.annotation._finetune._train", spoil)
+    monkeypatch.setattr("scflyformer.annotation._finetune.SHARES", (1.0,))
     plain = cells.copy()
     found = _run(cells, tiny_model, reference=many_cells, method="finetune", epochs=1, baselines="none")
     frozen = _run(plain, tiny_model, reference=many_cells, baselines="none")

@@ -17,7 +17,7 @@ from scipy import stats
 
 import scflyformer as sf
 from scflyformer.models import ModelFolderError
-from scflyformer.network import _perturbed
+from scflyformer.perturbation import _copies as _perturbed
 
 COLUMNS = "gene gene_id group kind n_cells n_samples change ci_low ci_high share_older effect p_value fdr".split()
 SAMPLES = {"sample_key": "batch"}

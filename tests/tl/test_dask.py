@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import scflyformer as sf
-from scflyformer import _dask
+from scflyformer.data import _dask
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -150,8 +150,8 @@ def test_wherever_the_lazy_matrix_stands(base, tiny_model, tmp_path, place):
 
 
 def test_empty_chunks_and_blocks_within_a_chunk(base, tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("scflyformer._chunks.BLOCK_CELLS", 3)
-    monkeypatch.setattr("scflyformer._matrix.CHUNK_VALUES", 100)
+    monkeypatch.setattr("scflyformer.data._chunks.BLOCK_CELLS", 3)
+    monkeypatch.setattr("scflyformer.data._matrix.CHUNK_VALUES", 100)
     lazy = chunked(base, "dense columns", tmp_path)
     lazy.X = da.concatenate([lazy.X[:7], lazy.X[7:7], lazy.X[7:]])
     sf.tl.embed(lazy, model=tiny_model)

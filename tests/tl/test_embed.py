@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scflyformer as sf
-from scflyformer import _adata
+from scflyformer.data import _adata
 
 from ..conftest import make_cells
 
@@ -112,8 +112,8 @@ def test_a_cells_tokens_do_not_depend_on_its_company(tiny_model, values, random,
 
 def test_blocks_have_no_say(base, tiny_model, monkeypatch):
     """Chunks of a cell or two, tokens of five cells at a time."""
-    monkeypatch.setattr("scflyformer._matrix.CHUNK_VALUES", 60)
-    monkeypatch.setattr("scflyformer._chunks.BLOCK_CELLS", 5)
+    monkeypatch.setattr("scflyformer.data._matrix.CHUNK_VALUES", 60)
+    monkeypatch.setattr("scflyformer.data._chunks.BLOCK_CELLS", 5)
     cells = base[0].copy()
     sf.tl.embed(cells, model=tiny_model)
     np.testing.assert_allclose(cells.obsm[KEY], base[1], **CLOSE)
@@ -123,7 +123,7 @@ def test_blocks_have_no_say(base, tiny_model, monkeypatch):
 
 def test_a_view_is_not_taken_out_whole(base, tiny_model, monkeypatch):
     """Only the rows that are read at a time."""
-    from scflyformer import _matrix
+    from scflyformer.data import _matrix
 
     sizes, matrix_of = [], _matrix.matrix_of
     monkeypatch.setattr(_matrix, "DISK_VALUES", 4 * base[0].n_vars)
@@ -434,7 +434,8 @@ def test_gene_names_twice_are_added_up(base, tiny_model):
 
 def test_the_bar_opens_when_cells_are_at_work(base, tiny_model, monkeypatch):
     """Not while names are looked up or the model loads: it would stand at 0, or flash before an error."""
-    from scflyformer import _gene_names, _log
+    from scflyformer import _log
+    from scflyformer.data import _gene_names
     from scflyformer.models._model import Model
 
     order = []

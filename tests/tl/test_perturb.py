@@ -17,7 +17,7 @@ from scipy import stats
 
 import scflyformer as sf
 from scflyformer import _log
-from scflyformer.network import _perturbed
+from scflyformer.perturbation import _copies as _perturbed
 
 if TYPE_CHECKING:
     from anndata import AnnData

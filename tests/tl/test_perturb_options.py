@@ -13,9 +13,10 @@ import pytest
 from scipy import stats
 
 import scflyformer as sf
-from scflyformer.network import _checkpoint, _perturbed
-from scflyformer.stats._nulls import null_p_value, tail_p_value
-from scflyformer.tl import _perturb_screen
+from scflyformer.perturbation import _checkpoint
+from scflyformer.perturbation import _copies as _perturbed
+from scflyformer.perturbation import _screen as _perturb_screen
+from scflyformer.perturbation._nulls import null_p_value, tail_p_value
 
 if TYPE_CHECKING:
     from anndata import AnnData

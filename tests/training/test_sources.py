@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scflyformer._matrix import raw_chunks
+from scflyformer.data._matrix import raw_chunks
 from scflyformer.training._files import file_hash, object_hash, open_file
 from scflyformer.training._sources import open_sources, repair_mojibake
 

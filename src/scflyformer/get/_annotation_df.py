@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from scflyformer._adata import obs_column, open_data
-from scflyformer.get._stored import stored
+from scflyformer.data._adata import obs_column, open_data
+from scflyformer.data._stored import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData

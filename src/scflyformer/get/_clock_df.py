@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from scflyformer._adata import open_data
-from scflyformer.get._stored import stored
+from scflyformer.data._adata import open_data
+from scflyformer.data._stored import stored
 
 if TYPE_CHECKING:
     import pandas as pd

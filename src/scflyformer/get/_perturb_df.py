@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
-from scflyformer._adata import open_data
-from scflyformer._matrix import missing_key
-from scflyformer.get._stored import not_run, stored
+from scflyformer.data._adata import open_data
+from scflyformer.data._matrix import missing_key
+from scflyformer.data._stored import not_run, stored
 
 if TYPE_CHECKING:
     from anndata import AnnData

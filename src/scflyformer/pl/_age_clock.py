@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import obs_text, open_data
-from scflyformer._matrix import missing_key
+from scflyformer.data._adata import obs_text, open_data
+from scflyformer.data._matrix import missing_key
 from scflyformer.get._clock_df import clock_df
 
 from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels

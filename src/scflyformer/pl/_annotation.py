@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import obs_column, open_data, text_of
-from scflyformer._matrix import missing_key
-from scflyformer.get._stored import annotated_column
-from scflyformer.tl._labels import UNKNOWN
+from scflyformer.data._adata import obs_column, open_data, text_of
+from scflyformer.data._labels import UNKNOWN
+from scflyformer.data._matrix import missing_key
+from scflyformer.data._stored import annotated_column
 
 from ._figure import COLOURS, finish, open_panels
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import open_data
+from scflyformer.data._adata import open_data
 from scflyformer.get._clock_df import clock_df
 
 from ._age_clock import chosen_features

@@ -10,9 +10,9 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from scflyformer._adata import as_text, labels_of, obs_column, open_data
-from scflyformer.get._stored import annotated_column
-from scflyformer.tl._labels import UNKNOWN
+from scflyformer.data._adata import as_text, labels_of, obs_column, open_data
+from scflyformer.data._labels import UNKNOWN
+from scflyformer.data._stored import annotated_column
 
 from ._figure import finish, open_axes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from scflyformer import _adata
+from scflyformer.data import _adata
 
 from ._expression_trend import Cells, draw_trend, numeric_states, trend_marks
 from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
@@ -233,7 +233,7 @@ def _legend(axes: np.ndarray, title: str, *, own: bool) -> None:
 
 def _states(column: pd.Series, order: Sequence[Any] | None, key: str) -> tuple[list[str], np.ndarray]:
     """Return the labels of the states to draw and the state of each cell, -1 for none."""
-    from scflyformer.tl._states import read_state
+    from scflyformer.data._states import read_state
 
     if order is None:
         known = column.dropna()

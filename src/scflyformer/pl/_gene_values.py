@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scflyformer import _adata
-from scflyformer._matrix import missing_key
 from scflyformer._settings import settings
+from scflyformer.data import _adata
+from scflyformer.data._matrix import missing_key
 from scflyformer.genes._coverage import place_of
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def find_columns(
     lacking = [name for name, found in columns.items() if not len(found)]
     if lacking:
         from scflyformer import models
+        from scflyformer.data._embedding import choose_model
         from scflyformer.genes._resolve import resolve_genes
-        from scflyformer.tl._embedding import choose_model
 
         vocabulary = (choose_model(data, model) or models.load(settings.model)).vocabulary
         asked = resolve_genes(lacking, vocabulary).index

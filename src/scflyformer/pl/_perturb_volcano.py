@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer._adata import open_data
+from scflyformer.data._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
 from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels

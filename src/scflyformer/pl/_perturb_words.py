@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer.tokens._edit import DOSED
+from scflyformer.perturbation._edit import DOSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scflyformer import _adata, _log
+from scflyformer import _log
 from scflyformer._settings import settings
+from scflyformer.data import _adata
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,7 +100,7 @@ def tokenize(
     ('counts', 2088, 2087)
     """
     from scflyformer import models
-    from scflyformer.tl._embedding import choose_model
+    from scflyformer.data._embedding import choose_model
 
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     loaded = choose_model(cells, model) or models.load(settings.model)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scflyformer import _log
-from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, require_model
+from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, require_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,7 +88,8 @@ def adapt(
     >>> adata.uns["X_scflyformer"]["coverage"]["n_genes_mapped"]
     2087
     """
-    from scflyformer import _adata, models
+    from scflyformer import models
+    from scflyformer.data import _adata
     from scflyformer.training._adapted import write_adapted
     from scflyformer.training._options import require_count
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scflyformer import _adata, _log
-from scflyformer._matrix import missing_key
-from scflyformer.tl._ages import Target, from_target, read_ages, to_target
-from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._tables import text_index
+from scflyformer import _log
+from scflyformer.clock._run import ALL
+from scflyformer.data import _adata
+from scflyformer.data._ages import Target, from_target, read_ages, to_target
+from scflyformer.data._matrix import missing_key
+from scflyformer.data._tables import text_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -136,7 +137,7 @@ def age_acceleration(
     ...     key_added="by_depth",
     ... )
     """
-    from scflyformer.stats._acceleration import straight_line
+    from scflyformer.clock._acceleration import straight_line
 
     out, data = _adata.start(adata, mod=mod, copy=copy)
     cells, about = _predictions(data, key, features, group)
@@ -284,7 +285,7 @@ def _compare(
     seed: int,
 ) -> pd.DataFrame:
     """Return one row for each pair of levels."""
-    from scflyformer.stats._acceleration import level_difference
+    from scflyformer.clock._acceleration import level_difference
 
     codes = samples["level"].map({level: code for code, level in enumerate(order)}).to_numpy(dtype=int)
     rows = []

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from scflyformer import _adata, _log
-from scflyformer.tl import _features
-from scflyformer.tl._ages import Target, confounding, read_ages, target_name
-from scflyformer.tl._clock_run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
-from scflyformer.tl._clock_tables import clock_tables
-from scflyformer.tl._clock_units import Aggregate, Cells
-from scflyformer.tl._embedding import (
+from scflyformer import _log
+from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
+from scflyformer.clock._tables import clock_tables
+from scflyformer.clock._units import Aggregate, Cells
+from scflyformer.data import _adata, _features
+from scflyformer.data._ages import Target, confounding, read_ages, target_name
+from scflyformer.data._embedding import (
     EMBEDDING_KEY,
     choose_model,
     embedding,
@@ -252,7 +252,7 @@ def age_clock(
     groups = _read_groups(data, groupby)
     samples = _features.sample_names(data, sample_key)
     if clock is not None:
-        from scflyformer.tl._clock_folder import apply_clock
+        from scflyformer.clock._saved import apply_clock
 
         columns, uns, saved = apply_clock(
             data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, road=road, seed=seed
@@ -285,7 +285,7 @@ def age_clock(
     uns["params"] = _adata.run_params(loaded, **params)
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
-        from scflyformer.tl._clock_folder import save_clock
+        from scflyformer.clock._saved import save_clock
 
         about: dict[str, Any] = {"features": features, "target": target, "age_key": age_key, "groupby": groupby}
         about |= {"genes": genes, "aggregate": aggregate, "pseudocell_size": pseudocell_size, "level": level}

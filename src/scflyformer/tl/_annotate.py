@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scflyformer import _adata, _log
-from scflyformer.tl import _features
-from scflyformer.tl._annotation_arms import finetuned, probe
-from scflyformer.tl._annotation_run import baseline_names, results, train
-from scflyformer.tl._classifier_folder import load_classifier, records, save_classifier
-from scflyformer.tl._embedding import (
+from scflyformer import _log
+from scflyformer.annotation._arms import finetuned, probe
+from scflyformer.annotation._run import baseline_names, results, train
+from scflyformer.annotation._saved import load_classifier, records, save_classifier
+from scflyformer.data import _adata, _features
+from scflyformer.data._embedding import (
     EMBEDDING_KEY,
     choose_model,
     embedding,
@@ -22,14 +22,14 @@ from scflyformer.tl._embedding import (
     require_model,
     untrained,
 )
-from scflyformer.tl._labels import UNKNOWN, read_labels
+from scflyformer.data._labels import UNKNOWN, read_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scflyformer.annotation._arms import Arm, Fitted
     from scflyformer.models import Model
-    from scflyformer.tl._annotation_arms import Arm, Fitted
 
 
 def annotate(

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scflyformer import _adata, _log
-from scflyformer.tl import _features
-from scflyformer.tl._clock_genes_run import age_changes, open_clock
-from scflyformer.tl._clock_genes_tables import left_out, scan_results
-from scflyformer.tl._clock_run import ALL
-from scflyformer.tl._perturb_check import absent_words, check_edits
-from scflyformer.tl._perturb_plan import choose_cells, read_gene_sets
-from scflyformer.tl._scan import MIN_CELLS, Pool, plan_scan
+from scflyformer import _log
+from scflyformer.clock._run import ALL
+from scflyformer.data import _adata, _features
+from scflyformer.perturbation._check import absent_words, check_edits
+from scflyformer.perturbation._clock_genes import age_changes, open_clock
+from scflyformer.perturbation._clock_genes_tables import left_out, scan_results
+from scflyformer.perturbation._plan import choose_cells, read_gene_sets
+from scflyformer.perturbation._scan import MIN_CELLS, Pool, plan_scan
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.tl._perturb_plan import GeneSet
+    from scflyformer.perturbation._plan import GeneSet
 
 Kind = Literal["delete", "overexpress"]
 

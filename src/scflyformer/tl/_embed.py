@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from scflyformer import _adata, _log
-from scflyformer._gene_names import what_opens
+from scflyformer import _log
 from scflyformer._settings import DEFAULT_MODEL, settings
-from scflyformer.tl._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
-from scflyformer.tl._vectors import embed_cells
+from scflyformer.data import _adata
+from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
+from scflyformer.data._gene_names import what_opens
+from scflyformer.data._vectors import embed_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from scflyformer import _adata, _log
-from scflyformer.network._checkpoint import Checkpoint
-from scflyformer.tl._embedding import EMBEDDING_KEY
-from scflyformer.tl._perturb_check import absent_words, check_arguments
-from scflyformer.tl._perturb_job import perturbed
-from scflyformer.tl._perturb_readouts import Centroid
-from scflyformer.tokens._edit import Kind
+from scflyformer import _log
+from scflyformer.data import _adata
+from scflyformer.data._embedding import EMBEDDING_KEY
+from scflyformer.perturbation._check import absent_words, check_arguments
+from scflyformer.perturbation._checkpoint import Checkpoint
+from scflyformer.perturbation._edit import Kind
+from scflyformer.perturbation._job import perturbed
+from scflyformer.perturbation._make_readouts import Centroid
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from scflyformer import _log
-from scflyformer._chunks import row_chunks
 from scflyformer._version import __version__
+from scflyformer.data._chunks import row_chunks
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.models._save import save_folder
 from scflyformer.network._randomness import own_randomness

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer._chunks import CellScales, row_chunks
-from scflyformer._scale_report import warn
+from scflyformer.data._chunks import CellScales, row_chunks
+from scflyformer.data._scale_report import warn
 from scflyformer.genes._resolve import N_EXAMPLES, resolve_genes
 from scflyformer.genes._vocabulary import Vocabulary
 from scflyformer.training._extend import extend_vocabulary

@@ -36,8 +36,8 @@ def open_file(path: Path, *, mod: str | None, stack: ExitStack) -> AnnData:
     ValueError
         When it is neither kind of file, or ``mod`` does not go with it.
     """
-    from scflyformer._adata import open_data
-    from scflyformer._matrix import missing_key
+    from scflyformer.data._adata import open_data
+    from scflyformer.data._matrix import missing_key
 
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}; give the path of an h5ad file or a zarr store.")
@@ -111,7 +111,7 @@ def file_hash(path: Path) -> str:
 
 def object_hash(adata: AnnData, layer: str | None) -> str:
     """Return the sha256 of the names and values of an object in memory; a change of sparse format changes it."""
-    from scflyformer._matrix import raw_chunks
+    from scflyformer.data._matrix import raw_chunks
 
     digest = hashlib.sha256("\0".join([*map(str, adata.var_names), *map(str, adata.obs_names)]).encode())
     for rows in raw_chunks(adata, layer):

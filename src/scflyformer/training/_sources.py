@@ -67,7 +67,7 @@ def open_sources(
     FileNotFoundError, KeyError, TypeError, ValueError
         When one cannot be opened, a key is missing, or ``exclude`` names what is not there or leaves nothing.
     """
-    from scflyformer._adata import open_data
+    from scflyformer.data._adata import open_data
 
     names: list[str] = []
     sources: list[Source] = []
@@ -105,8 +105,8 @@ def describe_source(
     ValueError
         When no column has a gene id, a used cell has no sample, or nothing is left after ``exclude``.
     """
-    from scflyformer._adata import column, gene_names, obs_text, text_of
-    from scflyformer._matrix import matrix_of
+    from scflyformer.data._adata import column, gene_names, obs_text, text_of
+    from scflyformer.data._matrix import matrix_of
 
     matrix_of(adata, layer)
     ids = _words(gene_names(adata, gene_key))
@@ -141,8 +141,8 @@ def _words(names: Iterable[object]) -> np.ndarray:
 
 def _check_excluded(sources: list[Source], exclude: Mapping[str, Sequence[str]]) -> None:
     """Refuse an excluded value that occurs nowhere: a misspelt name would train on cells meant to be kept apart."""
-    from scflyformer._adata import text_of
-    from scflyformer._matrix import missing_key
+    from scflyformer.data._adata import text_of
+    from scflyformer.data._matrix import missing_key
 
     for key, values in exclude.items():
         holders = [_texts(source.adata, key) for source in sources if key in source.adata.obs]
@@ -157,7 +157,7 @@ def _check_excluded(sources: list[Source], exclude: Mapping[str, Sequence[str]])
 
 def _texts(adata: AnnData, key: str) -> np.ndarray:
     """Return a column of `obs` as text, a missing value as ``"nan"``."""
-    from scflyformer._adata import obs_text
+    from scflyformer.data._adata import obs_text
 
     return np.array(["nan" if text is None else text for text in obs_text(adata, key, what="exclude")], dtype=str)
 

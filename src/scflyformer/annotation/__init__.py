@@ -1,0 +1,1 @@
+"""Cell types: classifiers on embeddings and expression, their calibration, and cells unlike any class."""

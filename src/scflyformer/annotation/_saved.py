@@ -1,0 +1,104 @@
+"""A classifier as a model folder: written and opened."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scflyformer.annotation._classifier import Classifier
+from scflyformer.data import _features
+
+_PREFIX, _FILE = "classifier.", "labels.json"
+_HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
+
+
+def save_classifier(
+    path: str | os.PathLike[str],
+    classifier: Classifier,
+    trained: dict[str, Any],
+    *,
+    label_key: str | None,
+    min_score: float,
+    max_novelty: float,
+) -> None:
+    """Write a model folder with ``labels.json`` and the classifier."""
+    from scflyformer.models._heads import save_head
+
+    model, novelty = classifier.known_model, classifier.novelty
+    rows = records(trained["metrics"])
+    metrics = {row["features"]: {k: v for k, v in row.items() if k != "features"} for row in rows}
+    content = {
+        "classes": list(trained["classes"]),
+        "temperature": classifier.temperature,
+        "prior": trained["prior"],
+        "notes": trained["notes"],
+        "min_score": min_score,
+        "max_novelty": max_novelty,
+        "label_key": label_key,
+        "pooling": model.pooling,
+        "metrics": rows,
+        "per_class": records(trained["per_class"]),
+    }
+    own = rows[0]
+    about = (
+        f"# Cell-type classifier on {model.name}\n\n{len(trained['classes'])} classes, learnt from {own['n_cells']:,} "
+        f"cells. Held out by {own['split']}: accuracy {own['accuracy']:.3f}, macro-F1 {own['macro_f1']:.3f}, "
+        f"calibration error {own['ece']:.3f}. Use it with `scflyformer.tl.annotate(adata, classifier=…)`. The model "
+        "that it reads:"
+    )
+    tensors = classifier.head.tensors() | {
+        "whiten": novelty.nearest.whiten,
+        "centres": novelty.nearest.centres,
+        "quantiles": novelty.quantiles,
+    }
+    save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries."""
+    return table.to_dict(orient="records")  # type: ignore[return-value]
+
+
+def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
+    """Return the classifier and what goes with it."""
+    from scflyformer.annotation._novelty import ClassDistance, Novelty
+    from scflyformer.models import ModelFolderError
+    from scflyformer.models._heads import load_head
+    from scflyformer.stats._linear import LinearHead
+
+    keys = ("classes", "temperature", "prior", "notes", "metrics", "per_class", "model_sha256")
+    model, content, tensors = load_head(
+        path, file=_FILE, prefix=_PREFIX, keys=keys, names=(*_HEAD, *_NOVELTY), what="classifier"
+    )
+    n_classes, width = len(content["classes"]), model.embedding_size
+    n_contrast = len(range(width)[_features.contrast_columns(model)])
+    expected: dict[str, tuple[int, ...]] = {
+        "mean": (width,),
+        "scale": (width,),
+        "weight": (n_classes, width),
+        "bias": (n_classes,),
+        "whiten": (n_contrast, n_contrast),
+        "centres": (len(tensors["centres"]), n_contrast),
+        "quantiles": (3, tensors["quantiles"].shape[-1]),
+    }
+    wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
+    if wrong or len(content["prior"]) != n_classes:
+        raise ModelFolderError(
+            f"{model.path}: {_FILE} lists {n_classes} classes, and the classifier's {', '.join(wrong) or 'prior'} "
+            f"does not fit them and width {width}. The files come from different classifiers; copy the folder again, "
+            f"whole."
+        )
+    content |= {"classes": np.array(content["classes"], dtype=object), "prior": np.array(content["prior"])}
+    content |= {name: _numeric(pd.DataFrame(content[name])) for name in ("metrics", "per_class")}
+    head = LinearHead(**{name: tensors[name] for name in _HEAD})
+    novelty = Novelty(ClassDistance(tensors["whiten"], tensors["centres"]), tensors["quantiles"])
+    return Classifier(model, head, content["temperature"], novelty), content
+
+
+def _numeric(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with numbers where JSON had null for those that are not finite."""
+    text = {"features", "split", "label"}
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in table if name not in text})

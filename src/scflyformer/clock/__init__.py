@@ -1,0 +1,1 @@
+"""Clocks: ages from embeddings and expression, with intervals and held-out samples."""

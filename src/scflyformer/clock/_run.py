@@ -1,0 +1,303 @@
+"""The clocks of all cells and of each group, cross-validated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scflyformer import _log
+from scflyformer.clock._units import EXPRESSION, Aggregate, Cells, deal
+from scflyformer.data._ages import Target, from_target, to_target
+from scflyformer.data._features import folds
+
+if TYPE_CHECKING:
+    from scflyformer.stats._linear import LinearHead
+    from scflyformer.stats._reports import NumberScores
+
+ALL = "all"
+ARMS: dict[str, tuple[str, ...]] = {
+    "embedding": ("embedding",),
+    "expression": (EXPRESSION,),
+    "embedding+expression": ("embedding", EXPRESSION),
+    "random": ("random",),
+    "depth": ("depth",),
+}
+"""The blocks of each feature set; ``"mean"`` looks at no features."""
+ONE_SCALE = ("embedding", "random")
+"""Blocks that are scaled as a whole; genes and depth are standardised one by one."""
+MEAN, ARTICLE = "mean", "article"
+MIN_SAMPLES = 3
+"""One to test, one to choose the penalty, one to learn from."""
+
+
+@dataclass(frozen=True)
+class ClockOptions:
+    """How clocks are fitted.
+
+    Attributes
+    ----------
+    arms
+        Feature sets fitted: names of `ARMS`.
+    article
+        Whether the published recipe is run beside them.
+    target
+        Scale that is fitted.
+    n_splits
+        Folds, at least 3.
+    seed
+        Seed of folds, bundles and intervals.
+    final
+        Feature set of which a clock on all cells is wanted.
+    aggregate, pseudocell_size
+        What a clock reads.
+    level
+        Share of cells that an interval is to hold.
+    n_boot
+        Resamples behind the intervals of scores.
+    """
+
+    arms: tuple[str, ...]
+    article: bool = False
+    target: Target = "log"
+    n_splits: int = 5
+    seed: int = 0
+    final: str | None = None
+    aggregate: Aggregate = "none"
+    pseudocell_size: int = 15
+    level: float = 0.9
+    n_boot: int = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Out-of-fold predictions of one feature set, in the unit of the ages.
+
+    Attributes
+    ----------
+    predicted, low, high
+        Prediction and prediction interval of each unit; NaN where it was not tested.
+    scores
+        Its scores, with their resamples.
+    heads
+        The fits of the outer training sets.
+    split
+        What was held out.
+    """
+
+    predicted: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    scores: NumberScores
+    heads: Sequence[LinearHead] = ()
+    split: str = "sample"
+
+
+@dataclass(frozen=True, eq=False)
+class GroupClock:
+    """Out-of-fold predictions and scores of one group.
+
+    Attributes
+    ----------
+    group
+        Its name, or ``"all"``.
+    cells
+        Positions of its cells.
+    bundles
+        Unit (pseudocell) of each of these; the cell itself without aggregation.
+    units
+        The units.
+    arms
+        What each feature set gave.
+    outside
+        By feature set, units predicted outside the ages of their training cells.
+    scales
+        Scale → R² of the published recipe with features multiplied by it.
+    head, half_width
+        Clock fitted on all cells, where asked for, and how far its intervals reach on the scale fitted.
+    """
+
+    group: str
+    cells: np.ndarray
+    bundles: np.ndarray
+    units: Cells
+    arms: dict[str, Arm]
+    outside: dict[str, np.ndarray]
+    scales: dict[float, float] = field(default_factory=dict)
+    head: LinearHead | None = None
+    half_width: float = float("nan")
+
+    @property
+    def ages(self) -> tuple[float, float]:
+        """Least and highest age."""
+        return float(self.units.ages.min()), float(self.units.ages.max())
+
+
+def too_small(cells: Cells, *, min_cells: int) -> str:
+    """Return why no clock can be fitted on these cells, or an empty text."""
+    ages = np.unique(cells.ages)
+    if len(cells.ages) < (least := max(min_cells, MIN_SAMPLES)):
+        return f"{len(cells.ages)} cells, fewer than {least}"
+    if len(ages) < 2:
+        return f"one age ({ages[0]:g})" if len(ages) else "no ages"
+    if cells.samples is not None and cells.n_samples < MIN_SAMPLES:
+        return f"{cells.n_samples} sample(s), fewer than {MIN_SAMPLES}"
+    return ""
+
+
+def run_clocks(
+    cells: Cells, groups: np.ndarray | None, options: ClockOptions, *, min_cells: int
+) -> tuple[list[GroupClock], list[dict[str, str]]]:
+    """Cross-validate a clock on all cells and one on each group that is large enough.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    groups
+        Group of each cell, `None` for a cell without one; `None` for no groups.
+    options
+        How.
+    min_cells
+        Least cells of a group.
+
+    Returns
+    -------
+    The clocks, that of all cells first; the groups skipped, with the reason.
+    """
+    clocks: list[GroupClock] = []
+    skipped: list[dict[str, str]] = []
+    names = [] if groups is None else sorted({str(name) for name in groups if name is not None})
+    for name in _log.each([ALL, *names], desc=_bar_words, unit="clock"):
+        if name == ALL:
+            clocks.append(run_clock(cells, np.arange(len(cells.ages)), ALL, options))
+            continue
+        inside = np.flatnonzero(groups == name)
+        some = cells.take(inside)
+        if reason := too_small(some, min_cells=min_cells):
+            skipped.append({"group": name, "reason": reason})
+            continue
+        clocks.append(run_clock(some, inside, name, options))
+    return clocks, skipped
+
+
+def _bar_words(name: str) -> str:
+    return "clock: all cells" if name == ALL else f"clock: {name}"
+
+
+def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
+    """Cross-validate all feature sets on the cells of a group.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    positions
+        Where they stand among all cells.
+    group
+        Name for the results.
+    options
+        How.
+    """
+    from scflyformer.clock._conformal import half_width
+    from scflyformer.clock._ridge import nested_ridge
+
+    target, final = options.target, options.final
+    by_cell = folds(cells.names, cells.samples, values=cells.ages, n_splits=options.n_splits, seed=options.seed)
+    alike = [by_cell, cells.ages, *([] if cells.samples is None else [cells.samples])]
+    bundles = deal(cells.names, alike, options.aggregate, size=options.pseudocell_size, seed=options.seed)
+    units, fold = cells, by_cell
+    if options.aggregate != "none":
+        units, fold = cells.bundled(bundles), by_cell[np.unique(bundles, return_index=True)[1]]
+    y, n_folds = to_target(units.ages, target), int(fold.max()) + 1
+    fitted = nested_ridge(
+        units.blocks, y, fold, {arm: ARMS[arm] for arm in options.arms}, final=[] if final is None else [final],
+        together=ONE_SCALE,
+    )  # fmt: skip
+    low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
+
+    def judged(on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True) -> Arm:
+        reach = np.empty(n_folds)
+        for f in range(n_folds):
+            train = fold != f
+            reach[f] = half_width(y[train] - inner[f, train], units.units[train], options.level)
+        return _arm(units, y, on_target, reach[fold], options, heads=heads, ordered=ordered)
+
+    arms = {arm: judged(each.predicted, each.inner, each.heads) for arm, each in fitted.items()}
+    arms[MEAN] = judged(*_training_means(y, fold, units.samples), (), ordered=False)
+    outside = {name: (arm.predicted < low) | (arm.predicted > high) for name, arm in arms.items()}
+    scales: dict[float, float] = {}
+    if options.article and "embedding" in cells.blocks:
+        arms[ARTICLE], scales = _article(cells, options, group)
+    head, reach = None, float("nan")
+    if final is not None:
+        head = fitted[final].head
+        reach = half_width(y - fitted[final].predicted, units.units, options.level)
+    return GroupClock(group, positions, bundles, units, arms, outside, scales, head, reach)
+
+
+def _arm(
+    units: Cells,
+    y: np.ndarray,
+    on_target: np.ndarray,
+    reach: np.ndarray | float,
+    options: ClockOptions,
+    *,
+    heads: Sequence[LinearHead] = (),
+    ordered: bool = True,
+    split: str = "",
+) -> Arm:
+    """Score predictions on the target's scale."""
+    from scflyformer.stats._reports import number_scores
+
+    predicted, low, high = (from_target(v, options.target) for v in (on_target, on_target - reach, on_target + reach))
+    scores = number_scores(
+        units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered,
+        n_boot=options.n_boot, seed=options.seed,
+    )  # fmt: skip
+    return Arm(predicted, low, high, scores, heads, split or units.split)
+
+
+def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each cell, the mean target of the training samples (or cells), and the same of inner fits."""
+
+    def mean(train: np.ndarray) -> float:
+        if samples is None:
+            return float(y[train].mean())
+        return float(pd.Series(y[train]).groupby(samples[train].astype(str)).mean().mean())
+
+    n_folds = int(fold.max()) + 1
+    inner = np.full((n_folds, len(y)), np.nan)
+    out = np.empty(len(y))
+    for held in range(n_folds):
+        out[fold == held] = mean(fold != held)
+        for other in set(range(n_folds)) - {held}:
+            inner[held, fold == other] = mean((fold != held) & (fold != other))
+    return out, inner
+
+
+def _article(cells: Cells, options: ClockOptions, group: str) -> tuple[Arm, dict[float, float]]:
+    """Run the published recipe, which knows no samples and no bundles, on the cells; on all of them at each scale."""
+    from scflyformer.clock._published import SCALES, published_clock
+    from scflyformer.stats._regression import r2
+
+    order, trap = np.argsort(cells.names.astype(str), kind="stable"), group == ALL
+    x, y = np.asarray(cells.blocks["embedding"])[order], to_target(cells.ages, options.target)[order]
+    runs = {scale: published_clock(x, y, scale=scale, seed=options.seed) for scale in (SCALES if trap else (1.0,))}
+    if strange := [f"times {scale:g}" for scale, run in runs.items() if not run.converged]:
+        _log.warning(
+            f"age_clock: the article's recipe did not come to an end on features {', '.join(strange)} in group "
+            f"{group!r}; its scores there are approximate. Other feature sets are not concerned."
+        )
+    plain = runs[1.0]
+    tested = order[plain.tested]
+    some = cells.take(tested)
+    found = _arm(some, y[plain.tested], plain.predicted, float("nan"), options, split="cell 7:3")
+    untested = np.full(len(y), np.nan)
+    whole = untested.copy()
+    whole[tested] = found.predicted
+    scales = {scale: r2(y[run.tested], run.predicted) for scale, run in runs.items()}
+    return Arm(whole, untested, untested, found.scores, split=found.split), scales if trap else {}

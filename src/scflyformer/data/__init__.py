@@ -1,0 +1,1 @@
+"""The one door to AnnData, MuData and dask: cells and columns are read and results are written here."""

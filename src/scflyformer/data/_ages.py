@@ -1,0 +1,98 @@
+"""Ages to learn from: which cells have one, how they are spread over samples, and the scale they are fitted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from scflyformer import _log
+from scflyformer.data import _adata
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Target = Literal["log", "linear"]
+
+
+def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
+    """Return the age of each cell, float64, NaN where it has none.
+
+    Numbers, and text or categories that read as numbers, are taken. A column of nothing but True and False is read as
+    ages 1 and 0, with a warning.
+
+    Raises
+    ------
+    KeyError
+        When there is no such column; lists near names.
+    ValueError
+        When values are no numbers, infinite, or, on the log scale, negative.
+    """
+    column = _adata.obs_column(adata, age_key, what="age_key")
+    values = column.astype(object).where(column.notna(), np.nan)
+    kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+    ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    odd = values.notna().to_numpy() & np.isnan(ages)
+    truth = np.array([isinstance(value, bool | np.bool_) for value in values], dtype=bool)
+    time = kind.kind in "mMc" if isinstance(kind, np.dtype) else pd.api.types.is_datetime64_any_dtype(kind)
+    if truth.any() and truth[values.notna()].all() and len(set(values[truth])) == 2:
+        _log.warning(
+            f"obs[{age_key!r}] holds True and False, which are read as the ages 1 and 0. For ages in days or weeks, "
+            "name a column of numbers by age_key=."
+        )
+    elif truth.any() or time or odd.any():
+        shown = ", ".join(repr(value) for value in pd.unique(values[odd] if odd.any() else values.dropna())[:5])
+        how = f", for '5d' with adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float)"
+        raise ValueError(
+            f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, such as days. Make a column of numbers"
+            f"{'' if truth.any() or time else how}, and pass age_key=."
+        )
+    if np.isinf(ages).any():
+        raise ValueError(f"obs[{age_key!r}] holds infinite ages; expected finite numbers, or NaN where not known.")
+    if target == "log" and (ages < 0).any():
+        raise ValueError(
+            f"obs[{age_key!r}] holds ages below 0 (least {np.nanmin(ages):g}), for which log2(age + 1) makes no sense. "
+            "Pass target='linear'."
+        )
+    return ages
+
+
+def to_target(ages: np.ndarray, target: Target) -> np.ndarray:
+    """Return log2(age + 1), or the age."""
+    return np.log2(ages + 1) if target == "log" else ages
+
+
+def from_target(values: np.ndarray, target: Target) -> np.ndarray:
+    """Undo :func:`to_target`."""
+    return np.exp2(values) - 1 if target == "log" else values
+
+
+def target_name(target: Target, age_key: str) -> str:
+    """Return the fitted scale in words."""
+    return f"log2({age_key} + 1)" if target == "log" else age_key
+
+
+def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
+    """Say how far age and sample cannot be told apart, in sentences for the log; empty where all is well.
+
+    Parameters
+    ----------
+    ages
+        Age of each cell, without NaN.
+    samples
+        Sample of each cell, or `None`.
+    """
+    if samples is None:
+        return ["No samples are named: cells of one sample are on both sides of the split, which flatters every score."]
+    table = pd.DataFrame({"age": ages, "sample": samples.astype(str)}).drop_duplicates()
+    said = []
+    if (table["sample"].value_counts() == 1).all():
+        said.append(
+            "Each sample has one age, so what differs between samples cannot be told from age by cells alone; only "
+            "held-out samples tell."
+        )
+    per_age = table["age"].value_counts().sort_index()
+    if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
+        said.append(f"Seen in one sample only, hence predicted without having been learnt: age {', '.join(single)}.")
+    return said

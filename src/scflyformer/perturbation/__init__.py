@@ -1,0 +1,1 @@
+"""In silico perturbation: edited cells, null genes, and what is read off."""

@@ -1,0 +1,292 @@
+"""What a saved clock makes of edited cells: its genes, its drawn cells, and the change in their predicted age."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scflyformer.clock._run import ARMS
+from scflyformer.data import _adata
+from scflyformer.data._ages import from_target
+from scflyformer.genes._resolve import resolve_genes
+from scflyformer.genes._vocabulary import N_SPECIAL, PAD, Vocabulary
+from scflyformer.perturbation._edit import cells_with
+from scflyformer.tokens._rows import TokenRows
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.genes._synonyms import SynonymTable
+    from scflyformer.models import Model
+    from scflyformer.perturbation._edit import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """A saved clock and the cells as it reads them.
+
+    Attributes
+    ----------
+    model
+        The folder, opened.
+    content
+        Its ``clock.json``.
+    known
+        The model with a vocabulary of the genes that the clock reads. Gene ``i`` has the number ``i + N_SPECIAL``,
+        which is its token where the clock reads the embedding.
+    rows
+        The cells, ranked; `None` where the clock reads no embedding.
+    values
+        log1p of counts per 10,000 in those of the clock's genes that the cells have, CSR; `None` where the clock reads
+        no expression.
+    numbers
+        The gene of each column of ``values``, int64.
+    slopes
+        Change of the target per unit of each feature: of the embedding, of ``values``; float64, n_groups × features.
+    offset
+        The target where all features are 0, float64, shape (n_groups,).
+    """
+
+    model: Model
+    content: dict[str, Any]
+    known: Model
+    rows: TokenRows | None
+    values: sparse.csr_matrix | None
+    numbers: np.ndarray
+    slopes: dict[str, np.ndarray]
+    offset: np.ndarray
+
+    def usable(self) -> np.ndarray:
+        """Which cells have counts in all that the clock reads, bool, shape (n_obs,)."""
+        parts = [] if self.rows is None else [self.rows.lengths > 0]
+        if self.values is not None:
+            parts.append(np.diff(self.values.indptr) > 0)
+        return np.logical_and.reduce(parts)
+
+    def take(self, cells: np.ndarray) -> Clock:
+        """Return the clock with some of the cells."""
+        rows = None if self.rows is None else self.rows.take(cells)
+        return replace(self, rows=rows, values=None if self.values is None else self.values[cells])
+
+    def ranked(self) -> TokenRows:
+        """Return the genes of each cell by their numbers, highest first.
+
+        A gene stands where its token stands, or, where it has none in the cell, where its value stands among the
+        values that the clock reads.
+        """
+        if self.values is None:
+            return self.rows  # type: ignore[return-value]
+        n_cells, ends = self.values.shape[0], self.values.indptr.astype(np.int64)
+        cell = np.repeat(np.arange(n_cells), np.diff(ends))
+        order = np.lexsort((self.numbers[self.values.indices], -self.values.data, cell))
+        lists = [(cell, self.numbers[self.values.indices][order], _relative(ends))]
+        if self.rows is not None:
+            owner = np.repeat(np.arange(n_cells), self.rows.lengths)
+            lists.insert(0, (owner, self.rows.tokens.astype(np.int64), _relative(self.rows.indptr)))
+        cell, gene, place = (np.concatenate(parts) for parts in zip(*lists, strict=True))
+        _, first = np.unique(cell * (self.known.vocabulary.n_tokens + 1) + gene, return_index=True)
+        first = first[np.lexsort((gene[first], place[first], cell[first]))]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(cell[first], minlength=n_cells))]).astype(np.int64)
+        return TokenRows(indptr, gene[first].astype(np.int32), np.zeros(len(first), dtype=np.float32))
+
+
+def open_clock(
+    data: AnnData,
+    clock: str | os.PathLike[str],
+    *,
+    layer: str | None,
+    gene_key: str | None,
+    table: SynonymTable | None,
+) -> Clock:
+    """Open a clock's folder and read the cells as it does.
+
+    Raises
+    ------
+    ModelFolderError
+        When the folder holds no clock, or a damaged one.
+    ValueError
+        When the cells have too few of its genes, or values are no expression.
+    """
+    from scflyformer.clock._saved import aligned, read_clock
+
+    model, content, tensors = read_clock(clock)
+    blocks = ARMS[content["features"]]
+    slope = tensors["weight"].astype(np.float64) / tensors["scale"]
+    mean, slopes = tensors["mean"].astype(np.float64), {}
+    offset = tensors["bias"].astype(np.float64)
+    rows = values = None
+    known, numbers, ahead = model, np.empty(0, dtype=np.int64), 0
+    if "embedding" in blocks:
+        rows, _ = _adata.token_rows(data, model, layer=layer, gene_key=gene_key, synonyms=table)
+        ahead = model.embedding_size
+        slopes["embedding"] = slope[:, :ahead]
+        offset = offset - (mean * slope)[:, :ahead].sum(1)
+    if "expression" in blocks:
+        values, keep = aligned(data, content["genes"], {"layer": layer, "gene_key": gene_key})
+        values.eliminate_zeros()
+        slopes["expression"] = slope[:, ahead + keep]
+        offset = offset - (mean * slope)[:, ahead + keep].sum(1)
+        names = np.array(content["genes"], dtype=str)[keep]
+        vocabulary, numbers = _genes_read(model.vocabulary, names, table, only=rows is None)
+        known = replace(model, vocabulary=vocabulary)
+    return Clock(model, content, known, rows, values, numbers, slopes, offset)
+
+
+def age_changes(
+    clock: Clock,
+    group: np.ndarray,
+    sets: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    *,
+    kind: Kind,
+    progress: Callable[..., Any],
+    **run: Any,
+) -> np.ndarray:
+    """Change in predicted age when gene sets are edited in cells.
+
+    Parameters
+    ----------
+    clock
+        The clock, with the drawn cells alone.
+    group
+        The row of the clock that dates each cell, int64, shape (n_cells,).
+    sets
+        Numbers of the genes of each set, short ones filled with the padding id, shape (n_sets, width).
+    pairs
+        Cell and set of each edited copy, int64, shape (n_pairs,) each.
+    kind
+        The edit.
+    progress
+        Makes the bar, called as ``progress(total=..., desc=..., unit=...)``.
+    run
+        ``device``, ``dtype`` and ``batch_tokens`` of `embed_rows`.
+
+    Returns
+    -------
+    New minus old predicted age, in the unit of the clock's ages, float64, shape (n_pairs,); NaN where the edit leaves
+    nothing for the clock to read.
+    """
+    old, moved = clock.offset[group], np.zeros(len(pairs[0]))
+    if clock.rows is not None:
+        part, change = _embedding_part(clock, clock.rows, group, sets, pairs, kind, progress, run)
+        old, moved = old + part, moved + change
+    if clock.values is not None:
+        part, change = _expression_part(clock, clock.values, group, sets, pairs, kind)
+        old, moved = old + part, moved + change
+    before, target = old[pairs[0]], clock.content["target"]
+    return from_target(before + moved, target) - from_target(before, target)
+
+
+def _embedding_part(
+    clock: Clock,
+    rows: TokenRows,
+    group: np.ndarray,
+    sets: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    kind: Kind,
+    progress: Callable[..., Any],
+    run: dict[str, Any],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the embedding adds to the target of each cell, and how that changes in each pair."""
+    from scflyformer.network._infer import embed_rows
+    from scflyformer.perturbation._copies import Edits, block_cuts, edit_block
+
+    network = clock.model.network()
+    pooling = clock.model.pooling
+    slope = clock.slopes["embedding"][group]
+    with progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
+        vectors = embed_rows(network, rows, pooling=pooling, bar=bar, **run)
+    old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
+
+    tokens = np.where(sets < clock.model.vocabulary.n_tokens, sets, PAD)  # the others are read as expression alone
+    touched = (tokens != PAD).any(1)[pairs[1]]
+    if kind == "delete":
+        cells, which = cells_with(rows, tokens)
+        touched &= np.isin(pairs[0] * len(sets) + pairs[1], cells * len(sets) + which)
+    at = np.flatnonzero(touched)
+    change = np.zeros(len(pairs[0]))
+    with progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
+        some = Edits(tokens, pairs[0][at], pairs[1][at], kind)
+        for block in block_cuts(rows, some):
+            edited = edit_block(rows, some, block, max_len=network.limit(pooling))
+            after = embed_rows(network, edited.rows, pooling=pooling, **run).astype(np.float64)
+            after = np.einsum("ij,ij->i", after, slope[edited.source])
+            change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)
+            bar.update(len(block))
+    return old, change
+
+
+def _expression_part(
+    clock: Clock,
+    values: sparse.csr_matrix,
+    group: np.ndarray,
+    sets: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    kind: Kind,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what expression adds to the target of each cell, and how that changes in each pair."""
+    slope = clock.slopes["expression"]
+    cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+    added = sparse.csr_matrix(
+        (values.data * slope[group[cell], values.indices], values.indices, values.indptr), shape=values.shape
+    )
+    old = np.asarray(added.sum(axis=1)).ravel()
+    members = _members(sets, clock.numbers)
+    change = -_at(added @ members, pairs)
+    if kind == "overexpress":
+        highest = values.max(axis=1).toarray().ravel().astype(np.float64)
+        return old, change + highest[pairs[0]] * np.asarray(slope @ members)[group[pairs[0]], pairs[1]]
+    ones = sparse.csr_matrix((np.ones(values.nnz), values.indices, values.indptr), shape=values.shape)
+    left = np.diff(values.indptr)[pairs[0]] - _at(ones @ members, pairs)
+    return old, np.where(left > 0, change, np.nan)
+
+
+def _members(sets: np.ndarray, numbers: np.ndarray) -> sparse.csc_matrix:
+    """Return which columns belong to which set, 0 or 1, n_columns × n_sets."""
+    n_numbers = int(max(numbers.max(initial=PAD), sets.max(initial=PAD))) + 1
+    row, column = np.nonzero(sets != PAD)
+    asked = sparse.csr_matrix((np.ones(len(row)), (sets[row, column], row)), shape=(n_numbers, len(sets)))
+    return asked[numbers].tocsc()
+
+
+def _at(matrix: sparse.csr_matrix, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return one entry of a sparse matrix for each pair, float64, shape (n_pairs,)."""
+    if not len(pairs[0]):
+        return np.empty(0)
+    return np.asarray(matrix.tocsr()[pairs[0], pairs[1]], dtype=np.float64).ravel()
+
+
+def _relative(indptr: np.ndarray) -> np.ndarray:
+    """Return where each entry stands in its row: 0 first, 1 last."""
+    lengths = np.diff(indptr)
+    place = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+    return place / np.repeat(np.maximum(lengths - 1, 1), lengths)
+
+
+def _genes_read(
+    vocabulary: Vocabulary, names: np.ndarray, table: SynonymTable | None, *, only: bool
+) -> tuple[Vocabulary, np.ndarray]:
+    """Return a vocabulary with genes that the model lacks behind its own, and the number of each name in it.
+
+    With ``only`` it holds no genes but those named.
+    """
+    index = resolve_genes(list(names), vocabulary, synonyms=table).index.astype(np.int64)
+    strange = index < 0
+    further, place = np.unique(names[strange], return_inverse=True)
+    kept = np.unique(index[~strange]) if only else np.arange(vocabulary.n_genes)
+    index[~strange] = np.searchsorted(kept, index[~strange])
+    index[strange] = len(kept) + place
+    none = np.full(len(further), "")
+    extended = Vocabulary(
+        gene_ids=np.concatenate([vocabulary.gene_ids[kept], further]),
+        symbols=np.concatenate([vocabulary.symbols[kept], none]),
+        medians=np.concatenate([vocabulary.medians[kept], np.ones(len(further), dtype=np.float32)]),
+        n_cells=np.concatenate([vocabulary.n_cells[kept], np.zeros(len(further), dtype=np.int64)]),
+        synonyms=np.concatenate([vocabulary.synonyms[kept], none]),
+    )
+    return extended, index + N_SPECIAL

@@ -1,0 +1,262 @@
+"""Edited copies of cells: embedded in one stream, sorted by length, read off block by block, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from scflyformer.genes._vocabulary import PAD
+from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
+from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows, padded
+from scflyformer.network._memory import run_batches
+from scflyformer.perturbation._edit import Edited, Kind, edit_tokens
+from scflyformer.perturbation._readouts import TowardsStates
+from scflyformer.tokens._batches import pad_rows
+
+if TYPE_CHECKING:
+    from scflyformer.network._network import CellBert
+    from scflyformer.perturbation._checkpoint import Checkpoint
+    from scflyformer.perturbation._readouts import Readout
+    from scflyformer.tokens._rows import TokenRows
+
+BLOCK_TOKENS = 1 << 18
+"""Tokens of edited cells that exist at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What is done to which cells.
+
+    Attributes
+    ----------
+    sets
+        Token ids of each gene set, short ones filled with the padding id, shape (n_sets, width).
+    cells, chosen
+        Cell and set of each edited copy, int64, shape (n_pairs,) each.
+    kind, dose
+        The edit, as for :func:`scflyformer.perturbation._edit.edit_tokens`.
+    """
+
+    sets: np.ndarray
+    cells: np.ndarray
+    chosen: np.ndarray
+    kind: Kind
+    dose: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """A readout of which only weighted sums over copies are kept.
+
+    Attributes
+    ----------
+    readout
+        What is summed.
+    slot
+        The sum that each pair goes to, int64, shape (n_pairs,).
+    weight
+        Its weight there, float64, shape (n_pairs,).
+    """
+
+    readout: Readout
+    slot: np.ndarray
+    weight: np.ndarray
+
+
+def read_copies(
+    network: CellBert,
+    rows: TokenRows,
+    edits: Edits,
+    *,
+    vectors: np.ndarray,
+    pooling: Pooling,
+    readouts: Sequence[Readout],
+    means: Sequence[Mean] = (),
+    checkpoint: Checkpoint | None = None,
+    bar: Any = None,
+    **run: Any,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Embed every edited copy once and read it off.
+
+    Parameters
+    ----------
+    network
+        The network.
+    rows
+        Ranked cells, cut here to what the embedding is made of where longer.
+    edits
+        What is done to which of them.
+    vectors
+        The unedited cells, embedded with the same ``pooling``, shape (n_cells, width).
+    pooling
+        ``"cell"``, ``"code"``: the embedding. ``"mean"``: before and after alike, the mean over the genes present in
+        both, so that a gene is not credited for its own removal or arrival.
+    readouts
+        What is kept of each copy.
+    means
+        What is averaged over copies.
+    checkpoint
+        Where to keep the blocks that are done; those found there are not run again.
+    bar
+        Moved by the number of copies done with ``bar.update``.
+    run
+        ``device``, ``dtype`` and ``batch_tokens`` of `embed_rows`.
+
+    Returns
+    -------
+    For each readout float64, shape (n_pairs, its width), NaN where the edit leaves nothing of a cell; and for each mean
+    float64, shape (n_slots, its width), NaN where no copy is left.
+    """
+    n_pairs, limit = len(edits.cells), network.limit(pooling)
+    rows = rows.cut(limit)
+    values = [np.full((n_pairs, readout.width), np.nan) for readout in readouts]
+    sums = [np.zeros((2, int(mean.slot.max(initial=-1)) + 1, mean.readout.width)) for mean in means]
+    done, saved = (0, []) if checkpoint is None else checkpoint.load()
+    if done:
+        values, sums = saved[: len(values)], saved[len(values) :]
+    cuts = block_cuts(rows, edits)
+    if done and bar is not None:
+        bar.update(sum(map(len, cuts[:done])))
+    for number, block in enumerate(cuts[done:], start=done + 1):
+        edited = edit_block(rows, edits, block, max_len=limit)
+        counted = edited.shared if pooling == "mean" else None
+        after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
+        before = mean_over_kept(network, rows, edited, **run) if pooling == "mean" else vectors[edited.source]
+        left = (edited.rows.lengths > 0) & before.any(axis=1) & after.any(axis=1)
+        before, after, source = before[left], after[left], edited.source[left]
+        for kept, readout in zip(values, readouts, strict=True):
+            kept[block[left]] = readout(before, after, source)
+        for own, mean in zip(sums, means, strict=True):
+            weight, found = mean.weight[block[left], None], mean.readout(before, after, source)
+            known = np.isfinite(found)
+            np.add.at(own[0], mean.slot[block[left]], np.where(known, found * weight, 0))
+            np.add.at(own[1], mean.slot[block[left]], known * weight)
+        if checkpoint is not None:
+            checkpoint.save(number, [*values, *sums])
+        if bar is not None:
+            bar.update(len(block))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return values, [total / weight for total, weight in sums]
+
+
+def perturbed_shifts(
+    network: CellBert,
+    rows: TokenRows,
+    edits: Edits,
+    *,
+    vectors: np.ndarray,
+    centroids: np.ndarray,
+    states: np.ndarray,
+    pooling: Pooling,
+    **run: Any,
+) -> np.ndarray:
+    """Return cos(after, centroid) - cos(before, centroid) of each pair, float64, shape (n_pairs, n_states).
+
+    ``centroids`` and ``states`` as for :class:`scflyformer.perturbation._readouts.TowardsStates`, the rest as for
+    :func:`read_copies`.
+    """
+    readout = TowardsStates(centroids, states)
+    return read_copies(network, rows, edits, vectors=vectors, pooling=pooling, readouts=[readout], **run)[0][0]
+
+
+def mean_over_kept(
+    network: CellBert,
+    rows: TokenRows,
+    edited: Edited,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | Literal["auto"] = "auto",
+) -> np.ndarray:
+    """Mean over an unedited cell's genes that its edited copy kept, from one pass per cell.
+
+    Parameters
+    ----------
+    network
+        The network.
+    rows
+        Ranked cells, at most ``network.bert_len`` tokens each.
+    edited
+        Their edited copies.
+    device, dtype, batch_tokens
+        As for `embed_rows`.
+
+    Returns
+    -------
+    Float64, shape (n_copies, width); zeros where nothing was kept.
+    """
+    unique, which = np.unique(edited.source, return_inverse=True)
+    cells = rows.take(unique)
+    hidden = token_states(network, cells, device, dtype, batch_tokens)
+    lengths = cells.lengths
+    sums = np.zeros((len(cells), hidden.shape[1]))
+    filled = lengths > 0
+    if filled.any():
+        sums[filled] = np.add.reduceat(hidden, cells.indptr[:-1][filled], axis=0, dtype=np.float64)
+    copies = lengths[which]
+    ends = np.cumsum(copies)
+    lost = np.flatnonzero(~edited.kept)
+    owner = np.searchsorted(ends, lost, side="right")
+    place = lost - (ends - copies)[owner] + cells.indptr[which[owner]]
+    means = sums[which]
+    np.subtract.at(means, owner, hidden[place].astype(np.float64))
+    n_kept = copies - np.bincount(owner, minlength=len(which))
+    means[n_kept == 0] = 0
+    return means / np.maximum(n_kept, 1)[:, None]
+
+
+def block_cuts(rows: TokenRows, edits: Edits) -> list[np.ndarray]:
+    """Split pairs into blocks of at most `BLOCK_TOKENS` tokens, longest cells first, and within these cell by cell.
+
+    Returns
+    -------
+    Positions of the pairs of each block, int64.
+    """
+    lengths = rows.lengths[edits.cells]
+    if edits.kind in ("overexpress", "activate"):
+        lengths = lengths + (edits.sets != PAD).sum(1)[edits.chosen]
+    order = np.lexsort((edits.chosen, edits.cells, -lengths))
+    total = np.cumsum(lengths[order])
+    cuts = np.searchsorted(total, np.arange(BLOCK_TOKENS, total[-1] if len(total) else 0, BLOCK_TOKENS))
+    return [block for block in np.split(order, np.unique(cuts)) if len(block)]
+
+
+def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int) -> Edited:
+    """Return the copies of some pairs, given by position."""
+    return edit_tokens(
+        rows,
+        edits.sets[edits.chosen[block]],
+        edits.cells[block],
+        kind=edits.kind,
+        dose=edits.dose,
+        max_len=max_len,
+    )
+
+
+def token_states(
+    network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int | Literal["auto"]
+) -> np.ndarray:
+    """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
+    target = pick_device(device)
+    number = pick_dtype(dtype, target)
+    network.to(target).eval()  # type: ignore[arg-type]
+    out = np.zeros((len(rows.tokens), network.config.hidden_size), dtype=np.float32)
+    mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
+    flat = np.arange(len(rows.tokens))
+    panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
+
+    def run(batch: np.ndarray) -> None:
+        place = pad_rows(rows.indptr, flat, batch, -1, limit=network.bert_len)
+        tokens, values = padded(network, rows, batch, target, pooling="mean")
+        mask = None if (place >= 0).all() else (tokens != PAD).to(torch.int64)
+        hidden = network.encode(tokens, values, mask, panel=panel, layer=MEAN_LAYER).float().cpu().numpy()
+        out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
+
+    with torch.inference_mode(), mixed:
+        run_batches(network, run, rows.lengths, pick_batch_tokens(batch_tokens, target))
+    return out

@@ -1,0 +1,194 @@
+"""What a move of a cell's embedding means: towards states, in predicted age, in a class's probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from scflyformer.perturbation._shift import state_cosines
+from scflyformer.stats._classification import softmax
+
+
+class Readout(Protocol):
+    """Turns embeddings before and after an edit into numbers.
+
+    Attributes
+    ----------
+    width
+        Numbers an edited copy.
+    """
+
+    width: int
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return the numbers of each copy.
+
+        Parameters
+        ----------
+        before, after
+            Embeddings, shape (n_copies, embedding size) each.
+        source
+            The cell that each copy was made from, int64, shape (n_copies,).
+
+        Returns
+        -------
+        Float64, shape (n_copies, width).
+        """
+        ...
+
+
+class TowardsStates:
+    """Change in the cosine with each state's centroid.
+
+    Parameters
+    ----------
+    centroids
+        All centroids, shape (n_centroids, embedding size).
+    states
+        The centroid that stands for a state in the eyes of a cell; negative where there is none, shape (n_cells,
+        n_states).
+    """
+
+    def __init__(self, centroids: np.ndarray, states: np.ndarray) -> None:
+        self.centroids, self.states, self.width = centroids, states, states.shape[1]
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return the changes; NaN where a state has no centroid for a cell."""
+        which = self.states[source]
+        return state_cosines(after, self.centroids, which) - state_cosines(before, self.centroids, which)
+
+
+class TowardsLabels:
+    """Change in the cosine with centroids of samples that were called goal by chance.
+
+    Parameters
+    ----------
+    sums
+        Sum of the embeddings of each sample's cells, float64, shape (n_samples, embedding size).
+    goals
+        Which samples are the goal in which permutation, bool, shape (n_permutations, n_samples).
+    own
+        The sample of each cell, which takes no part in the centroids that it is held against; int64, shape (n_cells,).
+    """
+
+    def __init__(self, sums: np.ndarray, goals: np.ndarray, own: np.ndarray) -> None:
+        self.sums, self.goals, self.own, self.width = sums, goals.astype(np.float64), own, len(goals)
+        gram = sums @ sums.T
+        cross = self.goals @ gram  # |goal - own|^2 = |goal|^2 - 2 goal . own + |own|^2, permutations × left-out sample
+        whole = (cross * self.goals).sum(1, keepdims=True)
+        self.norms = np.sqrt(np.maximum(whole - self.goals * (2 * cross - np.diag(gram)), 0))
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return the changes; NaN where a goal is nothing but the cell's own sample."""
+        own = self.own[source]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._cosines(after, own) - self._cosines(before, own)
+
+    def _cosines(self, vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
+        cells = vectors.astype(np.float64)
+        cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+        dots = cells @ self.sums.T
+        left_out = self.goals[:, own].T
+        apart = dots @ self.goals.T - left_out * dots[np.arange(len(own)), own][:, None]
+        return np.where(self.goals.sum(1) > left_out, apart / self.norms[:, own].T, np.nan)
+
+
+class AgeChange:
+    """Change in the age that a linear clock predicts.
+
+    Parameters
+    ----------
+    slopes
+        Change of the clock's target per unit of each feature, by clock, shape (n_clocks, embedding size).
+    offsets
+        The target where all features are 0, shape (n_clocks,).
+    clock
+        The clock that dates each cell, int64, shape (n_cells,).
+    to_age
+        Turns the target into an age.
+    """
+
+    width = 1
+
+    def __init__(
+        self, slopes: np.ndarray, offsets: np.ndarray, clock: np.ndarray, to_age: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        self.slopes, self.offsets, self.clock, self.to_age = slopes, offsets, clock, to_age
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return new minus old age."""
+        which = self.clock[source]
+        slopes, offsets = self.slopes[which], self.offsets[which]
+        old, new = (np.einsum("ij,ij->i", part.astype(np.float64), slopes) + offsets for part in (before, after))
+        return (self.to_age(new) - self.to_age(old))[:, None]
+
+
+class ProbabilityChange:
+    """Change in the probability that a classifier gives to one class of each cell.
+
+    Parameters
+    ----------
+    head
+        Turns embeddings into logits.
+    temperature
+        Of the logits.
+    classes
+        The class of each cell that is asked about, int64, shape (n_cells,).
+    """
+
+    width = 1
+
+    def __init__(self, head: Any, temperature: float, classes: np.ndarray) -> None:
+        self.head, self.temperature, self.classes = head, temperature, classes
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return new minus old probability."""
+        which = np.arange(len(source)), self.classes[source]
+        old, new = (softmax(self.head(part), self.temperature)[which] for part in (before, after))
+        return (new - old)[:, None]
+
+
+class TokenMove:
+    """Move of the cell token, from which the decoder gives expression.
+
+    Parameters
+    ----------
+    hidden_size
+        Width of a token; the cell token is the first part of the embedding.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        self.width = hidden_size
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return after minus before."""
+        return after[:, : self.width].astype(np.float64) - before[:, : self.width]
+
+
+class ByGroup:
+    """Readouts of the same width, each for the cells of one group.
+
+    Parameters
+    ----------
+    parts
+        One readout a group; `None` for a group without one.
+    sizes
+        Cells of each group; cells are numbered group by group.
+    width
+        Numbers an edited copy.
+    """
+
+    def __init__(self, parts: list[Any], sizes: list[int], width: int) -> None:
+        self.parts, self.ends, self.width = parts, np.cumsum(sizes), width
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return the numbers of each copy; NaN in groups without a readout."""
+        out, which = np.full((len(source), self.width), np.nan), np.searchsorted(self.ends, source, side="right")
+        for number in np.unique(which):
+            if (part := self.parts[number]) is not None:
+                own = which == number
+                first = self.ends[number - 1] if number else 0
+                out[own] = part(before[own], after[own], source[own] - first)
+        return out

@@ -1,0 +1,66 @@
+"""What is known of the states before anything is perturbed: whether they can be told apart, and by which genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scflyformer.data import _adata
+from scflyformer.data._tables import text_index
+from scflyformer.perturbation._separability import separability
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scflyformer.models import Model
+    from scflyformer.perturbation._plan import Group
+
+
+def separability_table(
+    groups: list[Group], vectors: np.ndarray, samples: np.ndarray, names: np.ndarray, *, seed: int
+) -> pd.DataFrame:
+    """Return how well held-out start and goal cells of each group are told apart by the embedding."""
+    rows = []
+    for group in groups:
+        cells = group.start, group.goal
+        found = separability(
+            vectors[group.start], vectors[group.goal], tuple(samples[part] for part in cells),
+            tuple(names[part].astype(str) for part in cells), seed=seed,
+        )  # fmt: skip
+        rows.append(
+            {
+                "group": group.name,
+                "auroc": found.auroc,
+                "ci_low": found.low,
+                "ci_high": found.high,
+                "held_out": found.held_out,
+                "n_start": len(group.start),
+                "n_goal": len(group.goal),
+                "interpretable": found.interpretable,
+            }
+        )
+    return text_index(pd.DataFrame(rows))
+
+
+def log_fold_changes(adata: AnnData, groups: list[Group], samples: np.ndarray, model: Model, **road: Any) -> np.ndarray:
+    """Return log2 of goal over start expression of every gene of the model.
+
+    ``road``: the layer, gene column and synonyms of :func:`scflyformer.data._adata.expression`.
+
+    Returns
+    -------
+    Of the mean over sample means of log1p of counts per 10,000, taken out of the logarithm, as
+    :func:`scanpy.tl.rank_genes_groups` does; float64, shape (n_groups, n_genes); NaN for a gene that was not measured.
+    """
+    matrix, gene_ids = _adata.expression(adata, model=model, **road)
+    measured = np.isin(model.vocabulary.gene_ids, gene_ids)  # both in vocabulary order
+    out = np.full((len(groups), len(measured)), np.nan)
+    for number, group in enumerate(groups):
+        level = []
+        for cells in (group.start, group.goal):
+            _, code, size = np.unique(samples[cells].astype(str), return_inverse=True, return_counts=True)
+            level.append(np.expm1(matrix[cells].T @ (1 / (size[code] * len(size)))))
+        out[number, measured] = np.log2((level[1] + 1e-9) / (level[0] + 1e-9))
+    return out
