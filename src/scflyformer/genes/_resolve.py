@@ -59,8 +59,6 @@ class Resolution:
         How many such names there are.
     n_duplicates
         Names beyond the first that map to a gene already named.
-    duplicates
-        The first few genes that several names map to: (gene id, the names joined by ``, ``).
     spellings
         The first few names that are another program's spelling: (name, vocabulary name).
     """
@@ -74,18 +72,12 @@ class Resolution:
     case_pairs: tuple[tuple[str, str], ...]
     n_case: int
     n_duplicates: int
-    duplicates: tuple[tuple[str, str], ...]
     spellings: tuple[tuple[str, str], ...]
 
     @property
     def n_mapped(self) -> int:
         """Names that map to a vocabulary gene."""
         return int((self.index >= 0).sum())
-
-    @property
-    def one_to_one(self) -> bool:
-        """Whether no two names map to the same gene."""
-        return self.n_duplicates == 0
 
 
 def resolve_genes(
@@ -137,7 +129,7 @@ def resolve_genes(
             if stage == "ambiguous":
                 ambiguous.append(word)
     pairs, n_case = _case_pairs(unresolved, lookups)
-    n_duplicates, duplicates = _duplicates(index, words, vocabulary)
+    mapped = index[index >= 0]
     return Resolution(
         index=index,
         unknown=unknown,
@@ -147,8 +139,7 @@ def resolve_genes(
         ambiguous=tuple(ambiguous[:N_EXAMPLES]),
         case_pairs=pairs,
         n_case=n_case,
-        n_duplicates=n_duplicates,
-        duplicates=duplicates,
+        n_duplicates=len(mapped) - len(np.unique(mapped)),
         spellings=tuple(spellings[:N_EXAMPLES]),
     )
 
@@ -250,15 +241,3 @@ def _case_pairs(unresolved: list[str], lookups: tuple[Mapping[str, int], ...]) -
     pairs = [(word, folded[word.casefold()]) for word in unresolved if word.casefold() in folded]
     pairs = [pair for pair in pairs if pair[0] != pair[1]]
     return tuple(pairs[:N_EXAMPLES]), len(pairs)
-
-
-def _duplicates(index: np.ndarray, words: list[str], vocabulary: Vocabulary) -> tuple[int, tuple]:
-    """Count and show names that share a gene."""
-    mapped = index[index >= 0]
-    genes, times = np.unique(mapped, return_counts=True)
-    shared = genes[times > 1][:N_EXAMPLES]
-    shown = tuple(
-        (str(vocabulary.gene_ids[gene]), ", ".join(words[place] for place in np.flatnonzero(index == gene)))
-        for gene in shared
-    )
-    return int(len(mapped) - len(genes)), shown

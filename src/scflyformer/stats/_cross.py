@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scflyformer.stats._families import Classifier, Family, Matrix
+from scflyformer.stats._families import Family, Matrix
 from scflyformer.stats._logistic import held_out_loss
 
 
@@ -68,15 +68,6 @@ def cross_fit(
         logits[held] = fitted(x[held])
     middle = np.nanmean(np.log(chosen))
     return CrossResult(logits, chosen, min(family.grid, key=lambda value: abs(np.log(value) - middle)))
-
-
-def fit_tuned(
-    family: Family, x: Matrix, y: np.ndarray, folds: np.ndarray, *, n_classes: int
-) -> tuple[Classifier, float]:
-    """Choose the number on fold 0, held out from the others, and fit on all cells; return the classifier and it."""
-    core, check = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
-    parameter = choose(family, x, y, core, check, n_classes)
-    return family.fit(x, y, n_classes=n_classes, parameter=parameter), parameter
 
 
 def choose(family: Family, x: Matrix, y: np.ndarray, core: np.ndarray, check: np.ndarray, n_classes: int) -> float:
