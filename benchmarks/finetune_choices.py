@@ -102,16 +102,16 @@ class Study:
             y = np.concatenate([y, y[train]])
             train = np.concatenate([train, np.arange(len(self.rows), len(rows))])
             options = replace(options, epochs=2)
-        road: dict[str, Any] = {"pooling": "cell", "dtype": dtype}
+        how: dict[str, Any] = {"pooling": "cell", "dtype": dtype}
         start = self.head(self.cells.x[self.check])
         found = finetune(
             self.frozen.model.network(), self.head, rows, y, train=train, check=self.check, start=start,
-            options=options, **road,
+            options=options, **how,
         )  # fmt: skip
         temperature = fit_temperature(found.logits, self.y[self.check])
 
         def say(cells: np.ndarray) -> np.ndarray:
-            return softmax(found.head(embed_rows(found.network, self.rows.take(cells), **road)) / temperature, axis=1)
+            return softmax(found.head(embed_rows(found.network, self.rows.take(cells), **how)) / temperature, axis=1)
 
         return {"test": say(self.test), "train": say(self.train), "kept": np.array([found.epoch, found.share])}
 

@@ -303,9 +303,9 @@ class TestGenes:
         share = f"{coverage['share_counts']:.0%}"
         assert coverage["share_counts"] < 0.5
         assert len(said) == 1 and f"reads {share} of your counts. The gene names are not to blame: 100%" in said[0]
-        _adata.token_rows(cells, model, progress=False, told=None)
+        _adata.token_rows(cells, model, progress=False, log_prefix=None)
         assert len(said) == 1
-        _adata.token_rows(cells, model, progress=False, told="reference: ")
+        _adata.token_rows(cells, model, progress=False, log_prefix="reference: ")
         assert said[1] == f"reference: {said[0]}"
 
     def test_few_known_names_are_told_before_the_work(self, cells, model, small_chunks, said):

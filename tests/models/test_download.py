@@ -106,7 +106,7 @@ def test_offline_says_what_to_copy_where(offline, server, cache, mirror, tiny_mo
     message = str(caught.value)
     assert offline in message and server.entry["sha256"] in message and "SCFLYFORMER_MODELS" in message
     assert files(cache) == []
-    # doing what it says works, by either road
+    # doing what it says works, either way
     archive = Path(re.search(r"copy the file to (\S+)", message)[1])
     archive.write_bytes(server.body)
     assert models.load("lab-model").path.parent == cache

@@ -103,7 +103,8 @@ def test_a_cells_tokens_do_not_depend_on_its_company(tiny_model, values, random,
     cells.X = sp.csr_matrix(values)
     some = random.sample(range(24), n_cells)
     model = sf.models.load(tiny_model)
-    whole, part = (_adata.token_rows(one, model, progress=False, told=None)[0] for one in (cells, cells[some].copy()))
+    options = {"progress": False, "log_prefix": None}
+    whole, part = (_adata.token_rows(one, model, **options)[0] for one in (cells, cells[some].copy()))
     wanted = whole.take(np.array(some))
     np.testing.assert_array_equal(part.tokens, wanted.tokens)
     np.testing.assert_array_equal(part.values, wanted.values)

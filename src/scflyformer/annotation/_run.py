@@ -42,7 +42,7 @@ def baseline_names(baselines: str | Sequence[str]) -> list[str]:
 
 
 def train(
-    teacher: AnnData,
+    labelled: AnnData,
     arm: Arm,
     labels: Labels,
     samples: np.ndarray | None,
@@ -60,7 +60,7 @@ def train(
 
     Parameters
     ----------
-    teacher
+    labelled
         Cells, of which some are labelled.
     arm
         The classifier.
@@ -81,7 +81,7 @@ def train(
 
     known = np.flatnonzero(labels.codes >= 0)
     y, n_classes = labels.codes[known], len(labels.classes)
-    names = _adata.cell_names(teacher, layer=layer)[known]
+    names = _adata.cell_names(labelled, layer=layer)[known]
     within = None if samples is None else samples[known]
     folds = _deal(names, within, y, n_splits, seed)
     fitted = arm.fit(known, y, folds, n_classes)
@@ -108,7 +108,7 @@ def train(
             f"annotate: fitting baselines ({', '.join(baselines)}) in the same folds: {len(y)} cells, "
             f"{n_classes} classes"
         )
-        fit = _fitter(teacher, known, y, folds, n_classes, arm.held_out, features, layer=layer, gene_key=gene_key)
+        fit = _fitter(labelled, known, y, folds, n_classes, arm.held_out, features, layer=layer, gene_key=gene_key)
         for name in _log.each(baselines, desc=lambda name: f"baseline: {name}", unit="baseline"):
             rows.append(row(name, fit(name)[tested]))
     trained = {
@@ -141,7 +141,7 @@ def _deal(names: np.ndarray, within: np.ndarray | None, y: np.ndarray, n_splits:
 
 
 def _fitter(
-    teacher: AnnData,
+    labelled: AnnData,
     known: np.ndarray,
     y: np.ndarray,
     folds: np.ndarray,
@@ -164,7 +164,7 @@ def _fitter(
 
     def expression() -> Any:
         if not kept:
-            kept.append(_features.expression(teacher, layer=layer, gene_key=gene_key)[0][known])
+            kept.append(_features.expression(labelled, layer=layer, gene_key=gene_key)[0][known])
         return kept[0]
 
     made: dict[str, tuple[Family, Callable[[], Any]]] = {

@@ -93,7 +93,8 @@ def apply_clock(
     samples: np.ndarray | None,
     age_key: str,
     use_rep: str,
-    road: dict[str, Any],
+    reading: dict[str, Any],
+    running: dict[str, Any],
     seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], Model]:
     """Predict ages by a saved clock.
@@ -112,8 +113,10 @@ def apply_clock(
         Column of `obs` with ages; where it is there, the predictions are scored.
     use_rep
         Where the embedding may lie.
-    road
-        How the network runs.
+    reading
+        Layer and gene column to read.
+    running
+        ``device``, ``dtype`` and ``batch_tokens`` of the network.
     seed
         Seed of the intervals.
 
@@ -129,9 +132,9 @@ def apply_clock(
     for block in ARMS[content["features"]]:
         if block == "embedding":
             known = content["model_sha256"]
-            blocks.append(embedding(data, model, use_rep=use_rep, sha256=known, tool="age_clock", **road))
+            blocks.append(embedding(data, model, use_rep=use_rep, sha256=known, tool="age_clock", **reading, **running))
         else:
-            values, keep = aligned(data, content["genes"], road)
+            values, keep = aligned(data, content["genes"], reading)
             blocks.append(values)
             ahead = sum(part.shape[1] for part in blocks[:-1])
             for head in heads:
@@ -147,7 +150,7 @@ def apply_clock(
     bare = np.zeros(data.n_obs, dtype=bool)
     for part in blocks:
         bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
-    names = _adata.cell_names(data, layer=road["layer"])
+    names = _adata.cell_names(data, layer=reading["layer"])
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
         keys.append(_adata.obs_text(data, age_key, what="age_key"))
@@ -207,9 +210,9 @@ class _Rows:
         return LinearHead(self.parts[0], self.parts[1], self.parts[2][None], self.bias)
 
 
-def aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
+def aligned(data: AnnData, genes: list[str], reading: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return expression in those of the clock's genes that the cells have, and which they are."""
-    values, names = _adata.expression(data, layer=road["layer"], gene_key=road["gene_key"], told="")
+    values, names = _adata.expression(data, **reading, log_prefix="")
     place = {str(name): at for at, name in enumerate(names)}
     known = np.array(genes, dtype=str)
     blank, n_genes = np.full(len(known), ""), len(known)
@@ -217,7 +220,7 @@ def aligned(data: AnnData, genes: list[str], road: dict[str, Any]) -> tuple[spar
     for at, gene in enumerate(found.index.tolist()):
         if gene >= 0:
             place.setdefault(genes[gene], at)
-    if said := spelling_words(found, gene_key=road["gene_key"]):
+    if said := spelling_words(found, gene_key=reading["gene_key"]):
         _log.warning(f"age_clock: {said}")
     keep = np.array([at for at, gene in enumerate(genes) if gene in place], dtype=np.int64)
     if len(keep) < MIN_SHARED * len(genes):

@@ -134,7 +134,7 @@ def expression(
     gene_key: str | None = None,
     model: Model | None = None,
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
-    told: str | None = None,
+    log_prefix: str | None = None,
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return log1p of counts per 10,000, whatever the scale of the data.
 
@@ -150,7 +150,7 @@ def expression(
         Where given, only the genes of its vocabulary, and cells scaled over them alone.
     synonyms
         With ``model``: a FlyBase synonym file, or ``"flybase"`` to fetch it.
-    told
+    log_prefix
         Words before warnings about the values; `None` where the same values were warned of before.
 
     Returns
@@ -184,6 +184,6 @@ def expression(
         return rows.astype(np.float32)
 
     parts, scales = map_counts(adata, genes, normalise, layer=layer)
-    if told is not None:
-        _scale_report.warn(told, adata, scales, layer=layer, genes=np.flatnonzero(place >= 0))
+    if log_prefix is not None:
+        _scale_report.warn(log_prefix, adata, scales, layer=layer, genes=np.flatnonzero(place >= 0))
     return sparse.vstack(parts, format="csr"), names

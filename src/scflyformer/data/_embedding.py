@@ -160,7 +160,7 @@ def embedding(
     device, dtype, batch_tokens
         As for :func:`scflyformer.tl.embed`.
     bar
-        ``told`` and ``desc`` as for `scflyformer.data._vectors.embed_cells`.
+        ``log_prefix`` and ``desc`` as for `scflyformer.data._vectors.embed_cells`.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
     changed = model.with_network(network)
-    return embed_cells(adata, changed, pooling=model.pooling, told=None, desc="untrained network", **options)[0]
+    return embed_cells(adata, changed, pooling=model.pooling, log_prefix=None, desc="untrained network", **options)[0]
 
 
 def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
@@ -281,7 +281,7 @@ def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Mappin
     """
     few, layer = _few_cells(adata, cells, reading["layer"])
     how = {**reading, "layer": layer}
-    rows, report = _adata.token_rows(few, model, with_values=False, progress=False, told=None, **how)
+    rows, report = _adata.token_rows(few, model, with_values=False, progress=False, log_prefix=None, **how)
     if report["share_cells_whole_counts"] < 0.5 and looks_scaled(few, layer, np.arange(few.n_vars)):
         raise ValueError("scaled")
     return rows

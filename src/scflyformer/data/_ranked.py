@@ -37,7 +37,7 @@ def token_rows(
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
-    told: str | None = "",
+    log_prefix: str | None = "",
 ) -> tuple[TokenRows, dict[str, Any]]:
     """Turn the cells of an object into ranked tokens of a model.
 
@@ -59,7 +59,7 @@ def token_rows(
         ``False`` leaves the values out where only the order counts; see `rank_tokens`.
     progress
         Whether to show a bar.
-    told
+    log_prefix
         Words before what is told of coverage, such as ``"reference: "``; `None` tells nothing: of the same cells it was
         told before.
 
@@ -86,7 +86,7 @@ def token_rows(
         synonyms=synonyms,
         with_values=with_values,
         progress=progress,
-        told=told,
+        log_prefix=log_prefix,
     )
     return TokenRows.concatenate(parts), report
 
@@ -102,7 +102,7 @@ def map_token_rows(
     synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
-    told: str | None = "",
+    log_prefix: str | None = "",
 ) -> tuple[list[T], dict[str, Any]]:
     """Turn cells into ranked tokens block by block and do something with each block, so that not all exist at once.
 
@@ -110,7 +110,7 @@ def map_token_rows(
     ----------
     then
         What to do with a block of consecutive cells. For a dask array it runs where the block is, so it is pickled.
-    adata, model, layer, gene_key, max_len, synonyms, with_values, progress, told
+    adata, model, layer, gene_key, max_len, synonyms, with_values, progress, log_prefix
         As for `token_rows`, which also says what is raised.
 
     Returns
@@ -128,13 +128,13 @@ def map_token_rows(
     bar = _log.progress if progress else None
     counts = np.full(2, np.nan)
     by_name = Coverage.of(found, vocabulary, counts_mapped=np.nan, counts=np.nan)
-    if (told is not None and by_name.names_poor) or not by_name.enough:
+    if (log_prefix is not None and by_name.names_poor) or not by_name.enough:
         # The counts tell how bad it is, or clear the floor; what follows may be long, so they come first.
         counts = np.sum(map_counts(adata, genes, _shares, layer=layer, progress=bar)[0], axis=0)
     warning = coverage_of(adata, vocabulary, found, gene_key, table, counts, model=opens)[1]
-    if told is not None:
+    if log_prefix is not None:
         for said in filter(None, (spelling_words(found, gene_key=gene_key), warning)):
-            _log.warning(told + said)
+            _log.warning(log_prefix + said)
     rank = partial(_rank, medians=vocabulary.medians, max_len=max_len, with_values=with_values)
     panel = np.isin(np.arange(vocabulary.n_genes), found.index)
     gather = partial(_gather, panel=panel, max_len=max_len, then=then)
@@ -142,15 +142,16 @@ def map_token_rows(
     sums = np.sum([sums for _, sums in blocks], axis=0)
     coverage = Coverage.of(found, vocabulary, counts_mapped=sums[0], counts=sums[1])
     n_empty, n_full = sums[2:].tolist()
-    if told is not None:
-        _log.info(told + str(coverage))
+    if log_prefix is not None:
+        _log.info(log_prefix + str(coverage))
         if not warning and (few := low_counts(coverage, gene_key=gene_key)):
-            _log.warning(told + few)
+            _log.warning(log_prefix + few)
         if n_empty:
             _log.warning(
-                f"{told}{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no tokens."
+                f"{log_prefix}{n_empty:.0f} of {adata.n_obs} cells have no counts in the model's genes and get no "
+                "tokens."
             )
-        _scale_report.warn(told, adata, scales, layer=layer, genes=np.flatnonzero(found.index >= 0))
+        _scale_report.warn(log_prefix, adata, scales, layer=layer, genes=np.flatnonzero(found.index >= 0))
     report = coverage.report() | _scale_report.summary(scales)
     report |= {
         "n_cells_empty": int(n_empty),

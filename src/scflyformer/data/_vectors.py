@@ -30,7 +30,7 @@ def embed_cells(
     layer: str | None = None,
     gene_key: str | None = None,
     synonyms: Any = None,
-    told: str | None = "",
+    log_prefix: str | None = "",
     desc: str = "embedding cells",
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Embed the cells of an object; tokens exist for a block of cells at a time.
@@ -44,7 +44,7 @@ def embed_cells(
         The model.
     pooling, device, dtype, batch_tokens
         As for `scflyformer.network._infer.embed_rows`.
-    layer, gene_key, synonyms, told
+    layer, gene_key, synonyms, log_prefix
         As for `scflyformer.data._ranked.token_rows`, which also says what is raised.
     desc
         Words before the bar, which opens with the first block of cells.
@@ -58,10 +58,16 @@ def embed_cells(
     network = model.network()
     check_embedding(network, pooling, batch_tokens)
     read = partial(embed_rows, network, pooling=pooling, device=device, dtype=dtype, batch_tokens=batch_tokens)
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms, "told": told, "progress": False}
+    reading: dict[str, Any] = {
+        "layer": layer,
+        "gene_key": gene_key,
+        "synonyms": synonyms,
+        "log_prefix": log_prefix,
+        "progress": False,
+    }
     if _adata.is_lazy(adata, layer):
         network.to("cpu")  # type: ignore[arg-type]  # wherever it ran before, workers may have no such place
-        blocks, coverage = _adata.map_token_rows(adata, model, read, **road)
+        blocks, coverage = _adata.map_token_rows(adata, model, read, **reading)
     else:
         with ExitStack() as opened:
             bars: list[Any] = []
@@ -71,7 +77,7 @@ def embed_cells(
                     bars.append(opened.enter_context(_log.progress(total=adata.n_obs, desc=desc, unit="cell")))
                 return read(rows, bar=bars[0])
 
-            blocks, coverage = _adata.map_token_rows(adata, model, read_on, **road)
+            blocks, coverage = _adata.map_token_rows(adata, model, read_on, **reading)
     return _stacked(blocks), coverage
 
 

@@ -44,17 +44,19 @@ def separability_table(
     return text_index(pd.DataFrame(rows))
 
 
-def log_fold_changes(adata: AnnData, groups: list[Group], samples: np.ndarray, model: Model, **road: Any) -> np.ndarray:
+def log_fold_changes(
+    adata: AnnData, groups: list[Group], samples: np.ndarray, model: Model, **reading: Any
+) -> np.ndarray:
     """Return log2 of goal over start expression of every gene of the model.
 
-    ``road``: the layer, gene column and synonyms of :func:`scflyformer.data._adata.expression`.
+    ``reading``: the layer, gene column and synonyms of :func:`scflyformer.data._adata.expression`.
 
     Returns
     -------
     Of the mean over sample means of log1p of counts per 10,000, taken out of the logarithm, as
     :func:`scanpy.tl.rank_genes_groups` does; float64, shape (n_groups, n_genes); NaN for a gene that was not measured.
     """
-    matrix, gene_ids = _adata.expression(adata, model=model, **road)
+    matrix, gene_ids = _adata.expression(adata, model=model, **reading)
     measured = np.isin(model.vocabulary.gene_ids, gene_ids)  # both in vocabulary order
     out = np.full((len(groups), len(measured)), np.nan)
     for number, group in enumerate(groups):

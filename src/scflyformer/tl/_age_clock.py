@@ -234,8 +234,7 @@ def age_clock(
     out, data = _adata.start(adata, mod=mod, copy=copy)
     reading = reading_of(data, model if clock is None else clock, use_rep, layer=layer, gene_key=gene_key)
     layer, gene_key = reading["layer"], reading["gene_key"]
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "device": device, "dtype": dtype}
-    road["batch_tokens"] = batch_tokens
+    running: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
     params: dict[str, Any] = {
         "age_key": age_key,
         "groupby": groupby,
@@ -255,8 +254,9 @@ def age_clock(
         from scflyformer.clock._saved import apply_clock
 
         columns, uns, saved = apply_clock(
-            data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, road=road, seed=seed
-        )
+            data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, reading=reading,
+            running=running, seed=seed,
+        )  # fmt: skip
         uns["params"] = _adata.run_params(saved, **(params | uns["params"]))
         _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
@@ -266,7 +266,9 @@ def age_clock(
     known = np.isfinite(ages)
     _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
     arms = tuple(name for name in ARMS if name in (features, *beside, *CONTROLS))
-    loaded, blocks, genes = _blocks(data, arms, use_rep, model, save, road, article=ARTICLE in beside, seed=seed)
+    loaded, blocks, genes = _blocks(
+        data, arms, use_rep, model, save, reading, running, article=ARTICLE in beside, seed=seed
+    )
     arms = tuple(arm for arm in arms if arm != "depth" or "depth" in blocks)
     for name, block in blocks.items():
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
@@ -374,7 +376,8 @@ def _blocks(
     use_rep: str,
     model: Any,
     save: Any,
-    road: dict[str, Any],
+    reading: dict[str, Any],
+    running: dict[str, Any],
     *,
     article: bool,
     seed: int,
@@ -387,17 +390,15 @@ def _blocks(
     if save is not None:
         require_model(loaded, use_rep, what="save")
     if "embedding" in wanted:
-        blocks["embedding"] = embedding(data, loaded, use_rep=use_rep, tool="age_clock", **road)
+        blocks["embedding"] = embedding(data, loaded, use_rep=use_rep, tool="age_clock", **reading, **running)
     if "random" in wanted:
         known = require_model(loaded, use_rep, what="The baseline 'random', an untrained network,")
-        blocks["random"] = untrained(data, known, seed=seed, **road)
+        blocks["random"] = untrained(data, known, seed=seed, **reading, **running)
     if "expression" in wanted:
-        told = None if "embedding" in wanted and loaded is not None else ""
-        blocks["expression"], genes = _features.expression(
-            data, layer=road["layer"], gene_key=road["gene_key"], told=told
-        )
+        log_prefix = None if "embedding" in wanted and loaded is not None else ""
+        blocks["expression"], genes = _features.expression(data, **reading, log_prefix=log_prefix)
     try:
-        blocks["depth"] = _features.depth(data, layer=road["layer"])
+        blocks["depth"] = _features.depth(data, layer=reading["layer"])
     except ValueError as error:  # the embedding in obsm is as good, such as after X was scaled
         if "embedding" not in blocks or "expression" in wanted:
             raise

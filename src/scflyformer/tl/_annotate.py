@@ -224,62 +224,62 @@ def annotate(
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
-    run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key}
+    running: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    asked: dict[str, Any] = {"layer": layer, "gene_key": gene_key}
     limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
     params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
     params["use_rep"] = use_rep
     params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
-    params |= limits | road | {"classifier": classifier, "save": save}
+    params |= limits | asked | {"classifier": classifier, "save": save}
     if method == "finetune":
         params["epochs"] = epochs
 
     if classifier is not None:
         labeller, trained = load_classifier(classifier)
         known = trained["model_sha256"]
-        x = embedding(cells, labeller.model, use_rep=use_rep, sha256=known, tool="annotate", **road, **run)
+        x = embedding(cells, labeller.model, use_rep=use_rep, sha256=known, tool="annotate", **asked, **running)
         probability, novelty = labeller(x)
         mode = "classifier"
     else:
-        teacher = cells if reference is None else _adata.open_data(reference, mod=mod if _has_mod(reference) else None)
-        loaded = choose_model(cells if use_rep in cells.obsm else teacher, model, use_rep=use_rep)
+        labelled = cells if reference is None else _adata.open_data(reference, mod=mod if _has_mod(reference) else None)
+        loaded = choose_model(cells if use_rep in cells.obsm else labelled, model, use_rep=use_rep)
         if save is not None or method == "finetune":
             require_model(loaded, use_rep, what="save" if save is not None else "method='finetune'")
         if loaded is None and baselines == "auto":
             others.remove("random")
-        samples = _features.sample_names(teacher, sample_key)
-        labels = read_labels(teacher, label_key, samples=samples)  # type: ignore[arg-type]
-        told = "" if reference is None else "reference: "
-        x = embedding(teacher, loaded, use_rep=use_rep, tool="annotate", told=told, **road, **run)
-        reading = reading_of(teacher, model, use_rep, **road)
+        samples = _features.sample_names(labelled, sample_key)
+        labels = read_labels(labelled, label_key, samples=samples)  # type: ignore[arg-type]
+        log_prefix = "" if reference is None else "reference: "
+        x = embedding(labelled, loaded, use_rep=use_rep, tool="annotate", log_prefix=log_prefix, **asked, **running)
+        reading = reading_of(labelled, model, use_rep, **asked)
         if method == "finetune" and loaded is not None:
-            rows, _ = _adata.token_rows(teacher, loaded, told=None, **reading)
+            rows, _ = _adata.token_rows(labelled, loaded, log_prefix=None, **reading)
             few = None if reference is None else [0]
-            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **run)
+            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **running)
             others = ["embedding", *others] if others else []
         else:
             arm = probe(loaded, x)
         features = {
             "embedding": lambda: x,
             "random": lambda: untrained(
-                teacher,
+                labelled,
                 require_model(loaded, use_rep, what="The baseline 'random', an untrained network,"),
                 seed=seed,
                 **reading,
-                **run,
+                **running,
             ),
         }
         fitted, trained = train(
-            teacher, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
+            labelled, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
             **limits, **reading,
         )  # fmt: skip
         labeller = fitted.classifier
         if reference is None:
-            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading | run)
+            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading | running)
         else:
             rep = use_rep if labeller.model is loaded else ""  # none is there by a network trained just now
-            reading = reading_of(cells, model, use_rep, **road)
-            x = embedding(cells, labeller.model, use_rep=rep, tool="annotate", **reading, **run)
+            reading = reading_of(cells, model, use_rep, **asked)
+            x = embedding(cells, labeller.model, use_rep=rep, tool="annotate", **reading, **running)
             _check_width(x, labeller.head.weight.shape[1], use_rep)
             probability, novelty = labeller(x)
         mode = "reference" if reference is not None else "cross-validation"
@@ -300,7 +300,7 @@ def annotate(
 
 
 def _out_of_fold(
-    cells: AnnData, model: Model | None, x: np.ndarray, codes: np.ndarray, fitted: Fitted, road: dict[str, Any]
+    cells: AnnData, model: Model | None, x: np.ndarray, codes: np.ndarray, fitted: Fitted, options: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities and novelty of all cells: of labelled ones as they were held out, of others as new ones."""
     known = codes >= 0
@@ -308,7 +308,7 @@ def _out_of_fold(
     probability[known], novelty[known] = fitted.probability, fitted.novelty
     if not known.all():
         reads = fitted.classifier.model
-        new = x[~known] if reads is model else embedding(cells[~known], reads, use_rep="", told=None, **road)
+        new = x[~known] if reads is model else embedding(cells[~known], reads, use_rep="", log_prefix=None, **options)
         probability[~known], novelty[~known] = fitted.classifier(new)
     return probability, novelty
 

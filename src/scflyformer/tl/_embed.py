@@ -140,16 +140,16 @@ def embed(
     if not _adata.is_lazy(cells, layer):
         place = pick_device(device)
         ran = {"device": str(place), "dtype": str(pick_dtype(dtype, place)).removeprefix("torch.")}
-    road: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms}
-    vectors, coverage = embed_cells(cells, loaded, pooling=pooling, batch_tokens=batch_tokens, **ran, **road)
-    params = _adata.run_params(loaded, pooling=pooling, **road, **ran)
+    reading: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms}
+    vectors, coverage = embed_cells(cells, loaded, pooling=pooling, batch_tokens=batch_tokens, **ran, **reading)
+    params = _adata.run_params(loaded, pooling=pooling, **reading, **ran)
     if (folder := what_opens(loaded)) != loaded.name:
         params["model_folder"] = folder
     found = {
         "coverage": coverage,
         "params": params,
         "parts": loaded.parts(pooling),
-        "checksum": token_sample(cells, loaded, **road),
+        "checksum": token_sample(cells, loaded, **reading),
     }
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: found})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")
