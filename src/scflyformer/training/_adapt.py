@@ -16,6 +16,7 @@ import torch
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert
 from scflyformer.training._directions import gene_statistics, profiles, reliable_directions
+from scflyformer.training._extend import gene_abundance
 
 if TYPE_CHECKING:
     from scflyformer.network._profile import ProfileEncoder
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 MOST_CELLS, MOST_GENES = 20_000, 2_000
 """Cells that are used at most, and genes that the further directions read."""
-VARIANCE = 4.0
-"""Total variance of the further directions in these cells, in units of that of the model's directions: what the cells
-themselves show is to decide who is near whom."""
+VARIANCE = (1.0, 4.0)
+"""Total variance of the further directions in these cells, in units of that of the model's directions, where the model
+reads all of their counts, and where it reads none: the less it reads, the more the cells themselves decide who is near
+whom."""
 FEWEST, MOST = 30, 128
 """Bounds of the number of further directions; between them it is a tenth of the number of cells."""
 NEIGHBOURS = 5
@@ -79,7 +81,9 @@ def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement
     n_old = len(encoder.centre)
     known = np.flatnonzero(store.panels[0, :n_old])
     signal, rows, variances = _along_the_code(encoder, store, cells, known, fitted.reliability, random)
-    unit = np.sqrt(VARIANCE * variances[encoder.n_read :].sum() / max((fitted.spread**2).sum(), 1e-12))
+    unread = gene_abundance(store, cells)["share"][n_old:].sum()
+    weight = VARIANCE[0] + (VARIANCE[1] - VARIANCE[0]) * unread
+    unit = np.sqrt(weight * variances[encoder.n_read :].sum() / max((fitted.spread**2).sum(), 1e-12))
     neighbours, weights = _alike(signal, fitted.reliability, known, n_old)
     return Placement(
         rows[n_old:], (fitted.weights * unit).astype(np.float32), fitted.centre[n_old:], neighbours, weights
