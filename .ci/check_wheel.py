@@ -9,13 +9,12 @@ FILES = ("config.json", "model.safetensors", "vocab.tsv", "metrics.json", "prove
 NEEDED = (
     "scflyformer/py.typed",
     "scflyformer/models/registry.json",
-    *(f"scflyformer/models/{model}/{file}" for model in ("fly", "fly-tiny", "fly-whole") for file in FILES),
+    *(f"scflyformer/models/{model}/{file}" for model in ("fly", "fly-tiny") for file in FILES),
 )
 MB = 1_000_000
 LIMITS = {
     "scflyformer/models/fly-tiny/model.safetensors": 2 * MB,
     "scflyformer/models/fly/": 25 * MB,
-    "scflyformer/models/fly-whole/": 25 * MB,
     "scflyformer/datasets/": 1 * MB,
 }
 

@@ -42,12 +42,11 @@ def halves(counts: sparse.csr_matrix, random: np.random.Generator) -> tuple[spar
     """Deal every count of a cell to one of two halves with equal chance."""
     whole = counts.data.astype(np.int64)
     first = random.binomial(whole, 0.5)
-    parts = [
-        sparse.csr_matrix((part, counts.indices, counts.indptr), shape=counts.shape) for part in (first, whole - first)
-    ]
-    for part in parts:
-        part.data = part.data.astype(np.float32)
-    return parts[0], parts[1]
+    # Arrays of their own: scipy sorts indices in place, and so would mix up the other half.
+    return tuple(
+        sparse.csr_matrix((part.astype(np.float32), counts.indices, counts.indptr), shape=counts.shape, copy=True)
+        for part in (first, whole - first)
+    )  # type: ignore[return-value]
 
 
 def all_genes(train: sparse.csr_matrix) -> Transform:

@@ -27,7 +27,7 @@ _ASK = "import importlib.util, sys; sys.exit(importlib.util.find_spec('scvi') is
 def python_with_scvi(given: str | None) -> str | None:
     """Return the Python given, or this one, if it can import scvi-tools; else say so and return `None`."""
     python = given or sys.executable
-    if subprocess.run([python, "-c", _ASK], check=False).returncode == 0:
+    if shutil.which(python) and subprocess.run([python, "-c", _ASK], check=False).returncode == 0:
         return python
     print(f"{python} has no scvi-tools: the column {SCVI} is left out; see --scvi-python.", file=sys.stderr)
     return None

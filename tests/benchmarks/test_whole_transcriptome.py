@@ -39,6 +39,10 @@ def test_halves_add_up(planted):
 
     counts, _ = planted
     a, b = halves(counts, np.random.default_rng(1))
+    before = b.copy()
+    a.indices[:] = 0  # what happens to one half does not happen to the other
+    assert (before != b).nnz == 0
+    a, b = halves(counts, np.random.default_rng(1))
     assert (a + b != counts).nnz == 0 and abs(a.sum() / counts.sum() - 0.5) < 0.02
 
 

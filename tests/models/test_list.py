@@ -22,7 +22,6 @@ def test_list(bundled, checkout, mirror, tiny_model, server):
     assert sources == {
         "fly-tiny": "wheel",
         "fly": "unreleased",
-        "fly-whole": "unreleased",
         "lab-model": "download",
         "broken": "broken",
         "mine": "folder",

@@ -206,7 +206,7 @@ def test_paths(folder, monkeypatch):
     [
         ("fly-tinny", r"No model is named 'fly-tinny'.*Did you mean 'fly-tiny'.*Registered: fly-tiny, fly"),
         ("FLY-TINY", "Did you mean 'fly-tiny'"),
-        ("geneformer-v2", "Registered: fly-tiny, fly, fly-whole, lab-mirror. Give one of these names, or the path"),
+        ("geneformer-v2", "Registered: fly-tiny, fly, lab-mirror. Give one of these names, or the path"),
         ("", "model is empty"),
     ],
 )

@@ -18,12 +18,12 @@ GOOD = {"url": "https://lab.example/model.zip", "sha256": HASH}
 
 def test_shipped():
     entries = registered()
-    assert list(entries) == ["fly-tiny", "fly", "fly-whole"]
+    assert list(entries) == ["fly-tiny", "fly"]
     assert DEFAULT_MODEL in entries
     assert entries[SHIPPED_MODEL].bundled
 
 
-@pytest.mark.parametrize("name", ["fly-tiny", "fly", "fly-whole"])
+@pytest.mark.parametrize("name", ["fly-tiny", "fly"])
 def test_weights_in_the_source_tree_are_those_registered(name):
     entry = registered()[name]
     folder = entry.folder if entry.bundled else checkout() / name

@@ -29,7 +29,7 @@ class ModelNameError(ValueError):
     ...     sf.models.load("flyy")
     ... except sf.models.ModelNameError as error:
     ...     print(error)
-    No model is named 'flyy', ... Registered: fly-tiny, fly, fly-whole. ...
+    No model is named 'flyy', ... Registered: fly-tiny, fly. ...
     """
 
 

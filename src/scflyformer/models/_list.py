@@ -38,10 +38,9 @@ def list() -> pd.DataFrame:
     >>> import scflyformer as sf
     >>> models = sf.models.list()
     >>> models[["name", "species"]]
-            name                  species
-    0   fly-tiny  Drosophila melanogaster
-    1        fly  Drosophila melanogaster
-    2  fly-whole  Drosophila melanogaster
+           name                  species
+    0  fly-tiny  Drosophila melanogaster
+    1       fly  Drosophila melanogaster
     >>> models.columns.tolist()
     ['name', 'description', 'species', 'source', 'path', 'size', 'sha256']
     """
