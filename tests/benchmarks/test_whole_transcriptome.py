@@ -204,6 +204,7 @@ def test_scvi_is_left_out_in_words_where_it_is_missing(monkeypatch, capsys):
 
     import _whole_scvi
 
+    monkeypatch.setattr(_whole_scvi.shutil, "which", lambda python: python)
     answer = {"returncode": 1}
     monkeypatch.setattr(
         _whole_scvi.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, **answer)
@@ -212,6 +213,8 @@ def test_scvi_is_left_out_in_words_where_it_is_missing(monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
     answer["returncode"] = 0
     assert _whole_scvi.python_with_scvi("some-python") == "some-python"
+    monkeypatch.undo()
+    assert _whole_scvi.python_with_scvi("no/such/python") is None
 
 
 def test_scvi_reads_the_same_genes_of_any_counts(monkeypatch, planted):
