@@ -70,7 +70,7 @@ class Model:
 
     @property
     def pooling(self) -> Literal["cell", "mean", "code"]:
-        """What an embedding is by default: see :func:`scflyformer.tl.embed`."""
+        """Pooling of an embedding unless another is asked for, as in :func:`scflyformer.tl.embed`."""
         if self.reads_code:
             return "code"
         return "cell" if self.has_cell_token else "mean"
