@@ -14,9 +14,9 @@ from scflyformer.perturbation._nulls import (
     match_nulls,
     null_effect,
     null_p_value,
-    t_interval,
     tail_p_value,
 )
+from scflyformer.stats._intervals import t_interval
 
 floats = st.lists(st.floats(-1, 1, allow_nan=False, width=32), min_size=1, max_size=20)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scflyformer.perturbation._nulls import null_effect, null_p_value, t_interval
+from scflyformer.perturbation._nulls import null_effect, null_p_value
 from scflyformer.stats._fdr import false_discovery_rate
+from scflyformer.stats._intervals import t_interval
 
 #: What a run measures: column of the value, what stands before the others, standard deviation between genes.
 VALUES = (("shift", "", 1e-3), ("age_change", "age_", 0.4), ("probability_change", "probability_", 0.02))

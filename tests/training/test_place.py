@@ -34,14 +34,14 @@ def test_new_genes_stand_where_genes_like_them_stand(store, tmp_path, n_read):
         known, store, np.arange(600), np.repeat(["a", "b"], [400, 200]), epochs=5, seed=0, device="cpu",
         file=tmp_path / "code", going_on=False,
     )  # fmt: skip
-    truth = known.weights.detach().numpy().copy()
+    truth = known.rows(torch.arange(N_GENES)).detach().numpy()
     centre = known.centre.detach().numpy().copy()
     with torch.no_grad():
         for parameter in (known.directions, known.contrast_directions, known.centre):
             if parameter is not None:
                 parameter[N_OLD:] = 0
     place_genes(known, store, np.arange(600), n_old=N_OLD, seed=1)
-    found = known.weights.detach().numpy()
+    found = known.rows(torch.arange(N_GENES)).detach().numpy()
     np.testing.assert_array_equal(found[:N_OLD], truth[:N_OLD])
     first = slice(n_read, n_read + 3)  # the directions, which are in closed form
     assert np.corrcoef(found[N_OLD:, first].ravel(), truth[N_OLD:, first].ravel())[0, 1] > 0.9
@@ -52,6 +52,6 @@ def test_new_genes_stand_where_genes_like_them_stand(store, tmp_path, n_read):
 
 def test_without_new_genes_nothing_changes(store):
     encoder = ProfileEncoder(N_GENES, 3, 3, 3)
-    before = encoder.weights.detach().clone()
+    before = encoder.rows(torch.arange(N_GENES)).detach()
     place_genes(encoder, store, np.arange(600), n_old=N_GENES, seed=0)
-    assert torch.equal(encoder.weights, before)
+    assert torch.equal(encoder.rows(torch.arange(N_GENES)), before)

@@ -32,7 +32,7 @@ def old(request) -> CellBert:
 def wider(network: CellBert, n_new: int, seed: int) -> CellBert:
     """Return the network with ``n_new`` further genes and `N_FURTHER` further directions, all drawn at random."""
     random = np.random.default_rng(seed)
-    n_genes, n_linear = network.n_genes + n_new, network.profile_encoder.weights.shape[1]
+    n_genes, n_linear = network.n_genes + n_new, sum(part.shape[1] for part in network.profile_encoder.weights)
     placement = Placement(
         random.normal(size=(n_new, n_linear)).astype(np.float32),
         random.normal(size=(n_genes, N_FURTHER)).astype(np.float32),

@@ -89,6 +89,7 @@ class CellBert(BertPreTrainedModel):
         self.has_cell_token = getattr(config, "objective", "mlm") == "cell"
         self.bert = BertModel(config, add_pooling_layer=False)
         self.cls = BertOnlyMLMHead(config)
+        self.profile_encoder: ProfileEncoder | None = None
         if self.has_cell_token:
             width = config.hidden_size
             self.value_encoder = nn.Sequential(nn.Linear(1, _VALUE_WIDTH), nn.GELU(), nn.Linear(_VALUE_WIDTH, width))
@@ -96,7 +97,8 @@ class CellBert(BertPreTrainedModel):
             self.profile_decoder = nn.Linear(width, self.n_genes)
             size = getattr(config, "code_size", 0)
             n_read = getattr(config, "n_read", 0)
-            self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions, n_read) if size else None
+            if size:
+                self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions, n_read)
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
             self.other_half = _other_half(size + self.n_learnt, width) if self.finds_halves else None
         self.post_init()
@@ -191,9 +193,7 @@ class CellBert(BertPreTrainedModel):
 
     def code(self, tokens: Tensor, values: Tensor, panel: Tensor | None) -> Tensor | None:
         """Return the profile code alone, float32, shape (n, n_directions + code_size); `None` where there is none."""
-        if not self.has_cell_token or self.profile_encoder is None:
-            return None
-        return self.profile_encoder(tokens, values, panel)
+        return None if self.profile_encoder is None else self.profile_encoder(tokens, values, panel)
 
     def _embedded(
         self, tokens: Tensor, values: Tensor, mask: Tensor | None, code: Tensor | None

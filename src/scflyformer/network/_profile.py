@@ -64,11 +64,18 @@ class ProfileEncoder(nn.Module):
         return genes.scatter_add_(1, tokens, values.float().clamp(min=0))[:, N_SPECIAL:]
 
     @property
-    def weights(self) -> Tensor:
-        """What a gene's value adds to each number that is linear in it, shape (n_genes, n_read + n_directions)."""
-        if self.contrast_directions is None:
-            return self.directions
-        return torch.cat([self.contrast_directions, self.directions], dim=1)
+    def read_directions(self) -> nn.Parameter:
+        """The directions that the small network reads, which may be the first of further ones."""
+        return self.directions if self.contrast_directions is None else self.contrast_directions
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What a gene's value adds to each number that is linear in it: first what is read alone, then directions."""
+        return [part for part in (self.contrast_directions, self.directions) if part is not None]
+
+    def rows(self, genes: Tensor) -> Tensor:
+        """Return the weights of ``genes``, positions, float32, shape (n_asked, n_read + n_directions)."""
+        return torch.cat([part[genes].float() for part in self.weights], dim=1)
 
     def linear(self, profile: Tensor, panel: Tensor | None) -> Tensor:
         """Return the numbers that are linear in values, float32, shape (n, n_read + n_directions).
@@ -82,8 +89,8 @@ class ProfileEncoder(nn.Module):
         """
         with torch.autocast(profile.device.type, enabled=False):
             expected = self.centre if panel is None else self.centre * panel
-            centred, parts = profile - expected, (self.contrast_directions, self.directions)
-            return torch.cat([centred @ part.float() for part in parts if part is not None], dim=1)
+            centred = profile - expected
+            return torch.cat([centred @ part.float() for part in self.weights], dim=1)
 
     def contrasted(self, read: Tensor) -> Tensor:
         """Return the other part, shape (n, size), from the numbers that it reads, which come first."""

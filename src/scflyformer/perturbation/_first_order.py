@@ -129,15 +129,17 @@ def _estimate(
 ) -> Tensor:
     """Return the estimate for each token of a padded batch, shape (n, length)."""
     front, present = int(network.has_cell_token), tokens != PAD
-    if pooling == "code":
-        found = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        with torch.no_grad():
-            whole = network.code(tokens, values, panel)
-            found[present] = _through_code(network, tokens, values, panel, None, whole, goals)
-        return found
+    encoder, linear, code = network.profile_encoder, None, None
+    with torch.no_grad():
+        if encoder is not None:
+            linear = encoder.linear(encoder.profile(tokens, values), panel)
+            code = encoder.code(linear)
+        if pooling == "code":
+            found = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
+            found[present] = _through_code(network, tokens, values, linear, code, None, code, goals)
+            return found
     seen = present[:, : network.bert_len]
     with torch.no_grad():
-        code = network.code(tokens, values, panel)
         embedded = network._embedded(tokens, values, None, code)[0].float()
         position = network.bert.embeddings.position_embeddings.weight[: embedded.shape[1]].float()
         step = torch.zeros_like(position)
@@ -159,7 +161,7 @@ def _estimate(
         found = nn.functional.pad(found, (0, tokens.shape[1] - found.shape[1]))
         if code is not None:
             whole = vectors if pooling == "cell" else None
-            found[present] += _through_code(network, tokens, values, panel, to_read[:, 0], whole, goals)
+            found[present] += _through_code(network, tokens, values, linear, code, to_read[:, 0], whole, goals)
     return found
 
 
@@ -202,23 +204,22 @@ def _through_code(
     network: CellBert,
     tokens: Tensor,
     values: Tensor,
-    panel: Tensor | None,
+    linear: Any,
+    code: Any,
     to_start: Tensor | None,
     vectors: Tensor | None,
     goals: Tensor,
 ) -> Tensor:
     """Return what goes through the profile code, float64, shape (n_tokens without padding,).
 
-    With ``to_start``, the gradient to the cell token's start, by way of that; and with ``vectors``, of which the code
-    is the last part, through the code itself.
+    ``linear`` and ``code`` are the profile encoder's of whole cells. With ``to_start``, the gradient to the cell
+    token's start, by way of that; and with ``vectors``, of which the code is the last part, through the code itself.
     """
     encoder: Any = network.profile_encoder
     present = tokens != PAD
     owner = present.nonzero()[:, 0]
     shown = values[present].clamp(min=0).unsqueeze(1)
-    linear = encoder.linear(encoder.profile(tokens, values), panel)
-    code = encoder.code(linear)
-    without = linear[owner] - shown * encoder.weights[tokens[present] - N_SPECIAL].float()
+    without = linear[owner] - shown * encoder.rows(tokens[present] - N_SPECIAL)
     change = encoder.code(without) - code[owner]
     found = torch.zeros(len(owner), dtype=torch.float64, device=owner.device)
     if to_start is not None:

@@ -167,15 +167,3 @@ def label_p_value(shifts: np.ndarray, null: np.ndarray) -> float:
     if not np.isfinite(effect[0]) or not len(permuted):
         return float("nan")
     return float((1 + np.sum(permuted >= effect[0] * (1 - 1e-9))) / (1 + len(permuted)))
-
-
-def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Return Student's t interval of the mean of independent ``values``; NaN for fewer than two."""
-    from scipy.stats import t
-
-    n = len(values)
-    if n < 2:
-        return float("nan"), float("nan")
-    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    mean = float(np.mean(values))
-    return mean - half, mean + half

@@ -11,10 +11,11 @@ import pandas as pd
 
 from scflyformer.data._columns import plain_names
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._nulls import beside_nulls, label_p_value, t_interval, tail_p_value
+from scflyformer.perturbation._nulls import beside_nulls, label_p_value, tail_p_value
 from scflyformer.perturbation._scan import MIN_CELLS
 from scflyformer.perturbation._shift import sample_means
 from scflyformer.stats._fdr import false_discovery_rate
+from scflyformer.stats._intervals import t_interval
 
 if TYPE_CHECKING:
     from scflyformer.perturbation._run import Found

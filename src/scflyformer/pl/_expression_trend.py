@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scflyformer.perturbation._nulls import t_interval
+from scflyformer.stats._intervals import t_interval
 
 from ._figure import COLOURS, GREY
 

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals that draw whole units (samples) with replacement.
+"""Student's t intervals, and percentile bootstrap intervals that draw whole units (samples) with replacement.
 
 A unit enters a resample with a multiplicity, so that scores which are sums over cells need one small matrix product
 for all resamples, and Spearman's correlation needs no sorting anew (Efron 1979).
@@ -42,3 +42,15 @@ def unit_codes(units: np.ndarray | None, n_cells: int) -> tuple[np.ndarray, int]
 def unit_sums(codes: np.ndarray, n_units: int, *columns: np.ndarray) -> np.ndarray:
     """Return sums over each unit's cells, shape (n_units, n_columns)."""
     return np.stack([np.bincount(codes, weights=column, minlength=n_units) for column in columns], axis=1)
+
+
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's t interval of the mean of independent ``values``; NaN for fewer than two."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return float("nan"), float("nan")
+    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    mean = float(np.mean(values))
+    return mean - half, mean + half

@@ -15,7 +15,7 @@ import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert
-from scflyformer.training._directions import gene_statistics, profiles, reliable_directions
+from scflyformer.training._directions import drawn, gene_statistics, profiles, reliable_directions
 from scflyformer.training._extend import gene_abundance
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement
         Seed of the halves, and of the choice of cells.
     """
     random = np.random.default_rng(seed)
-    cells = np.flatnonzero(store.lengths > 0)
-    if len(cells) > MOST_CELLS:
-        cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
+    cells = drawn(np.flatnonzero(store.lengths > 0), MOST_CELLS, random)
     n_further = min(max(FEWEST, min(MOST, len(cells) // 10)), store.panels.shape[1])
     fitted = reliable_directions(store, cells, n_further, most_genes=MOST_GENES, seed=seed)
     n_old = len(encoder.centre)
@@ -116,16 +114,20 @@ def place_genes(encoder: ProfileEncoder, store: TokenStore, cells: np.ndarray, *
         if not len(new):
             continue
         missing[new] = False
-        of_source = cells[store.source[cells] == source]
-        if len(of_source) > MOST_CELLS:
-            of_source = np.sort(random.choice(of_source, MOST_CELLS, replace=False))
+        of_source = drawn(cells[store.source[cells] == source], MOST_CELLS, random)
         reliability, centre = gene_statistics(store, [of_source], panel[None], random)
         _, rows, _ = _along_the_code(encoder, store, of_source, known, reliability, random)
-        with torch.no_grad():
-            encoder.centre[new] = torch.from_numpy(centre[new])
-            encoder.directions[new] = torch.from_numpy(rows[new, encoder.n_read :])
-            if encoder.contrast_directions is not None:
-                encoder.contrast_directions[new] = torch.from_numpy(rows[new, : encoder.n_read])
+        _put(encoder, new, rows[new], centre[new])
+
+
+def _put(encoder: ProfileEncoder, genes: np.ndarray, rows: np.ndarray, centre: np.ndarray) -> None:
+    """Set the weights of ``genes`` in the first directions of an encoder, as many as ``rows`` has, and their means."""
+    read, directions = (torch.from_numpy(part) for part in np.split(rows, [encoder.n_read], axis=1))
+    with torch.no_grad():
+        encoder.directions[genes, : directions.shape[1]] = directions
+        if encoder.contrast_directions is not None:
+            encoder.contrast_directions[genes] = read
+        encoder.centre[genes] = torch.from_numpy(centre)
 
 
 def _along_the_code(
@@ -144,7 +146,7 @@ def _along_the_code(
     (n_axes, n_genes); what each gene should add to the model's directions, by its regression on the code, float32,
     shape (n_genes, n_directions); and the variance of whole cells along each direction, shape (n_directions,).
     """
-    directions = encoder.weights.detach().float().cpu().numpy()[known]
+    directions = encoder.rows(torch.from_numpy(known)).detach().cpu().numpy()
     n_codes, n_genes, n = directions.shape[1], store.panels.shape[1], len(cells)
     code_code, code_gene = np.zeros((n_codes, n_codes)), np.zeros((n_codes, n_genes))
     squares, sums, total = np.zeros((2, n_codes)), np.zeros((2, n_genes)), np.zeros(n_codes)
@@ -209,15 +211,12 @@ def widen(network: CellBert, placement: Placement) -> CellBert:
             if name != "profile_encoder.directions":
                 parameter.copy_(parameters[name])
         encoder: Any = wider.profile_encoder
-        old = parameters["profile_encoder.directions"].clone()
-        if n_new:
-            rows = torch.from_numpy(placement.rows)
-            old[-n_new:] = rows[:, encoder.n_read :]
-            if encoder.contrast_directions is not None:
-                encoder.contrast_directions[-n_new:] = rows[:, : encoder.n_read]
-            encoder.centre[-n_new:] = torch.from_numpy(placement.centre)
-            _copy_tokens(wider, placement)
+        old = parameters["profile_encoder.directions"]
         encoder.directions.copy_(torch.cat([old, torch.from_numpy(placement.further)], dim=1))
+        if n_new:
+            new = np.arange(wider.n_genes - n_new, wider.n_genes)
+            _put(encoder, new, placement.rows, placement.centre)
+            _copy_tokens(wider, placement)
     return wider.train(network.training)
 
 

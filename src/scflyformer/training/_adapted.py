@@ -63,7 +63,7 @@ def write_adapted(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; give another `out`.")
     network = deepcopy(model.network()).cpu().float()
-    if not network.has_cell_token or network.profile_encoder is None:
+    if network.profile_encoder is None:
         raise ValueError(
             f"model {model.name!r} has no profile code, in which new genes could be placed. "
             f"Train it on your cells instead: sf.tl.pretrain(adata, init={model.name!r}, out=…)."

@@ -89,8 +89,7 @@ def fit_profile_encoder(
         for layer in encoder.contrast:
             if isinstance(layer, nn.Linear | nn.LayerNorm):
                 layer.reset_parameters()
-    read = encoder.directions if encoder.contrast_directions is None else encoder.contrast_directions
-    learnt = [*encoder.contrast.parameters(), *([read] if encoder.n_read or going_on else [])]
+    learnt = [*encoder.contrast.parameters(), *([encoder.read_directions] if encoder.n_read or going_on else [])]
     encoder.requires_grad_(False)
     for parameter in learnt:
         parameter.requires_grad_(True)
@@ -151,7 +150,7 @@ def _train(
 
 def _contrasted(encoder: ProfileEncoder, values: np.ndarray, genes: np.ndarray) -> Tensor:
     """Return what the small network makes of the values of ``genes``, of unit length, shape (n_cells, size)."""
-    read = encoder.directions if encoder.contrast_directions is None else encoder.contrast_directions
+    read = encoder.read_directions
     measured = torch.from_numpy(genes).to(read.device)
     linear = (torch.from_numpy(values).to(read.device) - encoder.centre[measured]) @ read[measured]
     return functional.normalize(encoder.contrasted(linear), dim=1)

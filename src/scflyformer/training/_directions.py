@@ -71,8 +71,7 @@ def reliable_directions(
         Seed of the halves.
     """
     random = np.random.default_rng(seed)
-    if len(cells) > MOST_CELLS:
-        cells = np.sort(random.choice(cells, MOST_CELLS, replace=False))
+    cells = drawn(cells, MOST_CELLS, random)
     sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
     panels = store.panels[[store.source[cells_of[0]] for cells_of in sources]]
     n_cells = np.array([len(cells_of) for cells_of in sources])
@@ -95,6 +94,11 @@ def reliable_directions(
     spread = np.zeros(size)
     spread[: vectors.shape[1]] = share * np.sqrt(variance)
     return Directions(weights, centre, spread, reliability)
+
+
+def drawn(cells: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+    """Return ``cells``, or ``most`` of them in their order where there are more."""
+    return cells if len(cells) <= most else np.sort(random.choice(cells, most, replace=False))
 
 
 def gene_statistics(

@@ -80,12 +80,12 @@ def run(
             network = deepcopy(init.network()).cpu()
             if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
                 network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
-                if network.has_cell_token and network.profile_encoder is not None:
+                if network.profile_encoder is not None:
                     n_old = init.vocabulary.n_genes
                     place_genes(
                         network.profile_encoder, corpus.store, corpus.train_cells, n_old=n_old, seed=options.seed
                     )
-        if network.has_cell_token and network.profile_encoder is not None:
+        if network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
             _fit_code(network.profile_encoder, corpus, groups, out, options, init is not None, device, processes)
         network, log, found = train(
