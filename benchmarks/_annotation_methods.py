@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _exchange import write_cells
+from _exchange import output_of, write_cells
 from _representations import random_weights
 from _results import save
 
@@ -159,9 +158,7 @@ def _run(
         command = [method.python, str(Path(__file__).with_name(method.script)), str(cells), str(out), *method.options]
         command += ["--threads", str(threads)] + ([] if model is None else ["--model", str(model)])
         env = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        output_of(command, env=env)
     out.replace(file)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
 import time
 import warnings
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from scipy import sparse
+
+
+def output_of(command: list[str], **options: Any) -> str:
+    """Return what a command prints; raise with the end of its errors where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 class Cells(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
+from _exchange import output_of
 from scipy import sparse
 
 import scflyformer as sf
@@ -199,11 +199,9 @@ class Scvi(Representation):
                 command = [self.python, str(script), str(cells), str(out), "--n-latent", str(self.n_latent)]
                 command += ["--by-library"] * self.library + ["--joint"] * self.joint
                 command += ["--max-epochs", str(self.max_epochs)] if self.max_epochs else []
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+                said = output_of(command)
                 (self.folder / f"scvi-{data.name}-{data.key}-{fit.name}-{self.key}.json").write_text(
-                    json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1)
+                    json.dumps(json.loads(said.splitlines()[-1]), indent=1)
                 )
                 return np.load(out)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scflyformer.stats._intervals import t_interval
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,12 +33,8 @@ def paired_interval(values: np.ndarray, others: np.ndarray, level: float = 0.95)
     -----
     Folds share training cells, so that they are less independent than a t interval assumes.
     """
-    from scipy import stats
-
     difference = np.subtract(values, others)
-    half = stats.t.ppf((1 + level) / 2, len(difference) - 1) * stats.sem(difference)
-    mean = float(difference.mean())
-    return mean, float(mean - half), float(mean + half)
+    return float(difference.mean()), *t_interval(difference, level)
 
 
 def _signed(value: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from _exchange import output_of
 from _whole_representations import chosen, log_expression
 from scipy import sparse
 
@@ -35,10 +36,7 @@ def python_with_scvi(given: str | None) -> str | None:
 
 def called(python: str, *arguments: str | Path) -> None:
     """Call the script that fits and encodes."""
-    command = [python, str(_SCRIPT), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    output_of([python, str(_SCRIPT), *map(str, arguments)])
 
 
 def latent_means(python: str) -> Callable[[sparse.csr_matrix], Transform]:

@@ -4,7 +4,8 @@
 and less every evaluation library, the four large fly sets, the small sets of whole transcriptomes, and cells drawn from
 FlyBase's cluster means, which ``draw_cells.py`` writes. The same command goes on with an interrupted run. On two CPU
 cores it takes an hour and a half. On a GPU, which was not tried, add ``--device cuda --epochs 20``. ``fly-tiny`` sees
-the same, and keeps the genes that most cells express. ``fly-tiny-mlm`` sees the four large sets alone.
+the same, and keeps the genes that most cells express; the one in the package is older, and saw what ``fly-tiny-mlm``
+sees, the four large sets alone.
 """
 
 from __future__ import annotations
