@@ -184,7 +184,8 @@ def embedded(task: Task, model: Path | str, options: Sequence[str], work: Path) 
     file = work / "embeddings" / f"{task.name.split()[0]}-{key}-{sf.models.load(model).sha256[:12]}-{dtype}.npz"
     if not file.exists():
         cells = ad.AnnData(task.counts[used], var=pd.DataFrame({"gene": task.genes}, index=task.genes.astype(str)))
-        sf.tl.embed(cells, model=model, gene_key="gene", dtype=dtype)
+        with sf.settings.override(dtype=dtype):
+            sf.tl.embed(cells, model=model, gene_key="gene")
         file.parent.mkdir(parents=True, exist_ok=True)
         made = json.dumps(cells.uns["X_scflyformer"]["params"])
         np.savez(file.with_suffix(".partial.npz"), embedding=cells.obsm["X_scflyformer"], made=made)

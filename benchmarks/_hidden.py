@@ -15,6 +15,7 @@ from _tasks import Resamples
 from pretrain_fly import SETS
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +77,7 @@ def _ranked(folder: Path, column: Frozen, longest: int) -> tuple[dict, dict, dic
     train, held, libraries, panels = {}, {}, {}, {}
     for name in SETS:
         adata = ad.read_h5ad(folder / "fly" / f"{name}.h5ad")
-        rows, _ = _adata.token_rows(adata, column.model, gene_key="FBgn", max_len=longest, progress=False)
+        rows, _ = _adata.token_rows(adata, column.model, Reading(gene_key="FBgn"), max_len=longest, progress=False)
         test = held_out(adata.obs)
         cells = np.flatnonzero(test & (rows.lengths > 0))
         if len(cells) > MASKED_CELLS:

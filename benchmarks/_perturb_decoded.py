@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
+from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._infer import embed_rows
 from scflyformer.perturbation._edit import cells_with, delete_tokens
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scflyformer.tokens._rows import TokenRows
 
 BLOCK = 512
+FLOAT32 = Running(dtype="float32")
 """Copies that exist at a time."""
 
 
@@ -59,13 +61,13 @@ def decoded_changes(
         cells, which = cells[kept], which[kept]
     panel = np.ones(network.n_genes, dtype=bool) if rows.panel is None else rows.panel
     sums = np.zeros((len(tokens), network.n_genes))
-    before = log_shares(network, embed_rows(network, rows, pooling="cell", dtype="float32"), panel)
+    before = log_shares(network, embed_rows(network, rows, pooling="cell", running=FLOAT32), panel)
     order = np.argsort(-rows.lengths[cells], kind="stable")
     for block in np.split(order, range(BLOCK, len(order), BLOCK)):
         if not len(block):
             continue
         edited = delete_tokens(rows, tokens[which[block], None], cells[block])
-        after = log_shares(network, embed_rows(network, edited.rows, pooling="cell", dtype="float32"), panel)
+        after = log_shares(network, embed_rows(network, edited.rows, pooling="cell", running=FLOAT32), panel)
         np.add.at(sums, which[block], after - before[cells[block]])
     n_cells = np.bincount(which, minlength=len(tokens))
     with np.errstate(invalid="ignore"):

@@ -11,6 +11,7 @@ from _perturb_decoded import correlations, decoded_changes
 from scipy import stats
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.perturbation._nulls import gene_profile, match_nulls
@@ -104,7 +105,7 @@ def knock_down(
     holding = np.flatnonzero(adata.X[:, column].toarray().ravel() > 0)
     chosen = np.sort(random.choice(holding, min(n_cells, len(holding)), replace=False))
     background = adata[np.sort(random.choice(len(adata), min(3000, len(adata)), replace=False))].copy()
-    rows, _ = _adata.token_rows(adata[chosen].copy(), model, gene_key="FBgn", progress=False)
+    rows, _ = _adata.token_rows(adata[chosen].copy(), model, Reading(gene_key="FBgn"), progress=False)
 
     index = resolve_genes(adata.var["FBgn"].to_numpy(dtype=object), model.vocabulary).index
     ps = int(resolve_genes([PS], model.vocabulary).index[0])

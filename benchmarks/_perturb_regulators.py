@@ -11,6 +11,7 @@ import pandas as pd
 from _perturb_decoded import auroc, correlations, decoded_changes, matched, standing
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.genes._resolve import resolve_genes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read_type(path: Path, label: str | None, model: Model, *, most: int, seed: i
     if len(inside) > most:
         inside = np.sort(np.random.default_rng(seed).choice(inside, most, replace=False))
     some = adata[inside].copy()
-    rows, _ = _adata.token_rows(some, model, gene_key="FBgn", progress=False)
+    rows, _ = _adata.token_rows(some, model, Reading(gene_key="FBgn"), progress=False)
     known = resolve_genes(some.var["FBgn"].to_numpy(dtype=object), model.vocabulary).index
     expression = _adata.expression(some)[0].tocsc()[:, known >= 0].tocsr()
     return Cells(rows, expression, known[known >= 0])

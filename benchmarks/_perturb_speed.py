@@ -12,13 +12,17 @@ import torch
 from scipy.stats import spearmanr
 
 from scflyformer import models
+from scflyformer._running import Running
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.models._save import save_folder
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
 from scflyformer.perturbation._copies import Edits, perturbed_shifts
 from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
+
+FLOAT32 = Running(dtype="float32")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +54,7 @@ def draw_cells(path: Path, model: Model, n: int, *, n_others: int = 50, seed: in
     """Return ``n`` cells of about the median length, ranked, and others, from which centroids come."""
     adata = ad.read_h5ad(path)
     some = adata[np.sort(np.random.default_rng(seed).choice(len(adata), min(500, len(adata)), replace=False))].copy()
-    rows, _ = _adata.token_rows(some, model, gene_key="FBgn", progress=False)
+    rows, _ = _adata.token_rows(some, model, Reading(gene_key="FBgn"), progress=False)
     middle = np.argsort(np.abs(rows.lengths - np.median(rows.lengths)), kind="stable")
     return rows.take(np.sort(middle[:n])), rows.take(np.sort(middle[-n_others:]))
 
@@ -70,10 +74,10 @@ def spread_pairs(rows: TokenRows, n: int) -> tuple[np.ndarray, Pairs]:
 def stream(network: CellBert, rows: TokenRows, sets: np.ndarray, pairs: Pairs, goal: np.ndarray, pooling: Any) -> Any:
     """Return the shifts of all pairs by the package's stream, unperturbed cells included, shape (n_pairs,)."""
     states = np.zeros((len(rows), 1), dtype=np.int64)
-    vectors = embed_rows(network, rows, pooling=pooling, dtype="float32")
+    vectors = embed_rows(network, rows, pooling=pooling, running=FLOAT32)
     edits = Edits(sets, *pairs, kind="delete")
     found = perturbed_shifts(
-        network, rows, edits, vectors=vectors, centroids=goal[None], states=states, pooling=pooling, dtype="float32"
+        network, rows, edits, vectors=vectors, centroids=goal[None], states=states, pooling=pooling, running=FLOAT32
     )
     return found[:, 0]
 
@@ -156,7 +160,7 @@ class Deletions:
             bert = BertForMaskedLM.from_pretrained(twin.path, dtype=torch.float32).eval()
         rows, others = draw_cells(path, model, n_cells, n_others=n_others)
         goals = tuple(
-            embed_rows(each.network(), others, pooling=each.pooling, dtype="float32").astype(np.float64).mean(0)
+            embed_rows(each.network(), others, pooling=each.pooling, running=FLOAT32).astype(np.float64).mean(0)
             for each in (twin, model)
         )
         return cls(model, twin, bert, rows, *spread_pairs(rows, n_copies), goals)  # type: ignore[arg-type]
@@ -230,7 +234,7 @@ def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dic
     """
     rows, others = draw_cells(path, model, n_cells)
     network, pooling = model.network(), model.pooling
-    goal = embed_rows(network, others, pooling=pooling, dtype="float32").astype(np.float64).mean(0)
+    goal = embed_rows(network, others, pooling=pooling, running=FLOAT32).astype(np.float64).mean(0)
     owner = np.repeat(np.arange(len(rows)), rows.lengths)
     sets = rows.tokens[:, None].astype(np.int32)
     seconds, exact = timed(lambda: stream(network, rows, sets, (owner, np.arange(len(sets))), goal, pooling))
@@ -239,7 +243,7 @@ def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dic
         seconds, estimate = timed(
             lambda: first_order_shifts(
                 network, rows, centroids=goal[None], states=np.zeros(len(rows), dtype=np.int64), pooling=pooling,
-                dtype="float32",
+                running=FLOAT32,
             )
         )  # fmt: skip
         rates["screen"].append(len(sets) / seconds)

@@ -97,7 +97,8 @@ class Frozen(Representation):
 
         def embed() -> np.ndarray:
             cells = data.adata[data.used].copy()
-            sf.tl.embed(cells, model=self.model.path, gene_key="FBgn", dtype=self.dtype)
+            with sf.settings.override(dtype=self.dtype):
+                sf.tl.embed(cells, model=self.model.path, gene_key="FBgn")
             return cells.obsm["X_scflyformer"]
 
         return {"embedding": self._kept(f"{data.name}-{data.key}", embed)}

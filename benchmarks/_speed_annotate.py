@@ -36,10 +36,11 @@ class Annotate(Part):
 
     def time_ours(self) -> None:
         """Annotate with the package."""
-        sf.tl.annotate(
-            self.query, reference=self.reference, label_key=LABEL, sample_key=SAMPLE, model=self.settings.model,
-            gene_key=GENE_KEY, baselines="none", device=self.settings.device, dtype="float32",
-        )  # fmt: skip
+        with sf.settings.override(device=self.settings.device, dtype="float32"):
+            sf.tl.annotate(
+                self.query, reference=self.reference, label_key=LABEL, sample_key=SAMPLE, model=self.settings.model,
+                gene_key=GENE_KEY, baselines="none",
+            )  # fmt: skip
         self.found["ours"] = self.query.obs["annotation_best"].to_numpy(dtype=str)
 
     def time_reference(self) -> None:

@@ -34,7 +34,8 @@ class Embed(Part):
     def embed(self, dtype: str) -> np.ndarray:
         """Return what `tl.embed` gives."""
         device = self.settings.device
-        sf.tl.embed(self.adata, model=self.model.path, gene_key=GENE_KEY, device=device, dtype=dtype)
+        with sf.settings.override(device=device, dtype=dtype):
+            sf.tl.embed(self.adata, model=self.model.path, gene_key=GENE_KEY)
         return self.adata.obsm["X_scflyformer"]
 
     def time_ours(self) -> None:

@@ -91,10 +91,8 @@ class GrowingEmbed(Growth):
 
     def time_ours(self, size: int) -> None:
         """Embed."""
-        sf.tl.embed(
-            self.adata, model=self.settings.model, gene_key=GENE_KEY, device=self.settings.device,
-            dtype="float32",
-        )  # fmt: skip
+        with sf.settings.override(device=self.settings.device, dtype="float32"):
+            sf.tl.embed(self.adata, model=self.settings.model, gene_key=GENE_KEY)
 
 
 def _sizes(usual: tuple[int, ...], quick: tuple[int, ...]) -> list[list[int]]:

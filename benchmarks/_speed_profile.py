@@ -15,6 +15,7 @@ from _speed_runner import say
 from _speed_table import figure, rows
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.tokens._batches import BATCH_TOKENS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def reached(part: Embed, dtype: str, repeats: int) -> tuple[float, float]:
         part.embed(dtype)
         whole.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-        _adata.token_rows(part.adata, part.model, gene_key=GENE_KEY, progress=False)
+        _adata.token_rows(part.adata, part.model, Reading(gene_key=GENE_KEY), progress=False)
         tokens.append(time.perf_counter() - begin)
     return part.units / min(whole), part.units / min(tokens)
 
@@ -107,7 +108,7 @@ def profile(settings: Settings, repeats: int) -> str:
     part.setup()
     if not part.model.has_cell_token:
         raise ValueError(f"The profile counts a network with a cell token; {part.model.name} has none. Use another.")
-    ranked, _ = _adata.token_rows(part.adata, part.model, gene_key=GENE_KEY, progress=False)
+    ranked, _ = _adata.token_rows(part.adata, part.model, Reading(gene_key=GENE_KEY), progress=False)
     lengths = np.minimum(ranked.lengths, part.model.max_len)
     shape = Shape.of(part.model.config)
     plain = reference(shape, lengths, part.loop.batch)

@@ -55,11 +55,11 @@ def label(cells: Cells, args: argparse.Namespace) -> dict[str, Any]:
 def annotated(cells: Cells, method: Any, model: str, *, seed: int = 0, dtype: Any = "auto") -> dict[str, Any]:
     """Return what `tl.annotate` says."""
     query = cells.query
-    sf.tl.annotate(
-        query, reference=cells.reference, label_key="label", sample_key=None if cells.by_cell else "library",
-        model=model, gene_key="gene", baselines="none", min_score=0, n_splits=N_INNER, seed=seed, method=method,
-        dtype=dtype,
-    )  # fmt: skip
+    with sf.settings.override(dtype=dtype):
+        sf.tl.annotate(
+            query, reference=cells.reference, label_key="label", sample_key=None if cells.by_cell else "library",
+            model=model, gene_key="gene", baselines="none", min_score=0, n_splits=N_INNER, seed=seed, method=method,
+        )  # fmt: skip
     result = {"probability": query.obsm["annotation_proba"], "classes": query.uns["annotation"]["classes"]}
     if NOVELTY_KEY in query.obs:
         result["novelty"] = query.obs[NOVELTY_KEY].to_numpy(dtype=np.float64)
@@ -84,7 +84,8 @@ def features(cells: AnnData, model: str | None, dtype: Any) -> Any:
     if model is None:
         return _adata.expression(cells)[0]
     pooling = sf.models.load(model).pooling
-    sf.tl.embed(cells, model=model, gene_key="gene", pooling=pooling, dtype=dtype)
+    with sf.settings.override(dtype=dtype):
+        sf.tl.embed(cells, model=model, gene_key="gene", pooling=pooling)
     return cells.obsm["X_scflyformer"]
 
 

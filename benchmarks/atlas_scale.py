@@ -102,7 +102,7 @@ def one(args: argparse.Namespace) -> dict[str, Any]:
         import torch  # `pp.tokenize` does without
 
         torch.set_num_threads(args.threads)
-        options |= {"dtype": args.dtype, "device": args.device}
+        sf.settings.dtype, sf.settings.device = args.dtype, args.device
     if args.cold:
         forget(args.file)
     read = plain_read(args.file)

@@ -37,6 +37,7 @@ from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, ONE_SCALE, ClockOpt
 from scflyformer.clock._units import Cells
 from scflyformer.data import _features
 from scflyformer.data._ages import from_target, to_target
+from scflyformer.data._reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ def read(args: argparse.Namespace) -> Flies:
         zip(("embedding", "random"), (each.blocks(data, everything)["embedding"] for each in models), strict=False)
     )
     some = data.adata[data.used]
-    blocks["expression"] = _features.expression(some, layer=None, gene_key=args.gene_key)[0]
+    blocks["expression"] = _features.expression(some, Reading(gene_key=args.gene_key))[0]
     blocks["depth"] = _features.depth(some, layer=None)
     ages = data.obs[args.age_key].astype(float).to_numpy()
     cells = Cells(data.obs.index.to_numpy(), ages, data.obs[args.sample_key].to_numpy(dtype=str), blocks)

@@ -27,6 +27,7 @@ from scipy.special import softmax
 
 from scflyformer.annotation._finetune import FinetuneOptions, finetune
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.network._infer import embed_rows
 from scflyformer.stats._classification import fit_temperature
 from scflyformer.stats._families import LOGISTIC
@@ -74,7 +75,7 @@ class Study:
 
     def ranked(self, adata: AnnData) -> TokenRows:
         """Return cells as tokens."""
-        return _adata.token_rows(adata, self.frozen.model, gene_key="FBgn", progress=False)[0]
+        return _adata.token_rows(adata, self.frozen.model, Reading(gene_key="FBgn"), progress=False)[0]
 
     def probe(self, y: np.ndarray) -> Any:
         """Return the readout of the frozen embedding."""

@@ -45,10 +45,11 @@ def main() -> None:
     query = cells[np.sort(drawn[test[drawn]][: args.query])].copy()
     sc.settings.verbosity = 2
     begin, cpu = time.perf_counter(), time.process_time()
-    sf.tl.annotate(
-        query, reference=reference, label_key="cell_type", sample_key="batch", model=args.model, gene_key="FBgn",
-        baselines="none", method=args.method, dtype=args.dtype,
-    )  # fmt: skip
+    with sf.settings.override(dtype=args.dtype):
+        sf.tl.annotate(
+            query, reference=reference, label_key="cell_type", sample_key="batch", model=args.model, gene_key="FBgn",
+            baselines="none", method=args.method,
+        )  # fmt: skip
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     truth, best = query.obs["cell_type"].astype(str), query.obs["annotation_best"].astype(str)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

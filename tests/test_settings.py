@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import scflyformer as sf
 from scflyformer._settings import Settings, platform_cache
 
 
@@ -79,3 +81,55 @@ def test_auto_follows_the_settings() -> None:
         assert pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
         assert pick_dtype("float32", torch.device("cpu")) == torch.float32
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+
+
+def _embed(cells, model, **asked):
+    sf.tl.embed(cells, model=model, **asked)
+    return cells.uns["X_scflyformer"]["params"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("device", "cpu"), ("batch_tokens", 64)])
+def test_arguments_that_became_settings_still_work(cells, tiny_model, name, value):
+    with pytest.warns(
+        FutureWarning, match=rf"tl\.embed\({name}=\.\.\.\) is deprecated.*sf\.settings\.{name} = {value!r}"
+    ):
+        asked = _embed(cells.copy(), tiny_model, **{name: value})
+    with sf.settings.override(**{name: value}):
+        assert _embed(cells.copy(), tiny_model) == asked
+    if name in asked:
+        assert asked[name] == value
+
+
+def test_a_synonym_file_is_a_setting(cells, tiny_model, tmp_path):
+    """Of a call, with a warning, or of the settings: also for a function that never took one."""
+    cells.var_names = [f"other{n}" for n in range(cells.n_vars)]
+    cells.var = cells.var[[]]
+    (tmp_path / "names.tsv").write_text("".join(f"other{n}\tFBgn99{n + 1:05d}\n" for n in range(40)))
+    with pytest.warns(FutureWarning, match=r"tl\.embed\(synonyms=\.\.\.\) is deprecated"):
+        sf.tl.embed(cells, model=tiny_model, synonyms=tmp_path / "names.tsv")
+    with sf.settings.override(synonyms=tmp_path / "names.tsv"):
+        other = sf.tl.embed(cells, model=tiny_model, key_added="other", copy=True)
+        sf.tl.age_clock(other, age_key="age", sample_key="batch", model=tiny_model, use_rep="other", baselines="none")
+    np.testing.assert_array_equal(other.obsm["other"], cells.obsm["X_scflyformer"])
+    assert other.uns["other"]["coverage"]["n_genes_mapped"] == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("batch_tokens", 0, "batch_tokens=0 must be 'auto' or a whole number"),
+        ("synonyms", 3, "synonyms is 3; expected a file"),
+    ],
+)
+def test_what_cannot_be_set(name, value, said):
+    with pytest.raises(ValueError, match=said):
+        setattr(sf.settings, name, value)
+
+
+def test_a_synonym_file_that_is_not_there(cells, tiny_model):
+    with (
+        sf.settings.override(synonyms="gone.tsv"),
+        pytest.raises(FileNotFoundError, match=r"No synonym file at gone\.tsv"),
+    ):
+        sf.tl.embed(cells, model=tiny_model)
+    assert not cells.obsm

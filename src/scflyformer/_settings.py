@@ -55,12 +55,14 @@ class Settings:
       model = 'fly'
       device = 'cpu'
       dtype = 'auto'
+      batch_tokens = 'auto'
+      synonyms = None
     >>> sf.settings.reset()
     >>> sf.settings.device
     'auto'
     """
 
-    _names = ("model_folders", "cache_folder", "registry_file", "model", "device", "dtype")
+    _names = ("model_folders", "cache_folder", "registry_file", "model", "device", "dtype", "batch_tokens", "synonyms")
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -116,7 +118,7 @@ class Settings:
 
     @property
     def device(self) -> Device:
-        """Device of calls with ``device="auto"``; unless set it is "auto" itself: cuda, else mps, else cpu."""
+        """Device that the network runs on; "auto", unless set: cuda, else mps, else cpu."""
         return self._values.get("device", "auto")
 
     @device.setter
@@ -125,12 +127,46 @@ class Settings:
 
     @property
     def dtype(self) -> Dtype:
-        """Number format of calls with ``dtype="auto"``; unless set it is "auto" itself, which goes by the device."""
+        """Number format that the network runs in; "auto", unless set.
+
+        That is bfloat16 on CUDA and float32 elsewhere; in `tl.perturb` and `tl.clock_genes`, where small differences
+        count, float32 everywhere.
+        """
         return self._values.get("dtype", "auto")
 
     @dtype.setter
     def dtype(self, dtype: Dtype) -> None:
         self._values["dtype"] = _one_of("dtype", dtype, get_args(Dtype))
+
+    @property
+    def batch_tokens(self) -> int | Literal["auto"]:
+        """Tokens a batch, padding included; "auto", unless set, which goes by the device.
+
+        Memory grows with it, results do not depend on it. Where memory does not suffice, a batch is halved until it
+        does, which the log says.
+        """
+        return self._values.get("batch_tokens", "auto")
+
+    @batch_tokens.setter
+    def batch_tokens(self, batch_tokens: int | Literal["auto"]) -> None:
+        if batch_tokens != "auto":
+            require_batch_tokens(batch_tokens)
+        self._values["batch_tokens"] = batch_tokens
+
+    @property
+    def synonyms(self) -> str | Path | None:
+        """Synonym file for gene names that a model's vocabulary does not list; none, unless set.
+
+        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv(.gz)`` or a table name, tab, FBgn; ``"flybase"`` or a release such as
+        ``"FB2025_01"`` is fetched and kept in the cache folder.
+        """
+        return self._values.get("synonyms")
+
+    @synonyms.setter
+    def synonyms(self, synonyms: str | os.PathLike[str] | None) -> None:
+        if synonyms is not None and not isinstance(synonyms, str | os.PathLike):
+            raise ValueError(f"synonyms is {synonyms!r}; expected a file, 'flybase' or None.")
+        self._values["synonyms"] = synonyms if isinstance(synonyms, str | None) else Path(synonyms).expanduser()
 
     def reset(self) -> None:
         """Forget every value that was set, so that environment and defaults hold again.
@@ -155,6 +191,8 @@ class Settings:
         model: Any = _UNSET,
         device: Any = _UNSET,
         dtype: Any = _UNSET,
+        batch_tokens: Any = _UNSET,
+        synonyms: Any = _UNSET,
     ) -> Iterator[Settings]:
         """Set values within a `with` block; what held before holds again after it.
 
@@ -172,6 +210,10 @@ class Settings:
             See :attr:`device`.
         dtype
             See :attr:`dtype`.
+        batch_tokens
+            See :attr:`batch_tokens`.
+        synonyms
+            See :attr:`synonyms`.
 
         Returns
         -------
@@ -193,6 +235,8 @@ class Settings:
             "model": model,
             "device": device,
             "dtype": dtype,
+            "batch_tokens": batch_tokens,
+            "synonyms": synonyms,
         }
         before = dict(self._values)
         try:
@@ -210,6 +254,12 @@ class Settings:
 
     def __repr__(self) -> str:
         return "\n".join(["scflyformer settings", *(f"  {name} = {getattr(self, name)!r}" for name in self._names)])
+
+
+def require_batch_tokens(batch_tokens: Any) -> None:
+    """Raise `ValueError` for what is no number of tokens."""
+    if not hasattr(batch_tokens, "__index__") or isinstance(batch_tokens, bool) or batch_tokens < 1:
+        raise ValueError(f"batch_tokens={batch_tokens!r} must be 'auto' or a whole number of at least 1.")
 
 
 def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> Any:

@@ -11,6 +11,7 @@ import torch
 from transformers import BertConfig
 
 import scflyformer as sf
+from scflyformer._running import Running
 from scflyformer.annotation._finetune import FinetuneOptions, finetune, refit
 from scflyformer.annotation._network import CellClassifier
 from scflyformer.data import _adata
@@ -33,7 +34,7 @@ def task(many_cells, tiny_model: Path):
         for weight in network.parameters():
             if weight.ndim == 2:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
-    rows, _ = _adata.token_rows(many_cells, model, layer=None, gene_key=None)
+    rows, _ = _adata.token_rows(many_cells, model)
     y = many_cells.obs["cell_type"].cat.codes.to_numpy().astype(np.int64)
     return network, rows, y, np.split(np.random.default_rng(0).permutation(240), [120, 180])
 
@@ -49,7 +50,7 @@ def _run(task, **options):
     settings = FinetuneOptions(**{**FAST, **options})
     return finetune(
         network, head, rows, y, train=train, check=check, start=head(x[check]), pooling="cell", options=settings,
-        device="cpu", dtype="float32",
+        running=Running("cpu", "float32"),
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_refit_goes_as_far_as_the_judged_run(task) -> None:
     _, head = _start(network, rows, y, train)
     again, readout = refit(
         network, head, rows, y, train=train, epoch=found.epoch, share=found.share, options=FinetuneOptions(**FAST),
-        device="cpu", dtype="float32",
+        running=Running("cpu", "float32"),
     )  # fmt: skip
     assert 1 <= found.epoch <= FAST["epochs"]
     for name, tensor in found.network.state_dict().items():
@@ -97,7 +98,8 @@ def test_what_makes_held_out_cells_worse_is_not_kept(task) -> None:
     shuffled[train] = np.random.default_rng(1).permutation(y[train])
     found = finetune(
         network, head, rows, shuffled, train=train, check=check, start=head(x[check]), pooling="cell",
-        options=FinetuneOptions(epochs=2, learning_rate=0.05, head_learning_rate=1.0), device="cpu", dtype="float32",
+        options=FinetuneOptions(epochs=2, learning_rate=0.05, head_learning_rate=1.0),
+        running=Running("cpu", "float32"),
     )  # fmt: skip
     if found.epoch == 0:
         assert found.share == 0

@@ -13,6 +13,8 @@ import pytest
 from scipy import sparse, stats
 from sklearn.metrics import roc_auc_score
 
+from scflyformer.data._reading import Reading
+
 SMALL = {"n_genes": 60, "n_drivers": 3, "n_decoys": 3, "n_targets": 3, "n_samples": 3, "n_cells": 200}
 
 
@@ -190,7 +192,7 @@ def test_decoded_changes_are_those_of_cells_without_the_gene(tiny_model, cells):
         torch.manual_seed(0)
         for parameter in network.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
-    rows, _ = _adata.token_rows(cells, model, gene_key="FBgn", progress=False)
+    rows, _ = _adata.token_rows(cells, model, Reading(gene_key="FBgn"), progress=False)
     wanted = np.array([4, 7])
     changes, n_cells = decoded_changes(network, rows, wanted)
 
@@ -366,7 +368,7 @@ def test_copies_are_spread_over_ranks(tiny_model, cells):
     import scflyformer as sf
     from scflyformer.data import _adata
 
-    rows, _ = _adata.token_rows(cells[:3].copy(), sf.models.load(tiny_model), gene_key="FBgn", progress=False)
+    rows, _ = _adata.token_rows(cells[:3].copy(), sf.models.load(tiny_model), Reading(gene_key="FBgn"), progress=False)
     sets, (which, copies) = spread_pairs(rows, 5)
     assert np.bincount(which).tolist() == [5, 5, 5] and copies.tolist() == list(range(15))
     first = rows.tokens[: rows.indptr[1]]

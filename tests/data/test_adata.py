@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from scflyformer import _log
 from scflyformer.data import _adata, _chunks, _matrix
+from scflyformer.data._reading import Reading
 from scflyformer.genes._vocabulary import N_SPECIAL
 
 N_OBS, N_VARS = 30, 65
@@ -59,7 +60,8 @@ def oracle(counts, names, vocabulary, max_len=47):
 
 
 def tokens_of(adata, model, **options):
-    rows, _ = _adata.token_rows(adata, model, progress=False, **options)
+    asked = {name: options.pop(name) for name in ("layer", "gene_key", "synonyms") if name in options}
+    rows, _ = _adata.token_rows(adata, model, Reading(**asked), progress=False, **options)
     return [rows.tokens[rows.indptr[i] : rows.indptr[i + 1]].tolist() for i in range(len(rows))]
 
 
@@ -443,7 +445,7 @@ class TestValues:
         ):
             tokens_of(cells, model, gene_key="FBgn")
         with pytest.raises(KeyError, match=r"gene_key: no 'FBgn' in adata.var, which has no columns"):
-            _adata.expression(cells, gene_key="FBgn")
+            _adata.expression(cells, Reading(gene_key="FBgn"))
 
     def test_no_matrix(self, cells, model):
         other = ad.AnnData(None, obs=cells.obs, var=cells.var, layers={"counts": cells.X})
@@ -500,7 +502,7 @@ class TestExpression:
         matrix[3] = 0
         cells.layers["counts"] = sp.csc_matrix(matrix)
         cells.X = None
-        values, names = _adata.expression(cells, layer="counts", gene_key="FBgn")
+        values, names = _adata.expression(cells, Reading("counts", "FBgn"))
         assert names.tolist() == cells.var["FBgn"].tolist()
         assert values[[3]].nnz == 0
 

@@ -58,9 +58,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     names: list[str] = []
 
-    def noting(adata, model, **how):
+    def noting(adata, model, *how, **more):
         names.append(model.name)
-        return _vectors.embed_cells(adata, model, **how)
+        return _vectors.embed_cells(adata, model, *how, **more)
 
     for module in (_embed, _embedding):
         monkeypatch.setattr(module, "embed_cells", noting)
@@ -240,7 +240,8 @@ class TestChanged:
     def test_the_synonym_file_is_gone(self, cells, tiny_model, said, embedded, tmp_path):
         file = tmp_path / "names.tsv"
         file.write_text("stranger0\tFBgn9900001\n")
-        sf.tl.embed(cells, model=tiny_model, synonyms=file)
+        with sf.settings.override(synonyms=file):
+            sf.tl.embed(cells, model=tiny_model)
         file.unlink()
         annotate(cells)
         assert len(embedded) == 1

@@ -191,7 +191,7 @@ def test_remedy_species(vocabulary, prefix, species):
 
 def test_remedy_synonym_file(vocabulary):
     names = [f"stranger{n}" for n in range(50)]
-    with pytest.raises(ValueError, match=r"Is this the species .* synonyms='flybase'"):
+    with pytest.raises(ValueError, match=r"Is this the species .* sf.settings.synonyms to .* 'flybase'"):
         check(names, vocabulary)
     assert "synonyms" not in refusal(names, vocabulary, with_table=True)
 

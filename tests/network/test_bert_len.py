@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
 from scflyformer.network._infer import embed_rows
 from scflyformer.perturbation._contextual import contextual_moves
@@ -14,7 +15,7 @@ from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
 from scflyformer.tokens._rows import TokenRows
 
-CPU = {"device": "cpu", "dtype": "float32"}
+CPU = {"running": Running("cpu", "float32")}
 READ = 8
 
 
@@ -65,7 +66,7 @@ def test_the_mean_is_that_of_cells_cut_to_what_bert_reads(network, rows):
 @pytest.mark.parametrize("pooling", ["cell", "mean"])
 @pytest.mark.parametrize("batch_tokens", [1, 30, 10_000])
 def test_whatever_else_is_in_the_batch(network, rows, pooling, batch_tokens):
-    found = embed_rows(network, rows, pooling=pooling, batch_tokens=batch_tokens, **CPU)
+    found = embed_rows(network, rows, pooling=pooling, running=Running("cpu", "float32", batch_tokens))
     alone = [embed_rows(network, rows.take(np.array([cell])), pooling=pooling, **CPU)[0] for cell in range(len(rows))]
     np.testing.assert_allclose(found, alone, atol=1e-5)
 

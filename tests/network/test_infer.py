@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scflyformer._running import Running
 from scflyformer.network._infer import embed_rows
 from scflyformer.tokens._rows import TokenRows
 
-CPU = {"device": "cpu", "dtype": "float32"}
+CPU = {"running": Running("cpu", "float32")}
 poolings = pytest.mark.parametrize("pooling", ["cell", "mean"])
 
 
@@ -38,7 +39,7 @@ def one_by_one(network, rows: TokenRows, pooling: str) -> np.ndarray:
 @pytest.mark.parametrize("batch_tokens", [1, 7, 64, np.int64(64), 10_000, "auto"])
 def test_against_one_by_one(make_network, make_rows, pooling, batch_tokens):
     network, rows = make_network(), make_rows([3, 20, 0, 1, 20, 7, 7, 0, 12])
-    found = embed_rows(network, rows, pooling=pooling, batch_tokens=batch_tokens, **CPU)
+    found = embed_rows(network, rows, pooling=pooling, running=Running("cpu", "float32", batch_tokens))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, one_by_one(network, rows, pooling), atol=1e-5)
     assert not found[[2, 7]].any()
@@ -69,7 +70,7 @@ def test_order_and_batches_have_no_say(make_network, make_rows, pooling, lengths
     network, rows = make_network(), make_rows(lengths)
     order = np.array(random.sample(range(len(lengths)), len(lengths)))
     found = embed_rows(network, rows, pooling=pooling, **CPU)
-    again = embed_rows(network, rows.take(order), pooling=pooling, batch_tokens=batch_tokens, **CPU)
+    again = embed_rows(network, rows.take(order), pooling=pooling, running=Running("cpu", "float32", batch_tokens))
     np.testing.assert_allclose(again, found[order], atol=1e-5)
 
 
@@ -115,8 +116,8 @@ def test_one_layer_has_a_second_to_last(make_network, make_rows):
 def test_dropout_is_off_and_the_bar_counts_cells(make_network, make_rows):
     network, rows, moved = make_network().train(), make_rows([9, 9, 9]), []
     bar = SimpleNamespace(update=moved.append)
-    found = embed_rows(network, rows, pooling="cell", batch_tokens=32, bar=bar, **CPU)
-    again = embed_rows(network, rows, pooling="cell", batch_tokens=32, **CPU)
+    found = embed_rows(network, rows, pooling="cell", running=Running("cpu", "float32", 32), bar=bar)
+    again = embed_rows(network, rows, pooling="cell", running=Running("cpu", "float32", 32))
     np.testing.assert_allclose(found, again, atol=1e-5)
     assert moved == [2, 1]
     assert not network.training
@@ -127,7 +128,7 @@ def test_dropout_is_off_and_the_bar_counts_cells(make_network, make_rows):
 def test_narrow_numbers_come_close(make_network, make_rows, pooling, dtype):
     network, rows = make_network(), make_rows([9, 4, 20])
     wide = embed_rows(network, rows, pooling=pooling, **CPU)
-    narrow = embed_rows(network, rows, pooling=pooling, device="cpu", dtype=dtype)
+    narrow = embed_rows(network, rows, pooling=pooling, running=Running("cpu", dtype))
     assert narrow.dtype == np.float32
     assert np.corrcoef(wide.ravel(), narrow.ravel())[0, 1] > 0.99
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
@@ -136,7 +137,7 @@ def test_narrow_numbers_come_close(make_network, make_rows, pooling, dtype):
 @pytest.mark.parametrize("batch_tokens", [0, -5, 1.5, "many", None, True, float("nan")])
 def test_batch_tokens_that_cannot_be(make_network, make_rows, batch_tokens):
     with pytest.raises(ValueError, match="must be 'auto' or a whole number of at least 1"):
-        embed_rows(make_network(), make_rows([3]), pooling="cell", batch_tokens=batch_tokens, **CPU)
+        embed_rows(make_network(), make_rows([3]), pooling="cell", running=Running("cpu", "float32", batch_tokens))
 
 
 def test_pooling_that_cannot_be(make_network, make_rows):

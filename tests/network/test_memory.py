@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scflyformer import _log
+from scflyformer._running import Running
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._memory import hand_back, is_out_of_memory, run_batches
 from scflyformer.perturbation._copies import token_states
@@ -53,7 +54,7 @@ def test_the_batch_is_halved_until_it_fits(error, make_network, monkeypatch):
 
 def test_one_cell_that_does_not_fit_says_what_to_do(make_network):
     lengths = np.array([5, 50])
-    with pytest.raises(RuntimeError, match="one cell of 63 tokens. Free memory, or choose another device="):
+    with pytest.raises(RuntimeError, match="one cell of 63 tokens. Free memory, or set another sf.settings.device"):
         run_batches(make_network(max_len=80), Shelf(lengths, 20, MESSAGES[0]), lengths, 200)
 
 
@@ -85,22 +86,22 @@ def cramped(network, name: str, room: int, monkeypatch) -> list[int]:
 
 def test_embeddings_are_the_same_and_later_cells_do_not_try_again(make_network, make_rows, monkeypatch):
     network, rows = make_network(), make_rows([9, 9, 20, 3, 1, 0, 14])
-    expected = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
+    expected = embed_rows(network, rows, pooling="cell", running=Running("cpu", "float32"))
     asked = cramped(network, "embed", 30, monkeypatch)
-    found = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
+    found = embed_rows(network, rows, pooling="cell", running=Running("cpu", "float32"))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert max(asked) > 30
     asked.clear()
-    again = embed_rows(network, rows, pooling="cell", device="cpu", dtype="float32")
+    again = embed_rows(network, rows, pooling="cell", running=Running("cpu", "float32"))
     np.testing.assert_allclose(again, found, atol=1e-5)
     assert max(asked) <= 30
 
 
 def test_states_of_tokens_are_the_same(make_network, make_rows, monkeypatch):
     network, rows = make_network(), make_rows([9, 9, 20, 3, 14])
-    expected = token_states(network, rows, "cpu", "float32", 1000)
+    expected = token_states(network, rows, Running("cpu", "float32", 1000))
     asked = cramped(network, "encode", 30, monkeypatch)
-    np.testing.assert_allclose(token_states(network, rows, "cpu", "float32", 1000), expected, atol=1e-5)
+    np.testing.assert_allclose(token_states(network, rows, Running("cpu", "float32", 1000)), expected, atol=1e-5)
     assert max(asked) > 30
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scflyformer._running import Running
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL, PAD
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._profile import ProfileEncoder
@@ -64,9 +65,13 @@ def test_a_scale_of_the_directions_leaves_the_contrast(encoder):
 
 def test_the_embedding_is_the_cell_token_and_the_code(make_network, make_rows):
     network, rows = make_network(code_size=4, n_directions=6), make_rows([7, 0, 12, 3])
-    found = embed_rows(network, rows, pooling="cell", device="cpu")
+    found = embed_rows(network, rows, pooling="cell", running=Running("cpu"))
     assert found.shape == (4, network.embedding_size("cell")) == (4, 16 + 6 + 4)
-    assert network.embedding_size("mean") == 16 == embed_rows(network, rows, pooling="mean", device="cpu").shape[1]
+    assert (
+        network.embedding_size("mean")
+        == 16
+        == embed_rows(network, rows, pooling="mean", running=Running("cpu")).shape[1]
+    )
     assert not found[1].any()
     tokens = torch.from_numpy(rows.tokens[:7].astype(np.int64))[None]
     values = torch.from_numpy(rows.values[:7])[None]
@@ -79,10 +84,10 @@ def test_the_embedding_is_the_cell_token_and_the_code(make_network, make_rows):
 def test_the_cell_token_starts_from_the_code(make_network, make_rows):
     """Change what the code says and nothing else: the cell token changes."""
     network, rows = make_network(code_size=4, n_directions=6), make_rows([7])
-    before = embed_rows(network, rows, pooling="cell", device="cpu")[:, :16]
+    before = embed_rows(network, rows, pooling="cell", running=Running("cpu"))[:, :16]
     with torch.no_grad():
         network.profile_encoder.directions.mul_(-1)
-    after = embed_rows(network, rows, pooling="cell", device="cpu")[:, :16]
+    after = embed_rows(network, rows, pooling="cell", running=Running("cpu"))[:, :16]
     assert np.abs(before - after).max() > 1e-3
 
 
@@ -90,7 +95,7 @@ def test_rows_carry_their_panel(make_network, make_rows):
     network, rows = make_network(code_size=4, n_directions=6), make_rows([5, 9])
     narrow = dataclasses.replace(rows, panel=np.isin(np.arange(30), rows.tokens - N_SPECIAL))
     whole = dataclasses.replace(rows, panel=np.ones(30, dtype=bool))
-    codes = [embed_rows(network, each, pooling="cell", device="cpu") for each in (rows, whole, narrow)]
+    codes = [embed_rows(network, each, pooling="cell", running=Running("cpu")) for each in (rows, whole, narrow)]
     np.testing.assert_allclose(codes[0], codes[1], atol=1e-5)
     assert np.abs(codes[0] - codes[2]).max() > 1e-3
     for made in (narrow.take(np.array([1])), narrow.cut(4), narrow.select(narrow.tokens > 5)):

@@ -10,13 +10,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._infer import embed_rows
 from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
 from scflyformer.tokens._rows import TokenRows
 
-CPU = {"device": "cpu", "dtype": "float32"}
+CPU = {"running": Running("cpu", "float32")}
 CODE = {"code_size": 4, "n_directions": 6}
 
 
@@ -24,9 +25,14 @@ def goals_for(network, pooling: str, n: int = 2) -> np.ndarray:
     return np.random.default_rng(5).normal(size=(n, network.embedding_size(pooling)))
 
 
-def estimate(network, rows, centroids, *, pooling="cell", states=None, **run) -> np.ndarray:
+def estimate(
+    network, rows, centroids, *, pooling="cell", states=None, dtype="float32", batch_tokens="auto", bar=None
+) -> np.ndarray:
     states = np.zeros(len(rows), dtype=np.int64) if states is None else states
-    return first_order_shifts(network, rows, centroids=centroids, states=states, pooling=pooling, **(CPU | run))
+    running = Running("cpu", dtype, batch_tokens)
+    return first_order_shifts(
+        network, rows, centroids=centroids, states=states, pooling=pooling, running=running, bar=bar
+    )
 
 
 def deleted(network, rows: TokenRows, centroids, pooling: str = "cell") -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import scflyformer as sf
+from scflyformer.data._reading import Reading
 from scflyformer.genes._vocabulary import N_SPECIAL
 
 
@@ -172,7 +173,6 @@ def spoil(cells, how):
         ("", {"max_len": 0}, ValueError, "max_len is 0; expected 1 to"),
         ("", {"mod": "rna"}, ValueError, "leave mod out"),
         ("", {"key_added": "a/b"}, ValueError, "holds '/'"),
-        ("", {"synonyms": "nowhere.tsv"}, FileNotFoundError, "No synonym file at nowhere.tsv"),
         ("", {"model": "no-such-model"}, ValueError, "no-such-model"),
     ],
 )
@@ -216,6 +216,6 @@ def test_real_cells(data_dir):
     np.testing.assert_array_equal(rows.to_csr(512).toarray(), wanted)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
-    rows, coverage = _adata.token_rows(adata, Model, gene_key="FBgn", progress=False)
+    rows, coverage = _adata.token_rows(adata, Model, Reading(gene_key="FBgn"), progress=False)
     np.testing.assert_array_equal(rows.to_csr(512).toarray(), wanted)
     assert coverage["share_cells_whole_counts"] == 1.0

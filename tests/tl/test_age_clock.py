@@ -410,7 +410,7 @@ def test_more_genes_than_the_readout_takes(tiny_model: Path, monkeypatch: pytest
 
     adata = _flies(ageing=1.0)
     monkeypatch.setattr(_features, "MAX_GENES", 20)
-    values, names = _features.expression(adata, layer=None, gene_key=None)
+    values, names = _features.expression(adata)
     everything = np.asarray(sf.data._adata.expression(adata)[0].todense())
     top = set(adata.var_names[np.argsort(-everything.std(axis=0))[:20]])
     assert values.shape == (300, 20)

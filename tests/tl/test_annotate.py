@@ -13,8 +13,10 @@ import pytest
 
 import scflyformer as sf
 from scflyformer import _log
+from scflyformer._running import Running
 from scflyformer.annotation._run import BASELINES
 from scflyformer.data import _embedding
+from scflyformer.data._reading import Reading
 from scflyformer.models import ModelFolderError
 
 ARGUMENTS = {"label_key": "cell_type", "sample_key": "batch"}
@@ -118,7 +120,7 @@ def test_untrained_weights(many_cells: ad.AnnData, tiny_model: Path) -> None:
     import torch
 
     model = sf.models.load(tiny_model)
-    options = {"layer": None, "gene_key": None, "device": "cpu", "dtype": "auto", "batch_tokens": "auto"}
+    options = {"reading": Reading(), "running": Running("cpu")}
     state = torch.random.get_rng_state()
     first, again, other = (_embedding.untrained(many_cells, model, seed=seed, **options) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -318,7 +320,7 @@ def test_the_order_of_cells_and_a_given_embedding_change_nothing(many_cells: ad.
 def test_an_embedding_of_another_model_is_not_used(many_cells: ad.AnnData, tiny_model: Path) -> None:
     sf.tl.embed(many_cells, model=tiny_model)
     model = sf.models.load(tiny_model)
-    options = {"layer": None, "gene_key": None, "device": "auto", "dtype": "auto", "batch_tokens": "auto"}
+    options = {"reading": Reading(), "running": Running()}
     many_cells.obsm["X_scflyformer"] = many_cells.obsm["X_scflyformer"] + 1
     np.testing.assert_array_equal(_embedding.embedding(many_cells, model, **options), many_cells.obsm["X_scflyformer"])
     many_cells.uns["X_scflyformer"]["params"]["model_sha256"] = "another"

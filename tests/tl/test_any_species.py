@@ -26,7 +26,8 @@ def annotated(cells: ad.AnnData, held: np.ndarray, model: Path, **keys: Any) -> 
     from sklearn.metrics import accuracy_score, f1_score
 
     reference, rest = cells[~held].copy(), cells[held].copy()
-    sf.tl.annotate(rest, reference=reference, model=model, baselines="none", device="cpu", **keys)
+    with sf.settings.override(device="cpu"):
+        sf.tl.annotate(rest, reference=reference, model=model, baselines="none", **keys)
     truth = rest.obs[keys["label_key"]].to_numpy(dtype=str)
     commonest = reference.obs[keys["label_key"]].mode()[0]
     told = {
@@ -123,7 +124,8 @@ def test_a_platform_left_out(data_dir, tmp_path):
     known = sf.models.load(out).vocabulary.gene_ids
     shared = np.isin(known, cells.var["FBgn"])
     assert 0.3 < shared.mean() < 0.9
-    sf.tl.embed(cells, model=out, gene_key="FBgn", device="cpu")
+    with sf.settings.override(device="cpu"):
+        sf.tl.embed(cells, model=out, gene_key="FBgn")
     assert cells.uns["X_scflyformer"]["coverage"]["share_vocabulary"] == pytest.approx(shared.mean(), abs=1e-5)
     named = cells[~cells.obs["cell_type"].astype(str).str.isdigit()].copy()
     held = named.obs["genotype"].astype(str).str.startswith("DGRP").to_numpy()

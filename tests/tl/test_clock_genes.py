@@ -125,7 +125,8 @@ def test_equals_dating_the_edited_counts(
     """A model that reads order alone sees a deleted gene as one without counts, and a raised one as the highest."""
     monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 300)  # many small blocks
     clock = clocks["order", "embedding", "log"]
-    results = run(cells, clock, genes=["tiny7", "tiny30"], kind=kind, batch_tokens=256)
+    with sf.settings.override(batch_tokens=256):
+        results = run(cells, clock, genes=["tiny7", "tiny30"], kind=kind)
     counts = cells.X.toarray()
     before = predicted(cells, clock, counts)
     for gene in ("tiny7", "tiny30"):
@@ -245,7 +246,8 @@ def test_order_batches_and_storage_do_not_matter(clocks: dict, cells: ad.AnnData
     cells.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     for other, more in ((shuffled, {}), (cells.copy(), {"batch_tokens": 64}), (backed, {})):
-        pd.testing.assert_frame_equal(run(other, clock, **asked, **more), reference, rtol=1e-3, atol=1e-5)
+        with sf.settings.override(**more):
+            pd.testing.assert_frame_equal(run(other, clock, **asked), reference, rtol=1e-3, atol=1e-5)
     backed.file.close()
 
 

@@ -83,7 +83,8 @@ def check(found: ad.AnnData, base: ad.AnnData) -> None:
 def test_lazy_objects_give_what_memory_gives(base, tiny_model, tmp_path, how):
     lazy = chunked(base, how, tmp_path)
     sf.pp.tokenize(lazy, model=tiny_model)
-    sf.tl.embed(lazy, model=tiny_model, device="cpu")
+    with sf.settings.override(device="cpu"):
+        sf.tl.embed(lazy, model=tiny_model)
     check(lazy, base)
     assert lazy.uns[KEY]["params"]["device"] == "cpu"
     assert type(lazy.X) is da.Array

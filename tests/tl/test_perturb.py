@@ -74,9 +74,10 @@ def test_shifts_equal_a_loop_over_single_cells(
 ) -> None:
     """Ranking, edits, embedding, centroids and cosines against lists, one unpadded cell at a time."""
     monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 300)  # many small blocks
-    found = run(genes={"one": ["tiny7"], "two": ["tiny30", "tiny3"]}, kind=kind, pooling=pooling,
-                start="neuron", goal="glia", alt=["T4/T5"], state_key="cell_type", sample_key="batch",
-                groupby="age", batch_tokens=256)  # fmt: skip
+    with sf.settings.override(batch_tokens=256):
+        found = run(genes={"one": ["tiny7"], "two": ["tiny30", "tiny3"]}, kind=kind, pooling=pooling,
+                    start="neuron", goal="glia", alt=["T4/T5"], state_key="cell_type", sample_key="batch",
+                    groupby="age")  # fmt: skip
     loaded = sf.models.load(lively_model)
     network = loaded.network()
     ranked = [naive_tokens(cells, row, loaded) for row in range(cells.n_obs)]
@@ -153,7 +154,8 @@ def test_order_batches_and_storage_do_not_matter(
     rng = np.random.default_rng(3)
     shuffled = cells[rng.permutation(60)][:, rng.permutation(65)].copy()
     same(run(shuffled, **asked), reference)
-    same(run(cells.copy(), batch_tokens=64, **asked), reference)
+    with sf.settings.override(batch_tokens=64):
+        same(run(cells.copy(), **asked), reference)
     same(run(cells[:, :60].copy(), **asked), reference)
     dense = cells.copy()
     dense.X = dense.X.toarray()

@@ -13,6 +13,7 @@ from scflyformer.annotation._classifier import Classifier
 from scflyformer.data import _features
 
 if TYPE_CHECKING:
+    from scflyformer._running import Running
     from scflyformer.annotation._finetune import Finetuned
     from scflyformer.models import Model
     from scflyformer.tokens._rows import TokenRows
@@ -105,9 +106,7 @@ def finetuned(
     held_out: Sequence[int] | None,
     epochs: int,
     seed: int,
-    device: str,
-    dtype: str,
-    batch_tokens: Any,
+    running: Running,
 ) -> Arm:
     """Return the network fine-tuned from the probe that is fitted on its frozen embedding.
 
@@ -125,8 +124,10 @@ def finetuned(
         All cells, ranked.
     held_out
         Folds to test on; `None` for all.
-    epochs, seed, device, dtype, batch_tokens
+    epochs, seed
         As for :func:`scflyformer.tl.annotate`.
+    running
+        How the network runs.
     """
     from scflyformer.annotation._finetune import FinetuneOptions, finetune, refit
     from scflyformer.annotation._novelty import ClassDistance, Novelty
@@ -135,13 +136,11 @@ def finetuned(
     from scflyformer.stats._cross import choose
     from scflyformer.stats._families import LOGISTIC
 
-    run: dict[str, Any] = {"pooling": model.pooling, "device": device, "dtype": dtype}
-    run["batch_tokens"] = batch_tokens
     contrast = _features.contrast_columns(model)
     options = FinetuneOptions(epochs=epochs, seed=seed)
 
     def embed(network: Any, cells: np.ndarray) -> np.ndarray:
-        return embed_rows(network, rows.take(cells), **run)
+        return embed_rows(network, rows.take(cells), pooling=model.pooling, running=running)
 
     def some(cells: np.ndarray, n: int) -> np.ndarray:
         return cells if len(cells) <= n else np.sort(np.random.default_rng(seed).choice(cells, n, replace=False))
@@ -164,7 +163,7 @@ def finetuned(
             head, check = probe_on(train, penalty), some(check, _JUDGES)
             found = finetune(
                 model.network(), head, rows, codes, train=known[train], check=known[check], options=options,
-                start=head(features[check]), **run,
+                start=head(features[check]), pooling=model.pooling, running=running,
             )  # fmt: skip
             return found, penalty, fit_temperature(found.logits, y[check])
 
@@ -198,7 +197,7 @@ def finetuned(
         _log.info(f"annotate: fine-tuning on all labelled cells ({epoch} of {epochs} passes, share {share:g})")
         network, head = refit(
             model.network(), probe_on(everything, float(np.median([penalty for _, penalty in runs]))), rows, codes,
-            train=known, epoch=epoch, share=share, options=options, device=device, dtype=dtype,
+            train=known, epoch=epoch, share=share, options=options, running=running,
         )  # fmt: skip
         few = some(everything, _REFERENCE_CELLS)
         novelty = Novelty.fit(distances(embed(network, known[few]), few), logits[tested], distance[tested])

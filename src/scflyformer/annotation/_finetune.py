@@ -25,6 +25,7 @@ from scflyformer.stats._logistic import held_out_loss
 from scflyformer.training._trainer import _as_is, fit_for_cpu_bfloat16
 
 if TYPE_CHECKING:
+    from scflyformer._running import Running
     from scflyformer.network._network import CellBert
     from scflyformer.stats._linear import LinearHead
     from scflyformer.tokens._rows import TokenRows
@@ -101,9 +102,7 @@ def finetune(
     start: np.ndarray,
     options: FinetuneOptions,
     pooling: Pooling,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: Any = "auto",
+    running: Running,
 ) -> Finetuned:
     """Fine-tune from a readout fitted on the frozen network (Kumar et al. 2022).
 
@@ -123,7 +122,7 @@ def finetune(
         Logits of ``head`` for the cells ``check``, shape (n_check, n_classes).
     options
         Settings.
-    pooling, device, dtype, batch_tokens
+    pooling, running
         As for :func:`scflyformer.network._infer.embed_rows`.
 
     Returns
@@ -133,9 +132,6 @@ def finetune(
     """
     rows = rows.cut(network.max_len)
     held_out, truth = rows.take(check), y[check]
-    run: dict[str, Any] = {"pooling": pooling, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
-    place = pick_device(device)
-
     classifier = CellClassifier(copy.deepcopy(network), head, label_smoothing=options.label_smoothing)
     frozen = _weights(classifier)
     losses = [_calibrated_loss(start, truth)]
@@ -145,7 +141,7 @@ def finetune(
         nonlocal best
         training_attention = classifier.network.config._attn_implementation
         classifier.network.set_attn_implementation("sdpa")  # three times as fast forwards, where cells are long
-        vectors = embed_rows(classifier.network, held_out, **run)
+        vectors = embed_rows(classifier.network, held_out, pooling=pooling, running=running)
         classifier.network.set_attn_implementation(training_attention)
         logits = classifier.readout()(vectors)
         loss = _calibrated_loss(logits, truth)
@@ -157,7 +153,7 @@ def finetune(
         losses.append(offer(epoch, 1.0))
         _log.info(f"annotate: pass {epoch} of {options.epochs}, loss {losses[-1]:.4f} (frozen {losses[0]:.4f})")
 
-    _train(classifier, rows, y, train, options, judge, device=place, dtype=pick_dtype(dtype, place))
+    _train(classifier, rows, y, train, options, judge, running=running)
     epoch, tuned = (best[2], best[4]) if best[2] else (options.epochs, _weights(classifier))
     for share in SHARES:
         _move(classifier, frozen, tuned, share)
@@ -178,14 +174,13 @@ def refit(
     epoch: int,
     share: float,
     options: FinetuneOptions,
-    device: str = "auto",
-    dtype: str = "auto",
+    running: Running,
 ) -> tuple[CellBert, LinearHead]:
     """Fine-tune on all cells, as far as runs with held-out cells bore out.
 
     Parameters
     ----------
-    network, head, rows, y, options, device, dtype
+    network, head, rows, y, options, running
         As for :func:`finetune`.
     train
         Positions of the cells to learn from.
@@ -196,13 +191,10 @@ def refit(
     -------
     The network and the readout.
     """
-    place = pick_device(device)
     classifier = CellClassifier(copy.deepcopy(network), head, label_smoothing=options.label_smoothing)
     frozen = _weights(classifier)
     rows = rows.cut(network.max_len)
-    _train(
-        classifier, rows, y, train, options, lambda _: None, stop=epoch, device=place, dtype=pick_dtype(dtype, place)
-    )
+    _train(classifier, rows, y, train, options, lambda _: None, stop=epoch, running=running)
     tuned = _weights(classifier)
     _move(classifier, frozen, tuned, share)
     return classifier.network.eval(), classifier.readout()
@@ -234,10 +226,11 @@ def _train(
     judge: Callable[[int], None],
     *,
     stop: int | None = None,
-    device: torch.device,
-    dtype: torch.dtype,
+    running: Running,
 ) -> None:
     """Train in place, calling ``judge`` after each pass; end after the pass ``stop`` of the same schedule."""
+    device = pick_device(running.device)
+    dtype = pick_dtype(running.dtype, device)
     batches = LabelledBatches(
         rows.lengths, train, batch_cells=options.batch_cells, n_passes=options.epochs, seed=options.seed
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer.annotation._arms import Arm, Fitted
+    from scflyformer.data._reading import Reading
     from scflyformer.stats._families import Family
 
 BASELINES = ("expression", "pca", "neighbours", "random", "majority")
@@ -53,8 +54,7 @@ def train(
     max_novelty: float,
     n_splits: int,
     seed: int,
-    layer: str | None,
-    gene_key: str | None,
+    reading: Reading,
 ) -> tuple[Fitted, dict[str, Any]]:
     """Fit the classifier on all labelled cells and score it, and the baselines, on held-out ones.
 
@@ -70,8 +70,10 @@ def train(
         Names out of `BASELINES`, or of ``features``.
     features
         Gives what a baseline of that name reads, shape (n_obs, width); called where it is needed.
-    min_score, max_novelty, n_splits, seed, layer, gene_key
+    min_score, max_novelty, n_splits, seed
         As for :func:`scflyformer.tl.annotate`.
+    reading
+        What the baselines read.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def train(
 
     known = np.flatnonzero(labels.codes >= 0)
     y, n_classes = labels.codes[known], len(labels.classes)
-    names = _adata.cell_names(labelled, layer=layer)[known]
+    names = _adata.cell_names(labelled, layer=reading.layer)[known]
     within = None if samples is None else samples[known]
     folds = _deal(names, within, y, n_splits, seed)
     fitted = arm.fit(known, y, folds, n_classes)
@@ -108,7 +110,7 @@ def train(
             f"annotate: fitting baselines ({', '.join(baselines)}) in the same folds: {len(y)} cells, "
             f"{n_classes} classes"
         )
-        fit = _fitter(labelled, known, y, folds, n_classes, arm.held_out, features, layer=layer, gene_key=gene_key)
+        fit = _fitter(labelled, known, y, folds, n_classes, arm.held_out, features, reading)
         for name in _log.each(baselines, desc=lambda name: f"baseline: {name}", unit="baseline"):
             rows.append(row(name, fit(name)[tested]))
     trained = {
@@ -148,9 +150,7 @@ def _fitter(
     n_classes: int,
     held_out: Sequence[int] | None,
     features: Mapping[str, Callable[[], np.ndarray]],
-    *,
-    layer: str | None,
-    gene_key: str | None,
+    reading: Reading,
 ) -> Callable[[str], np.ndarray]:
     """Return what gives a baseline's calibrated out-of-fold probabilities; expression is read where it is needed.
 
@@ -164,7 +164,7 @@ def _fitter(
 
     def expression() -> Any:
         if not kept:
-            kept.append(_features.expression(labelled, layer=layer, gene_key=gene_key)[0][known])
+            kept.append(_features.expression(labelled, reading)[0][known])
         return kept[0]
 
     made: dict[str, tuple[Family, Callable[[], Any]]] = {

@@ -25,6 +25,8 @@ from scflyformer.genes._vocabulary import Vocabulary
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scflyformer._running import Running
+    from scflyformer.data._reading import Reading
     from scflyformer.models import Model
     from scflyformer.stats._linear import LinearHead
 
@@ -93,8 +95,8 @@ def apply_clock(
     samples: np.ndarray | None,
     age_key: str,
     use_rep: str,
-    reading: dict[str, Any],
-    running: dict[str, Any],
+    reading: Reading,
+    running: Running,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], Model]:
     """Predict ages by a saved clock.
@@ -114,9 +116,9 @@ def apply_clock(
     use_rep
         Where the embedding may lie.
     reading
-        Layer and gene column to read.
+        What to read.
     running
-        ``device``, ``dtype`` and ``batch_tokens`` of the network.
+        How the network runs.
     seed
         Seed of the intervals.
 
@@ -132,7 +134,7 @@ def apply_clock(
     for block in ARMS[content["features"]]:
         if block == "embedding":
             known = content["model_sha256"]
-            blocks.append(embedding(data, model, use_rep=use_rep, sha256=known, tool="age_clock", **reading, **running))
+            blocks.append(embedding(data, model, reading, running, use_rep=use_rep, sha256=known, tool="age_clock"))
         else:
             values, keep = aligned(data, content["genes"], reading)
             blocks.append(values)
@@ -150,7 +152,7 @@ def apply_clock(
     bare = np.zeros(data.n_obs, dtype=bool)
     for part in blocks:
         bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
-    names = _adata.cell_names(data, layer=reading["layer"])
+    names = _adata.cell_names(data, layer=reading.layer)
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
         keys.append(_adata.obs_text(data, age_key, what="age_key"))
@@ -210,9 +212,9 @@ class _Rows:
         return LinearHead(self.parts[0], self.parts[1], self.parts[2][None], self.bias)
 
 
-def aligned(data: AnnData, genes: list[str], reading: dict[str, Any]) -> tuple[sparse.csr_matrix, np.ndarray]:
+def aligned(data: AnnData, genes: list[str], reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return expression in those of the clock's genes that the cells have, and which they are."""
-    values, names = _adata.expression(data, **reading, log_prefix="")
+    values, names = _adata.expression(data, reading, log_prefix="")
     place = {str(name): at for at, name in enumerate(names)}
     known = np.array(genes, dtype=str)
     blank, n_genes = np.full(len(known), ""), len(known)
@@ -220,7 +222,7 @@ def aligned(data: AnnData, genes: list[str], reading: dict[str, Any]) -> tuple[s
     for at, gene in enumerate(found.index.tolist()):
         if gene >= 0:
             place.setdefault(genes[gene], at)
-    if said := spelling_words(found, gene_key=reading["gene_key"]):
+    if said := spelling_words(found, gene_key=reading.gene_key):
         _log.warning(f"age_clock: {said}")
     keep = np.array([at for at, gene in enumerate(genes) if gene in place], dtype=np.int64)
     if len(keep) < MIN_SHARED * len(genes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,13 @@ from scflyformer.data._gene_names import (
 )
 from scflyformer.data._matrix import is_lazy, missing_key
 from scflyformer.data._ranked import map_token_rows, token_rows
+from scflyformer.data._reading import AS_IT_IS, Reading
 from scflyformer.data._write import check_key_added, run_params, write
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models._model import Model
 
 __all__ = [
@@ -129,11 +128,9 @@ def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False)
 
 def expression(
     adata: AnnData,
+    reading: Reading = AS_IT_IS,
     *,
-    layer: str | None = None,
-    gene_key: str | None = None,
     model: Model | None = None,
-    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     log_prefix: str | None = None,
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return log1p of counts per 10,000, whatever the scale of the data.
@@ -142,14 +139,10 @@ def expression(
     ----------
     adata
         The data: counts, normalised counts, or their log1p.
-    layer
-        Layer to read; `X` where `None`.
-    gene_key
-        Column of `var` with gene names; `var_names` where `None`.
+    reading
+        What to read; synonyms count with ``model``.
     model
         Where given, only the genes of its vocabulary, and cells scaled over them alone.
-    synonyms
-        With ``model``: a FlyBase synonym file, or ``"flybase"`` to fetch it.
     log_prefix
         Words before warnings about the values; `None` where the same values were warned of before.
 
@@ -164,6 +157,7 @@ def expression(
     ValueError
         For negative, missing or infinite values, or no gene of the model.
     """
+    layer, gene_key, synonyms = reading.layer, reading.gene_key, reading.synonyms
     if model is None:
         place, names = unique_gene_names(adata, gene_key)
         genes = GeneMap(place, len(names))

@@ -25,6 +25,8 @@ from scflyformer.tokens._rows import TokenRows
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scflyformer._running import Running
+    from scflyformer.data._reading import Reading
     from scflyformer.models import Model
 
 EMBEDDING_KEY = "X_scflyformer"
@@ -94,18 +96,18 @@ def _as_made(model: Model, made: Mapping[str, Any]) -> Model:
     return replace(model, reads_code=True) if code else model
 
 
-def reading_of(adata: AnnData, model: Any, use_rep: str, *, layer: str | None, gene_key: str | None) -> dict[str, Any]:
-    """Return the layer and gene column to read: those named, else those that the embedding in use was made from.
+def reading_of(adata: AnnData, model: Any, use_rep: str, asked: Reading) -> Reading:
+    """Return what to read: the layer and gene column asked for, else those that the embedding in use was made from.
 
     Without ``model`` that is `obsm[use_rep]`; a layer or column that is gone is not asked for.
     """
-    made = made_by(adata, use_rep) if model is None else {}
+    made, layer, gene_key = made_by(adata, use_rep) if model is None else {}, asked.layer, asked.gene_key
     if layer is None and made.get("layer") in adata.layers:
         layer = str(made["layer"])
         _log.info(f"reading layers[{layer!r}], which obsm[{use_rep!r}] was made from")
     if gene_key is None and made.get("gene_key") in adata.var:
         gene_key = str(made["gene_key"])
-    return {"layer": layer, "gene_key": gene_key}
+    return replace(asked, layer=layer, gene_key=gene_key)
 
 
 def require_model(loaded: Model | None, use_rep: str, *, what: str) -> Model:
@@ -128,15 +130,12 @@ def note_other_model(adata: AnnData, loaded: Model, use_rep: str, *, tool: str) 
 def embedding(
     adata: AnnData,
     model: Model | None,
+    reading: Reading,
+    running: Running,
     *,
     use_rep: str = EMBEDDING_KEY,
     sha256: str | None = None,
     tool: str = "embedding",
-    layer: str | None,
-    gene_key: str | None,
-    device: str,
-    dtype: str,
-    batch_tokens: Any,
     **bar: Any,
 ) -> np.ndarray:
     """Return the cells' embedding: `obsm[use_rep]` where this model made it from the same values, else a new one.
@@ -149,16 +148,16 @@ def embedding(
         The cells.
     model
         The model; `None` takes `obsm[use_rep]` as it stands.
+    reading
+        What to read; what is not named is as the embedding in `obsm` was made from.
+    running
+        How the network runs.
     use_rep
         Where an embedding may lie.
     sha256
         Hash that counts as this model's beside its own: that of the model it was derived from.
     tool
         Name of the calling function, for the log.
-    layer, gene_key
-        As for :func:`scflyformer.tl.embed`; `None` accepts what the embedding in `obsm` was made from.
-    device, dtype, batch_tokens
-        As for :func:`scflyformer.tl.embed`.
     bar
         ``log_prefix`` and ``desc`` as for `scflyformer.data._vectors.embed_cells`.
 
@@ -169,12 +168,11 @@ def embedding(
     if model is None:
         return given_embedding(adata, use_rep)
     made = made_by(adata, use_rep)
-    reading: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": None}
     if use_rep in adata.obsm:
         of_model = made.get("model_sha256") in {model.sha256, sha256} - {None}
         if of_model:
-            recorded = {name: made[name] for name in reading if made.get(name, "none") != "none"}
-            reading |= {name: value for name, value in recorded.items() if reading[name] is None}
+            open_ = [name for name, value in vars(reading).items() if value is None]
+            reading = replace(reading, **{name: made[name] for name in open_ if made.get(name, "none") != "none"})
         reason = _why_not(adata, model, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
         if not reason:
             _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
@@ -183,8 +181,7 @@ def embedding(
             f"{tool}: obsm[{use_rep!r}] is not used, since {reason}; the cells are embedded anew by "
             f"model {model.name!r}."
         )
-    run: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
-    return embed_cells(adata, model, pooling=model.pooling, **reading, **run, **bar)[0]
+    return embed_cells(adata, model, reading, running, pooling=model.pooling, **bar)[0]
 
 
 def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
@@ -213,7 +210,7 @@ def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
     return values
 
 
-def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.ndarray:
+def untrained(adata: AnnData, model: Model, reading: Reading, running: Running, *, seed: int) -> np.ndarray:
     """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
 
     Parameters
@@ -222,10 +219,10 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
         The cells.
     model
         The model.
+    reading, running
+        What to read, and how the network runs.
     seed
         Seed of the weights; the state of the global generators is left as it was.
-    options
-        ``layer``, ``gene_key``, ``device``, ``dtype`` and ``batch_tokens`` of :func:`scflyformer.tl.embed`.
     """
     import torch
 
@@ -236,14 +233,14 @@ def untrained(adata: AnnData, model: Model, *, seed: int, **options: Any) -> np.
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
     changed = model.with_network(network)
-    return embed_cells(adata, changed, pooling=model.pooling, log_prefix=None, desc="untrained network", **options)[0]
+    said: dict[str, Any] = {"log_prefix": None, "desc": "untrained network"}
+    return embed_cells(adata, changed, reading, running, pooling=model.pooling, **said)[0]
 
 
-def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.ndarray]:
+def token_sample(adata: AnnData, model: Model, reading: Reading) -> dict[str, np.ndarray]:
     """Return the tokens of up to `SAMPLE_CELLS` cells, as `uns` keeps them with an embedding.
 
-    ``reading``: the layer, gene column and synonyms that the cells are read with. Of lazy data the first cells are
-    taken. Where names repeat, all cells of a name are kept, if they are few.
+    Of lazy data the first cells are taken. Where names repeat, all cells of a name are kept, if they are few.
 
     Returns
     -------
@@ -251,7 +248,7 @@ def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.n
     that the data measured. Empty where the few cells cannot be read by themselves.
     """
     names = adata.obs_names.astype(str)
-    if _adata.is_lazy(adata, reading["layer"]):
+    if _adata.is_lazy(adata, reading.layer):
         drawn = np.arange(min(len(names), SAMPLE_CELLS))
     else:
         drawn = np.unique(np.linspace(0, len(names) - 1, SAMPLE_CELLS).astype(int))
@@ -271,7 +268,7 @@ def token_sample(adata: AnnData, model: Model, **reading: Any) -> dict[str, np.n
     }
 
 
-def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Mapping[str, Any]) -> TokenRows:
+def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Reading) -> TokenRows:
     """Return the tokens of some cells.
 
     Raises
@@ -279,9 +276,10 @@ def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Mappin
     ValueError
         When they cannot be read, or look scaled gene by gene.
     """
-    few, layer = _few_cells(adata, cells, reading["layer"])
-    how = {**reading, "layer": layer}
-    rows, report = _adata.token_rows(few, model, with_values=False, progress=False, log_prefix=None, **how)
+    few, layer = _few_cells(adata, cells, reading.layer)
+    rows, report = _adata.token_rows(
+        few, model, replace(reading, layer=layer), with_values=False, progress=False, log_prefix=None
+    )
     if report["share_cells_whole_counts"] < 0.5 and looks_scaled(few, layer, np.arange(few.n_vars)):
         raise ValueError("scaled")
     return rows
@@ -324,10 +322,10 @@ def _other_origin(made: Mapping[str, Any]) -> str:
 
 
 def _why_not(
-    adata: AnnData, model: Model, use_rep: str, made: Mapping[str, Any], reading: Mapping[str, Any], *, tool: str
+    adata: AnnData, model: Model, use_rep: str, made: Mapping[str, Any], reading: Reading, *, tool: str
 ) -> str:
     """Return why an embedding by this model is not the one to use, or an empty text."""
-    wanted = {"pooling": model.pooling, "layer": reading["layer"], "gene_key": reading["gene_key"]}
+    wanted = {"pooling": model.pooling, "layer": reading.layer, "gene_key": reading.gene_key}
     for name, value in wanted.items():
         if (was := made.get(name, "none")) != (value or "none"):
             return f"it was made with {name}={None if was == 'none' else was!r}"
@@ -338,7 +336,7 @@ def _why_not(
     there = np.flatnonzero(names.isin(np.asarray(kept["cells"]).tolist()))[: 5 * SAMPLE_CELLS]
     if not len(there):
         return ""
-    place = where(reading["layer"])
+    place = where(reading.layer)
     try:
         rows = _token_rows(adata, model, there, reading)
     except (ValueError, KeyError, IndexError):

@@ -9,6 +9,7 @@ import numpy as np
 from scflyformer import _log
 from scflyformer.data import _adata
 from scflyformer.data._chunks import CountChunk, GeneMap, map_counts
+from scflyformer.data._reading import AS_IT_IS, Reading
 from scflyformer.stats._linear import column_moments
 from scflyformer.stats._splits import cell_folds, sample_folds
 
@@ -29,13 +30,13 @@ def contrast_columns(model: Model | None) -> slice:
 
 
 def expression(
-    adata: AnnData, *, layer: str | None, gene_key: str | None, log_prefix: str | None = None
+    adata: AnnData, reading: Reading = AS_IT_IS, *, log_prefix: str | None = None
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return log1p of counts per 10,000 in at most `MAX_GENES` genes, CSR float32, and the genes' names.
 
     Arguments as for `scflyformer.data._adata.expression`.
     """
-    values, names = _adata.expression(adata, layer=layer, gene_key=gene_key, log_prefix=log_prefix)
+    values, names = _adata.expression(adata, reading, log_prefix=log_prefix)
     if len(names) > MAX_GENES:
         mean, spread = column_moments(values)
         chosen = np.sort(np.argsort(-np.where(mean > 0, spread, 0), kind="stable")[:MAX_GENES])

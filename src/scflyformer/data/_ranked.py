@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,8 +13,8 @@ from scflyformer import _log
 from scflyformer.data import _scale_report
 from scflyformer.data._chunks import CountChunk, GeneMap, map_counts
 from scflyformer.data._gene_names import coverage_of, match_genes, synonym_table, what_opens
+from scflyformer.data._reading import AS_IT_IS, Reading
 from scflyformer.genes._coverage import Coverage, low_counts, spelling_words
-from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.tokens._rank import rank_tokens
 from scflyformer.tokens._rows import TokenRows
 
@@ -30,11 +29,9 @@ T = TypeVar("T")
 def token_rows(
     adata: AnnData,
     model: Model,
+    reading: Reading = AS_IT_IS,
     *,
-    layer: str | None = None,
-    gene_key: str | None = None,
     max_len: int | None = None,
-    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
     log_prefix: str | None = "",
@@ -47,14 +44,10 @@ def token_rows(
         The data: counts, or log1p of normalised counts (found for each cell from its values).
     model
         The model whose vocabulary and length hold.
-    layer
-        Layer with the expression; `X` where `None`.
-    gene_key
-        Column of `var` with the gene names; `var_names` where `None`.
+    reading
+        What to read.
     max_len
         Most tokens a cell; the model's length where `None`.
-    synonyms
-        A FlyBase synonym file, or ``"flybase"`` to fetch it.
     with_values
         ``False`` leaves the values out where only the order counts; see `rank_tokens`.
     progress
@@ -74,16 +67,14 @@ def token_rows(
         Where values are no expression, where too few genes are recognised, or ``max_len`` is not 1 to the model's
         length.
     KeyError
-        Where ``layer`` or ``gene_key`` do not exist.
+        Where the layer or the column of gene names do not exist.
     """
     parts, report = map_token_rows(
         adata,
         model,
         _same,
-        layer=layer,
-        gene_key=gene_key,
+        reading,
         max_len=max_len,
-        synonyms=synonyms,
         with_values=with_values,
         progress=progress,
         log_prefix=log_prefix,
@@ -95,11 +86,9 @@ def map_token_rows(
     adata: AnnData,
     model: Model,
     then: Callable[[TokenRows], T],
+    reading: Reading = AS_IT_IS,
     *,
-    layer: str | None = None,
-    gene_key: str | None = None,
     max_len: int | None = None,
-    synonyms: str | os.PathLike[str] | SynonymTable | None = None,
     with_values: bool = True,
     progress: bool = True,
     log_prefix: str | None = "",
@@ -110,7 +99,7 @@ def map_token_rows(
     ----------
     then
         What to do with a block of consecutive cells. For a dask array it runs where the block is, so it is pickled.
-    adata, model, layer, gene_key, max_len, synonyms, with_values, progress, log_prefix
+    adata, model, reading, max_len, with_values, progress, log_prefix
         As for `token_rows`, which also says what is raised.
 
     Returns
@@ -121,7 +110,7 @@ def map_token_rows(
     max_len = limit if max_len is None else max_len
     if not 1 <= max_len <= limit:
         raise ValueError(f"max_len is {max_len}; expected 1 to {limit}, the length that model {model.name!r} takes.")
-    table = synonym_table(synonyms)
+    layer, gene_key, table = reading.layer, reading.gene_key, synonym_table(reading.synonyms)
     opens = what_opens(model)
     found = match_genes(adata, vocabulary, gene_key=gene_key, synonyms=table, model=opens)
     genes = GeneMap(found.index, vocabulary.n_genes)

@@ -14,6 +14,8 @@ from scflyformer.data import _adata
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scflyformer._running import Running
+    from scflyformer.data._reading import Reading
     from scflyformer.models._model import Model
     from scflyformer.network._infer import Pooling
     from scflyformer.tokens._rows import TokenRows
@@ -22,14 +24,10 @@ if TYPE_CHECKING:
 def embed_cells(
     adata: AnnData,
     model: Model,
+    reading: Reading,
+    running: Running,
     *,
     pooling: Pooling,
-    device: str,
-    dtype: str,
-    batch_tokens: Any,
-    layer: str | None = None,
-    gene_key: str | None = None,
-    synonyms: Any = None,
     log_prefix: str | None = "",
     desc: str = "embedding cells",
 ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -39,13 +37,13 @@ def embed_cells(
     ----------
     adata
         The data. Row chunks of a dask array are ranked and embedded where the scheduler in force runs them, on the
-        ``device`` of that place.
+        device of that place.
     model
         The model.
-    pooling, device, dtype, batch_tokens
-        As for `scflyformer.network._infer.embed_rows`.
-    layer, gene_key, synonyms, log_prefix
+    reading, log_prefix
         As for `scflyformer.data._ranked.token_rows`, which also says what is raised.
+    running, pooling
+        As for `scflyformer.network._infer.embed_rows`.
     desc
         Words before the bar, which opens with the first block of cells.
 
@@ -56,18 +54,11 @@ def embed_cells(
     from scflyformer.network._infer import check_embedding, embed_rows
 
     network = model.network()
-    check_embedding(network, pooling, batch_tokens)
-    read = partial(embed_rows, network, pooling=pooling, device=device, dtype=dtype, batch_tokens=batch_tokens)
-    reading: dict[str, Any] = {
-        "layer": layer,
-        "gene_key": gene_key,
-        "synonyms": synonyms,
-        "log_prefix": log_prefix,
-        "progress": False,
-    }
-    if _adata.is_lazy(adata, layer):
+    check_embedding(network, pooling, running)
+    read = partial(embed_rows, network, pooling=pooling, running=running)
+    if _adata.is_lazy(adata, reading.layer):
         network.to("cpu")  # type: ignore[arg-type]  # wherever it ran before, workers may have no such place
-        blocks, coverage = _adata.map_token_rows(adata, model, read, **reading)
+        blocks, coverage = _adata.map_token_rows(adata, model, read, reading, log_prefix=log_prefix, progress=False)
     else:
         with ExitStack() as opened:
             bars: list[Any] = []
@@ -77,7 +68,9 @@ def embed_cells(
                     bars.append(opened.enter_context(_log.progress(total=adata.n_obs, desc=desc, unit="cell")))
                 return read(rows, bar=bars[0])
 
-            blocks, coverage = _adata.map_token_rows(adata, model, read_on, **reading)
+            blocks, coverage = _adata.map_token_rows(
+                adata, model, read_on, reading, log_prefix=log_prefix, progress=False
+            )
     return _stacked(blocks), coverage
 
 

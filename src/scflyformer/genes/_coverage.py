@@ -239,7 +239,8 @@ def low_counts(coverage: Coverage, *, gene_key: str | None) -> str | None:
     return (
         f"The model reads {share}: it knows {found.n_mapped} of {len(found.index)} names in {place_of(gene_key)}. "
         f"{_unrecognised(coverage)} If these are other names of genes that the model knows, pass gene_key= or "
-        "synonyms=; genes that it does not know are read by a model that sf.tl.adapt(adata, out=...) makes."
+        "set sf.settings.synonyms; genes that it does not know are read by a model that sf.tl.adapt(adata, out=...) "
+        "makes."
     )
 
 
@@ -259,7 +260,7 @@ def _poor_names(coverage: Coverage, vocabulary: Vocabulary, place: str, advice: 
         advice = [
             _examples(coverage, vocabulary),
             "If genes were filtered out (to highly variable ones, say), pass the object with all genes; if names are "
-            "of another kind or release, pass gene_key= or synonyms=.",
+            "of another kind or release, pass gene_key= or set sf.settings.synonyms.",
         ]
     return (
         f"Only {coverage.share_vocabulary:.0%} of the model's {coverage.n_vocabulary} genes were found among the "

@@ -132,11 +132,11 @@ def perhaps_species(vocabulary: Vocabulary, *, with_table: bool) -> str:
     advice = "Is this the species that the model was trained on? If not, choose another model or use tl.pretrain."
     if not with_table:
         table = (
-            "a FlyBase fb_synonym_fb_YYYY_MM.tsv.gz, or synonyms='flybase' to fetch it"
+            "the path of a FlyBase fb_synonym_fb_YYYY_MM.tsv.gz, or to 'flybase' to fetch it"
             if _species_of_model(vocabulary) in ("", FLY)
-            else "a table of name, tab, gene id"
+            else "the path of a table of name, tab, gene id"
         )
-        advice += f" If it is, the names may be older or newer than the model's: pass synonyms= the path of {table}."
+        advice += f" If it is, the names may be older or newer than the model's: set sf.settings.synonyms to {table}."
     return advice
 
 

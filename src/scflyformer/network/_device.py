@@ -51,7 +51,8 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def pick_batch_tokens(batch_tokens: int | Literal["auto"], device: torch.device) -> int:
-    """Return the tokens a batch; ``auto`` takes more on CUDA than elsewhere."""
+    """Return the tokens a batch; ``auto`` takes the settings', and where that is ``auto`` too more on CUDA."""
+    batch_tokens = settings.batch_tokens if batch_tokens == "auto" else batch_tokens
     if batch_tokens != "auto":
         return batch_tokens
     return CUDA_BATCH_TOKENS if device.type == "cuda" else BATCH_TOKENS

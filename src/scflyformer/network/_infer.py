@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
+from scflyformer._running import AS_SET, Running
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
 from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 from scflyformer.network._memory import hand_back, run_batches
@@ -32,9 +33,7 @@ def embed_rows(
     rows: TokenRows,
     *,
     pooling: Pooling,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
+    running: Running = AS_SET,
     counted: np.ndarray | None = None,
     bar: Any = None,
 ) -> np.ndarray:
@@ -43,7 +42,7 @@ def embed_rows(
     Parameters
     ----------
     network
-        The network; it is moved to ``device`` and set to evaluation.
+        The network; it is moved to the device and set to evaluation.
     rows
         Ranked cells, cut here to what the embedding is made of where longer.
     pooling
@@ -51,10 +50,8 @@ def embed_rows(
         the mean over gene tokens of the second-to-last layer.
     counted
         With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
-    device, dtype
-        Where and in which number format to run; see :func:`scflyformer.tl.embed`.
-    batch_tokens
-        Tokens a batch; halved, with a word in the log, where memory does not hold so many.
+    running
+        How to run. A batch is halved, with a word in the log, where memory does not hold it.
     bar
         Moved by the number of cells done with ``bar.update``.
 
@@ -65,18 +62,17 @@ def embed_rows(
     Raises
     ------
     ValueError
-        When ``pooling`` is unknown, the cell token is asked of a network that has none, or ``batch_tokens`` is not
-        positive.
+        When ``pooling`` is unknown, the cell token is asked of a network that has none, or a batch has no tokens.
     RuntimeError
         When memory does not hold a single cell.
     """
-    check_embedding(network, pooling, batch_tokens)
+    check_embedding(network, pooling, running)
     limit = network.limit(pooling)
     if counted is not None and len(rows) and rows.lengths.max() > limit:
         raise ValueError(f"`counted` goes with cells of at most {limit} tokens; cut the cells first.")
     rows = rows.cut(limit)
-    target = pick_device(device)
-    number = pick_dtype(dtype, target)
+    target = pick_device(running.device)
+    number = pick_dtype(running.dtype, target)
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -85,7 +81,7 @@ def embed_rows(
         weights = None if counted is None else pad_rows(rows.indptr, counted, batch, False, limit=limit)
         out[batch] = _embed_batch(network, rows, batch, pooling, weights, panel, target)
 
-    budget = pick_batch_tokens(batch_tokens, target)
+    budget = pick_batch_tokens(running.batch_tokens, target)
     with _one_at_a_time, torch.inference_mode(), mixed:
         network.to(target).eval()  # type: ignore[arg-type]
         run_batches(network, run, rows.lengths, budget, bar=bar)
@@ -95,7 +91,7 @@ def embed_rows(
     return out
 
 
-def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal["auto"]) -> None:
+def check_embedding(network: CellBert, pooling: str, running: Running) -> None:
     """Refuse what `embed_rows` cannot do, before cells are read; raises what it raises."""
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell', 'code' or 'mean'.")
@@ -103,8 +99,7 @@ def check_embedding(network: CellBert, pooling: str, batch_tokens: int | Literal
         raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
     if pooling == "code" and not network.embedding_size("code"):
         raise ValueError("pooling='code' needs a model with a profile code; this one has none.")
-    if batch_tokens != "auto":
-        token_batches(np.empty(0, dtype=np.int64), batch_tokens)
+    token_batches(np.empty(0, dtype=np.int64), pick_batch_tokens(running.batch_tokens, torch.device("cpu")))
 
 
 def padded(

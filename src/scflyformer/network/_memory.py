@@ -59,7 +59,7 @@ def run_batches(
         n_tokens = len(batch) * in_steps(int(lengths[batch].max()), limit)
         if len(batch) == 1:
             raise RuntimeError(
-                f"Memory does not hold one cell of {n_tokens} tokens. Free memory, or choose another device=."
+                f"Memory does not hold one cell of {n_tokens} tokens. Free memory, or set another sf.settings.device."
             )
         _fitting[network] = n_tokens // 2
         _log.warning(f"out of memory with {n_tokens} tokens a batch: going on with {n_tokens // 2}.")

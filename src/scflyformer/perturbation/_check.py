@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scflyformer.data._states import present
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._edit import DOSED, FOUND_ONLY, Kind
-from scflyformer.perturbation._make_readouts import Centroid
+from scflyformer.perturbation._edit import FOUND_ONLY
 from scflyformer.perturbation._plan import near_name
 
 if TYPE_CHECKING:
@@ -19,37 +18,8 @@ if TYPE_CHECKING:
     from scflyformer.perturbation._scan import GeneSet
 
 
-def check_arguments(asked: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where an argument of `tl.perturb` is out of range."""
-    from scflyformer.network._network import Pooling
-
-    check_edits(asked["kind"], asked["n_null"], asked["max_cells"], kinds=get_args(Kind))
-    choices = {"method": ("exact", "screen"), "pooling": ("auto", *get_args(Pooling)), "centroid": get_args(Centroid)}
-    for name, allowed in choices.items():
-        if asked[name] not in allowed:
-            shown = ", ".join(map(repr, allowed[:-1]))
-            raise ValueError(f"{name} is {asked[name]!r}; expected {shown} or {allowed[-1]!r}.")
-    if asked["kind"] in DOSED and not 0 < asked["dose"] <= 1:
-        raise ValueError(f"dose is {asked['dose']}; expected above 0 (no change) and at most 1.")
-    every = isinstance(asked["genes"], str) and asked["genes"] == "all"
-    if asked["method"] == "screen" and not (every and asked["kind"] == "delete" and asked["n_null"] > 1):
-        raise ValueError(
-            f"method='screen' ranks all genes by what their deletion does beside null genes; got "
-            f"genes={asked['genes']!r}, kind={asked['kind']!r}, n_null={asked['n_null']}. Pass genes='all', "
-            "kind='delete' and n_null=200, or method='exact'."
-        )
-    if every and asked["pairs"] is not None:
-        raise ValueError("pairs goes with genes by name; got genes='all'. Name the genes, or leave pairs out.")
-    for name, least in (("n_top", 1), ("n_label", 0)):
-        if asked[name] < least:
-            raise ValueError(f"{name} is {asked[name]}; expected {least} or more.")
-    most = asked["downstream"]
-    if most != "all" and (isinstance(most, str | bool) or not hasattr(most, "__index__") or most < 0):
-        raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
-
-
-#: Reasons that are told in words; all are in the table of what was skipped.
 MOST = 5
+"""Reasons that are told in words; all are in the table of what was skipped."""
 
 
 def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:

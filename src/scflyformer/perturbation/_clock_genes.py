@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from scflyformer import _log
 from scflyformer.clock._run import ARMS
 from scflyformer.data import _adata
 from scflyformer.data._ages import from_target
@@ -21,6 +21,8 @@ from scflyformer.tokens._rows import TokenRows
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scflyformer._running import Running
+    from scflyformer.data._reading import Reading
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models import Model
     from scflyformer.perturbation._edit import Kind
@@ -98,10 +100,7 @@ class Clock:
 def open_clock(
     data: AnnData,
     clock: str | os.PathLike[str],
-    *,
-    layer: str | None,
-    gene_key: str | None,
-    table: SynonymTable | None,
+    reading: Reading,
 ) -> Clock:
     """Open a clock's folder and read the cells as it does.
 
@@ -115,6 +114,7 @@ def open_clock(
     from scflyformer.clock._saved import aligned, read_clock
 
     model, content, tensors = read_clock(clock)
+    table = _adata.synonym_table(reading.synonyms)
     blocks = ARMS[content["features"]]
     slope = tensors["weight"].astype(np.float64) / tensors["scale"]
     mean, slopes = tensors["mean"].astype(np.float64), {}
@@ -122,12 +122,12 @@ def open_clock(
     rows = values = None
     known, numbers, ahead = model, np.empty(0, dtype=np.int64), 0
     if "embedding" in blocks:
-        rows, _ = _adata.token_rows(data, model, layer=layer, gene_key=gene_key, synonyms=table)
+        rows, _ = _adata.token_rows(data, model, reading)
         ahead = model.embedding_size
         slopes["embedding"] = slope[:, :ahead]
         offset = offset - (mean * slope)[:, :ahead].sum(1)
     if "expression" in blocks:
-        values, keep = aligned(data, content["genes"], {"layer": layer, "gene_key": gene_key})
+        values, keep = aligned(data, content["genes"], reading)
         values.eliminate_zeros()
         slopes["expression"] = slope[:, ahead + keep]
         offset = offset - (mean * slope)[:, ahead + keep].sum(1)
@@ -144,8 +144,7 @@ def age_changes(
     pairs: tuple[np.ndarray, np.ndarray],
     *,
     kind: Kind,
-    progress: Callable[..., Any],
-    **run: Any,
+    running: Running,
 ) -> np.ndarray:
     """Change in predicted age when gene sets are edited in cells.
 
@@ -161,10 +160,8 @@ def age_changes(
         Cell and set of each edited copy, int64, shape (n_pairs,) each.
     kind
         The edit.
-    progress
-        Makes the bar, called as ``progress(total=..., desc=..., unit=...)``.
-    run
-        ``device``, ``dtype`` and ``batch_tokens`` of `embed_rows`.
+    running
+        How the network runs.
 
     Returns
     -------
@@ -173,7 +170,7 @@ def age_changes(
     """
     old, moved = clock.offset[group], np.zeros(len(pairs[0]))
     if clock.rows is not None:
-        part, change = _embedding_part(clock, clock.rows, group, sets, pairs, kind, progress, run)
+        part, change = _embedding_part(clock, clock.rows, group, sets, pairs, kind, running)
         old, moved = old + part, moved + change
     if clock.values is not None:
         part, change = _expression_part(clock, clock.values, group, sets, pairs, kind)
@@ -189,8 +186,7 @@ def _embedding_part(
     sets: np.ndarray,
     pairs: tuple[np.ndarray, np.ndarray],
     kind: Kind,
-    progress: Callable[..., Any],
-    run: dict[str, Any],
+    running: Running,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the embedding adds to the target of each cell, and how that changes in each pair."""
     from scflyformer.network._infer import embed_rows
@@ -199,8 +195,8 @@ def _embedding_part(
     network = clock.model.network()
     pooling = clock.model.pooling
     slope = clock.slopes["embedding"][group]
-    with progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
-        vectors = embed_rows(network, rows, pooling=pooling, bar=bar, **run)
+    with _log.progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
+        vectors = embed_rows(network, rows, pooling=pooling, bar=bar, running=running)
     old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
 
     tokens = np.where(sets < clock.model.vocabulary.n_tokens, sets, PAD)  # the others are read as expression alone
@@ -210,11 +206,11 @@ def _embedding_part(
         touched &= np.isin(pairs[0] * len(sets) + pairs[1], cells * len(sets) + which)
     at = np.flatnonzero(touched)
     change = np.zeros(len(pairs[0]))
-    with progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
+    with _log.progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
         some = Edits(tokens, pairs[0][at], pairs[1][at], kind)
         for block in block_cuts(rows, some):
             edited = edit_block(rows, some, block, max_len=network.limit(pooling))
-            after = embed_rows(network, edited.rows, pooling=pooling, **run).astype(np.float64)
+            after = embed_rows(network, edited.rows, pooling=pooling, running=running).astype(np.float64)
             after = np.einsum("ij,ij->i", after, slope[edited.source])
             change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)
             bar.update(len(block))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scflyformer._running import AS_SET, Running
 from scflyformer.perturbation._copies import block_cuts, edit_block, token_states
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def contextual_moves(
     slot: np.ndarray,
     *,
     bar: Any = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: Any = "auto",
+    running: Running = AS_SET,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean distance between the contextual embeddings of each gene before and after.
 
@@ -39,8 +38,8 @@ def contextual_moves(
         The row of the result that each pair goes to, int64, shape (n_pairs,).
     bar
         Moved by the number of copies done with ``bar.update``.
-    device, dtype, batch_tokens
-        As for :func:`scflyformer.network._infer.embed_rows`.
+    running
+        How the network runs.
 
     Returns
     -------
@@ -55,7 +54,7 @@ def contextual_moves(
         edited = edit_block(rows, edits, block, max_len=limit)
         unique, which = np.unique(edited.source, return_inverse=True)
         cells = rows.take(unique)
-        pair = (token_states(network, part, device, dtype, batch_tokens) for part in (cells, edited.rows))
+        pair = (token_states(network, part, running) for part in (cells, edited.rows))
         before, after = map(_directions, pair)
         # the place of a copy's token in its cell, found by (cell, token)
         home = np.repeat(np.arange(len(cells)), cells.lengths) * width + cells.tokens

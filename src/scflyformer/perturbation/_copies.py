@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from scflyformer._running import AS_SET, Running
 from scflyformer.genes._vocabulary import PAD
 from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows, padded
@@ -79,7 +80,7 @@ def read_copies(
     means: Sequence[Mean] = (),
     checkpoint: Checkpoint | None = None,
     bar: Any = None,
-    **run: Any,
+    running: Running = AS_SET,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Embed every edited copy once and read it off.
 
@@ -104,8 +105,8 @@ def read_copies(
         Where to keep the blocks that are done; those found there are not run again.
     bar
         Moved by the number of copies done with ``bar.update``.
-    run
-        ``device``, ``dtype`` and ``batch_tokens`` of `embed_rows`.
+    running
+        How the network runs.
 
     Returns
     -------
@@ -125,8 +126,8 @@ def read_copies(
     for number, block in enumerate(cuts[done:], start=done + 1):
         edited = edit_block(rows, edits, block, max_len=limit)
         counted = edited.shared if pooling == "mean" else None
-        after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, **run)
-        before = mean_over_kept(network, rows, edited, **run) if pooling == "mean" else vectors[edited.source]
+        after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, running=running)
+        before = mean_over_kept(network, rows, edited, running) if pooling == "mean" else vectors[edited.source]
         left = (edited.rows.lengths > 0) & before.any(axis=1) & after.any(axis=1)
         before, after, source = before[left], after[left], edited.source[left]
         for kept, readout in zip(values, readouts, strict=True):
@@ -153,7 +154,7 @@ def perturbed_shifts(
     centroids: np.ndarray,
     states: np.ndarray,
     pooling: Pooling,
-    **run: Any,
+    running: Running = AS_SET,
 ) -> np.ndarray:
     """Return cos(after, centroid) - cos(before, centroid) of each pair, float64, shape (n_pairs, n_states).
 
@@ -161,17 +162,15 @@ def perturbed_shifts(
     :func:`read_copies`.
     """
     readout = TowardsStates(centroids, states)
-    return read_copies(network, rows, edits, vectors=vectors, pooling=pooling, readouts=[readout], **run)[0][0]
+    found, _ = read_copies(network, rows, edits, vectors=vectors, pooling=pooling, readouts=[readout], running=running)
+    return found[0]
 
 
 def mean_over_kept(
     network: CellBert,
     rows: TokenRows,
     edited: Edited,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
+    running: Running = AS_SET,
 ) -> np.ndarray:
     """Mean over an unedited cell's genes that its edited copy kept, from one pass per cell.
 
@@ -183,8 +182,8 @@ def mean_over_kept(
         Ranked cells, at most ``network.bert_len`` tokens each.
     edited
         Their edited copies.
-    device, dtype, batch_tokens
-        As for `embed_rows`.
+    running
+        How the network runs.
 
     Returns
     -------
@@ -192,7 +191,7 @@ def mean_over_kept(
     """
     unique, which = np.unique(edited.source, return_inverse=True)
     cells = rows.take(unique)
-    hidden = token_states(network, cells, device, dtype, batch_tokens)
+    hidden = token_states(network, cells, running)
     lengths = cells.lengths
     sums = np.zeros((len(cells), hidden.shape[1]))
     filled = lengths > 0
@@ -238,12 +237,10 @@ def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int
     )
 
 
-def token_states(
-    network: CellBert, rows: TokenRows, device: str, dtype: str, batch_tokens: int | Literal["auto"]
-) -> np.ndarray:
+def token_states(network: CellBert, rows: TokenRows, running: Running) -> np.ndarray:
     """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
-    target = pick_device(device)
-    number = pick_dtype(dtype, target)
+    target = pick_device(running.device)
+    number = pick_dtype(running.dtype, target)
     network.to(target).eval()  # type: ignore[arg-type]
     out = np.zeros((len(rows.tokens), network.config.hidden_size), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -258,5 +255,5 @@ def token_states(
         out[place[place >= 0]] = hidden[:, int(network.has_cell_token) :][place >= 0]
 
     with torch.inference_mode(), mixed:
-        run_batches(network, run, rows.lengths, pick_batch_tokens(batch_tokens, target))
+        run_batches(network, run, rows.lengths, pick_batch_tokens(running.batch_tokens, target))
     return out

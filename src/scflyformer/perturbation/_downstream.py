@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
+from scflyformer import _log
 from scflyformer.data._tables import text_index
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.perturbation._contextual import contextual_moves
@@ -14,8 +15,7 @@ from scflyformer.perturbation._copies import Edits
 from scflyformer.stats._fdr import false_discovery_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from scflyformer._running import Running
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.network._network import CellBert
     from scflyformer.perturbation._edit import Kind
@@ -35,8 +35,7 @@ def downstream_genes(
     kind: Kind,
     dose: float,
     most: int | Literal["all"],
-    progress: Callable[..., Any],
-    **run: Any,
+    running: Running,
 ) -> pd.DataFrame:
     """Return, for each tested set and group, the measured genes that change most.
 
@@ -56,10 +55,8 @@ def downstream_genes(
         The edit.
     most
         Genes to keep: those with the largest effect, or, without a decoder, those that move most.
-    progress
-        Makes the bar.
-    run
-        ``device``, ``dtype`` and ``batch_tokens``.
+    running
+        How the network runs.
     """
     wanted = set(zip(results["gene"], results["group"], strict=True))
     tested = [(number, place) for place, one in enumerate(scan.sets) for number, pool in enumerate(scan.pools)
@@ -67,9 +64,9 @@ def downstream_genes(
     order = np.unique([scan.slot_of[number, scan.wanted[number][place][0]] for number, place in tested])
     kept = np.flatnonzero(np.isin(scan.slot, order))
     edits = Edits(scan.table.matrix(), scan.pairs[0][kept], scan.pairs[1][kept], kind, dose)
-    with progress(total=len(kept), desc="downstream genes", unit="copy") as bar:
+    with _log.progress(total=len(kept), desc="downstream genes", unit="copy") as bar:
         moved, counts = contextual_moves(
-            network, rows.take(scan.cells), edits, np.searchsorted(order, scan.slot[kept]), bar=bar, **run
+            network, rows.take(scan.cells), edits, np.searchsorted(order, scan.slot[kept]), bar=bar, running=running
         )
     measured = np.ones(vocabulary.n_genes, dtype=bool) if rows.panel is None else rows.panel
     decoder = None if found.moves is None else network.profile_decoder.weight.detach().cpu().numpy().astype(np.float64)

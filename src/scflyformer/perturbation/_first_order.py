@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from scflyformer._running import AS_SET, Running
+from scflyformer._settings import settings
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
 from scflyformer.network._device import pick_device, pick_dtype
 from scflyformer.network._infer import check_embedding, padded
@@ -40,9 +42,7 @@ def first_order_shifts(
     centroids: np.ndarray,
     states: np.ndarray,
     pooling: Pooling,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
+    running: Running = AS_SET,
     bar: Any = None,
 ) -> np.ndarray:
     """Estimate the change in the cosine with a centroid when a gene is deleted, for every gene of every cell.
@@ -65,7 +65,7 @@ def first_order_shifts(
     Parameters
     ----------
     network
-        The network; it is moved to ``device`` and set to evaluation. Its parameters get no gradients.
+        The network; it is moved to the device and set to evaluation. Its parameters get no gradients.
     rows
         Ranked cells, at most ``network.limit(pooling)`` tokens each.
     centroids
@@ -75,10 +75,8 @@ def first_order_shifts(
     pooling
         ``"cell"``: the cell token and the profile code. ``"code"``: the profile code alone, for which the result is
         exact. ``"mean"``: the mean over the genes kept.
-    device, dtype
-        As for :func:`scflyformer.network._infer.embed_rows`.
-    batch_tokens
-        Tokens a batch, padding included; ``"auto"`` for `SCREEN_TOKENS`.
+    running
+        How to run; `SCREEN_TOKENS` a batch unless a number of tokens is asked for.
     bar
         Moved by the number of cells done with ``bar.update``.
 
@@ -91,14 +89,14 @@ def first_order_shifts(
     ------
     ValueError
         When a cell is longer than the network reads, ``pooling`` is unknown, the cell token is asked of a network that
-        has none, or ``batch_tokens`` is not positive.
+        has none, or a batch has no tokens.
     """
-    check_embedding(network, pooling, batch_tokens)
+    check_embedding(network, pooling, running)
     limit = network.limit(pooling)
     if len(rows) and rows.lengths.max() > limit:
         raise ValueError(f"A cell has {rows.lengths.max()} tokens, and the network reads {limit}; cut the cells first.")
-    target = pick_device(device)
-    number = pick_dtype(dtype, target)
+    target = pick_device(running.device)
+    number = pick_dtype(running.dtype, target)
     network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     goals = torch.from_numpy(centroids.astype(np.float32)).to(target)
@@ -117,7 +115,8 @@ def first_order_shifts(
         place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=limit)
         out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
 
-    budget = SCREEN_TOKENS if batch_tokens == "auto" else batch_tokens
+    asked = settings.batch_tokens if running.batch_tokens == "auto" else running.batch_tokens
+    budget = SCREEN_TOKENS if asked == "auto" else asked
     run_batches(network, run, rows.lengths[known], budget, bar=bar)
     if bar is not None:
         bar.update(len(rows) - len(known))

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scflyformer import _log
+from scflyformer.perturbation._nulls import LEAST_NULLS
 from scflyformer.perturbation._readouts import AgeChange, ByGroup, ProbabilityChange, TokenMove, TowardsStates
 from scflyformer.perturbation._shift import held_out_centroids, inliers
+from scflyformer.perturbation._tables import shift_columns
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
+    from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._plan import Group
     from scflyformer.perturbation._readouts import Readout
+    from scflyformer.perturbation._request import PerturbRequest
 
 Centroid = Literal["mean", "trimmed"]
 
@@ -55,19 +59,11 @@ class Probes:
 def read_probes(
     model: Model,
     groups: list[Group],
-    vectors: np.ndarray,
-    samples: np.ndarray,
-    names: np.ndarray,
+    cells: EmbeddedCells,
+    request: PerturbRequest,
     *,
-    shifts: list[str],
-    goal: str,
-    centroid: Centroid,
-    clock: str | os.PathLike[str] | None,
-    classifier: str | os.PathLike[str] | None,
-    n_label: int,
+    states: list[str],
     pooling: str,
-    decode: bool,
-    seed: int,
 ) -> Probes:
     """Make the readouts of a run.
 
@@ -77,32 +73,29 @@ def read_probes(
         The model that embeds.
     groups
         What is compared.
-    vectors, samples, names
-        Embedding, sample and name of each cell; embeddings of start, goal and alternatives are used.
-    shifts
-        Names of the shifts.
-    goal
-        Label of the goal.
-    centroid, clock, classifier, n_label, seed
-        As for :func:`scflyformer.tl.perturb`.
+    cells
+        Embeddings of start, goal and alternatives are used.
+    request
+        What is asked for.
+    states
+        Labels of goal, start and alternatives.
     pooling
-        How ``vectors`` were pooled.
-    decode
-        Whether to follow the cell token, for the decoder.
+        How the cells were pooled.
 
     Raises
     ------
     ValueError
         When a clock or classifier does not read what is embedded here.
     """
+    clock, classifier, seed = request.clock, request.classifier, request.seed
     if pooling != model.pooling and not (clock is None and classifier is None):
         raise ValueError(
             f"pooling is {pooling!r}; clocks and classifiers of {model.name!r} read {model.pooling!r}. Leave "
             "pooling= out, or run without clock= and classifier=."
         )
-    towards = towards_states(groups, vectors, samples, centroid)
+    towards = towards_states(groups, cells, request.centroid)
     ends = np.cumsum([0, *(len(group.pool) for group in groups[:-1])])
-    columns, readouts, about = list(shifts), list[Any]([towards]), dict[str, Any]()
+    columns, readouts, about = shift_columns(states[2:]), list[Any]([towards]), dict[str, Any]()
     if clock is not None:
         age, content = age_change(clock, model, groups)
         columns.append("age_change")
@@ -110,31 +103,31 @@ def read_probes(
         about |= {"clock_age_key": content.get("age_key"), "clock_target": content["target"]}
         about["clock_sha256"] = content["folder_sha256"]
     if classifier is not None:
-        pool = vectors[np.concatenate([group.pool for group in groups])]
-        change, of, about["classifier_sha256"] = probability_change(classifier, model, pool, goal)
+        pool = cells.vectors[np.concatenate([group.pool for group in groups])]
+        change, of, about["classifier_sha256"] = probability_change(classifier, model, pool, states[0])
         columns.append("probability_change")
         readouts.append(change)
         about["probability_of"] = of
-    labels = permuted_states(groups, vectors, samples, names, n=n_label, seed=seed)
-    token = TokenMove(model.hidden_size) if decode else None
+    permuted = request.method == "exact" and request.n_null >= LEAST_NULLS
+    labels = permuted_states(groups, cells, n=request.n_label if permuted else 0, seed=seed)
+    decoded = bool(request.downstream) and pooling == "cell" and model.has_cell_token
+    token = TokenMove(model.hidden_size) if decoded else None
     goals = towards.centroids[towards.states[ends, 0]]
     return Probes(towards, goals, [*columns, "net_shift"], readouts, labels, token, about)
 
 
-def towards_states(groups: list[Group], vectors: np.ndarray, samples: np.ndarray, centroid: Centroid) -> TowardsStates:
+def towards_states(groups: list[Group], cells: EmbeddedCells, centroid: Centroid) -> TowardsStates:
     """Return the shifts of the cells of all groups, one group after the other: towards goal, start and alternatives."""
     states, centroids, ahead = [], [], 0
     for group in groups:
-        own, seen = group_centroids(group, vectors, samples, centroid)
+        own, seen = group_centroids(group, cells, centroid)
         states.append(np.where(seen >= 0, seen + ahead, -1))
         centroids.append(own)
         ahead += len(own)
     return TowardsStates(np.concatenate(centroids), np.concatenate(states))
 
 
-def group_centroids(
-    group: Group, vectors: np.ndarray, samples: np.ndarray, centroid: Centroid
-) -> tuple[np.ndarray, np.ndarray]:
+def group_centroids(group: Group, embedded: EmbeddedCells, centroid: Centroid) -> tuple[np.ndarray, np.ndarray]:
     """Centroids of goal, start and alternatives, and which of them each perturbed cell is held against.
 
     Returns
@@ -142,6 +135,7 @@ def group_centroids(
     Centroids, shape (n_centroids, width), and their numbers, shape (n_pool, 2 + n_alt); -1 where there is none. A
     cell's start centroid comes from other samples, or other cells, than its own.
     """
+    vectors, samples = embedded.vectors, embedded.samples
 
     def counted(cells: np.ndarray) -> np.ndarray:
         return inliers(vectors[cells]) if centroid == "trimmed" else np.ones(len(cells), dtype=bool)
@@ -162,9 +156,7 @@ def group_centroids(
     return np.concatenate(parts), which
 
 
-def permuted_states(
-    groups: list[Group], vectors: np.ndarray, samples: np.ndarray, names: np.ndarray, *, n: int, seed: int
-) -> ByGroup | None:
+def permuted_states(groups: list[Group], embedded: EmbeddedCells, *, n: int, seed: int) -> ByGroup | None:
     """Return shifts of the cells of all groups towards the goal, then towards goals of permuted states."""
     from scflyformer.perturbation._label_permutation import permuted_labels
 
@@ -175,7 +167,8 @@ def permuted_states(
         cells = np.concatenate([group.start, group.goal])
         goal = np.repeat([False, True], [len(group.start), len(group.goal)])
         pool = np.searchsorted(group.start, group.pool)
-        parts.append(permuted_labels(vectors[cells], goal, samples[cells], names[cells], pool, n=n, seed=seed))
+        about = embedded.samples[cells], embedded.names[cells]
+        parts.append(permuted_labels(embedded.vectors[cells], goal, *about, pool, n=n, seed=seed))
     return ByGroup(parts, [len(group.pool) for group in groups], n + 1)
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scflyformer import _log
 from scflyformer.perturbation._copies import Edits, Mean, read_copies
 from scflyformer.perturbation._shift import state_cosines
 
 if TYPE_CHECKING:
+    from scflyformer._running import Running
     from scflyformer.network._infer import Pooling
     from scflyformer.network._network import CellBert
+    from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._checkpoint import Checkpoint
     from scflyformer.perturbation._edit import Kind
     from scflyformer.perturbation._make_readouts import Probes
     from scflyformer.perturbation._scan import Scan, Shifts
-    from scflyformer.tokens._rows import TokenRows
 
 _NOISE_CELLS = 16
 
@@ -45,18 +46,15 @@ class Found:
 
 def run_scan(
     network: CellBert,
-    rows: TokenRows,
-    vectors: np.ndarray,
+    cells: EmbeddedCells,
     scan: Scan,
-    samples: np.ndarray,
     probes: Probes,
     *,
     kind: Kind,
     dose: float,
     pooling: Pooling,
     checkpoint: Checkpoint | None,
-    progress: Callable[..., Any],
-    **run: Any,
+    running: Running,
 ) -> Found:
     """Perturb every gene set in every group, and null sets beside it.
 
@@ -64,31 +62,27 @@ def run_scan(
     ----------
     network
         The network.
-    rows, vectors
-        All cells, ranked and embedded; those of ``scan.cells`` are used.
+    cells
+        All cells; those of ``scan.cells`` are used.
     scan
         Where and what to perturb.
-    samples
-        Sample of each cell; the same everywhere where there are none.
     probes
         What is read off.
     kind, dose, pooling
         The edit, the pooling.
     checkpoint
         Where what is done is kept.
-    progress
-        Makes the bar, called as ``progress(total=..., desc=..., unit=...)``.
-    run
-        ``device``, ``dtype`` and ``batch_tokens``.
+    running
+        How the network runs.
     """
-    weight = sample_weights(scan.slot, samples[scan.cells][scan.pairs[0]])
+    weight = sample_weights(scan.slot, cells.samples[scan.cells][scan.pairs[0]])
     averaged = [readout for readout in (probes.labels, probes.token) if readout is not None]
     edits = Edits(scan.table.matrix(), *scan.pairs, kind, dose)
-    with progress(total=len(scan.pairs[0]), desc=f"{kind} genes", unit="copy") as bar:
+    with _log.progress(total=len(scan.pairs[0]), desc=f"{kind} genes", unit="copy") as bar:
         values, means = read_copies(
-            network, rows.take(scan.cells), edits, vectors=vectors[scan.cells], pooling=pooling,
+            network, cells.rows.take(scan.cells), edits, vectors=cells.vectors[scan.cells], pooling=pooling,
             readouts=probes.readouts, means=[Mean(readout, scan.slot, weight) for readout in averaged],
-            checkpoint=checkpoint, bar=bar, **run,
+            checkpoint=checkpoint, bar=bar, running=running,
         )  # fmt: skip
     labels = None if probes.labels is None else means.pop(0)
     moves = None if probes.token is None else means.pop(0)
@@ -107,19 +101,18 @@ def sample_weights(slot: np.ndarray, samples: np.ndarray) -> np.ndarray:
 
 def noise_floor(
     network: CellBert,
-    rows: TokenRows,
-    vectors: np.ndarray,
+    cells: EmbeddedCells,
     pool: np.ndarray,
     goal: np.ndarray,
     *,
     pooling: Pooling,
-    **run: Any,
+    running: Running,
 ) -> float:
     """Return how far a cell that nothing was done to moves towards the goal, at most, when it is embedded alone.
 
     Parameters
     ----------
-    network, rows, vectors
+    network, cells
         As for :func:`run_scan`.
     pool
         The cells that are perturbed; few of them are tried.
@@ -129,7 +122,8 @@ def noise_floor(
     from scflyformer.network._infer import embed_rows
 
     some = pool[np.linspace(0, len(pool) - 1, min(len(pool), _NOISE_CELLS)).astype(int)]
-    alone = np.concatenate([embed_rows(network, rows.take(np.array([cell])), pooling=pooling, **run) for cell in some])
+    one_by_one = (cells.rows.take(np.array([cell])) for cell in some)
+    alone = np.concatenate([embed_rows(network, row, pooling=pooling, running=running) for row in one_by_one])
     which = np.zeros((len(some), 1), dtype=np.int64)
-    again, before = (state_cosines(part, goal[None], which) for part in (alone, vectors[some]))
+    again, before = (state_cosines(part, goal[None], which) for part in (alone, cells.vectors[some]))
     return float(np.nanmax(np.abs(again - before)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from scflyformer import _log
 from scflyformer.data._tables import text_index
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.perturbation._nulls import beside_nulls, tail_p_value
@@ -17,8 +18,7 @@ from scflyformer.perturbation._tables import summarise
 from scflyformer.stats._fdr import false_discovery_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from scflyformer._running import Running
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.network._infer import Pooling
     from scflyformer.network._network import CellBert
@@ -69,8 +69,7 @@ def screen(
     n_top: int,
     n_null: int,
     seed: int,
-    progress: Callable[..., Any],
-    **run: Any,
+    running: Running,
 ) -> Screened:
     """Estimate the shift of every gene's deletion from one backward pass a cell (two under mean pooling).
 
@@ -94,18 +93,17 @@ def screen(
         Genes of each group to run exactly.
     n_null, seed
         Null genes for each gene, seed.
-    progress
-        Makes the bar.
-    run
-        ``device``, ``dtype`` and ``batch_tokens``.
+    running
+        How the network runs.
     """
     from scflyformer.perturbation._first_order import first_order_shifts
 
     ranked = ranked.cut(network.limit(pooling))
-    with progress(total=len(ranked), desc="first-order screen", unit="cell") as bar:
+    with _log.progress(total=len(ranked), desc="first-order screen", unit="cell") as bar:
         shifts = first_order_shifts(
-            network, ranked, centroids=towards.centroids, states=towards.states[:, 0], pooling=pooling, bar=bar, **run
-        )
+            network, ranked, centroids=towards.centroids, states=towards.states[:, 0], pooling=pooling,
+            running=running, bar=bar,
+        )  # fmt: skip
     tables, nulls, start = [], [], 0
     for pool in pools:
         cells = np.arange(start, start + len(pool.cells))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 from scflyformer.data._tables import text_index
 from scflyformer.perturbation._separability import separability
 
@@ -15,19 +16,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer.models import Model
+    from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._plan import Group
 
 
-def separability_table(
-    groups: list[Group], vectors: np.ndarray, samples: np.ndarray, names: np.ndarray, *, seed: int
-) -> pd.DataFrame:
+def separability_table(groups: list[Group], cells: EmbeddedCells, *, seed: int) -> pd.DataFrame:
     """Return how well held-out start and goal cells of each group are told apart by the embedding."""
     rows = []
     for group in groups:
-        cells = group.start, group.goal
+        sides = group.start, group.goal
         found = separability(
-            vectors[group.start], vectors[group.goal], tuple(samples[part] for part in cells),
-            tuple(names[part].astype(str) for part in cells), seed=seed,
+            cells.vectors[group.start], cells.vectors[group.goal], tuple(cells.samples[side] for side in sides),
+            tuple(cells.names[side].astype(str) for side in sides), seed=seed,
         )  # fmt: skip
         rows.append(
             {
@@ -45,18 +45,16 @@ def separability_table(
 
 
 def log_fold_changes(
-    adata: AnnData, groups: list[Group], samples: np.ndarray, model: Model, **reading: Any
+    adata: AnnData, groups: list[Group], samples: np.ndarray, model: Model, reading: Reading
 ) -> np.ndarray:
     """Return log2 of goal over start expression of every gene of the model.
-
-    ``reading``: the layer, gene column and synonyms of :func:`scflyformer.data._adata.expression`.
 
     Returns
     -------
     Of the mean over sample means of log1p of counts per 10,000, taken out of the logarithm, as
     :func:`scanpy.tl.rank_genes_groups` does; float64, shape (n_groups, n_genes); NaN for a gene that was not measured.
     """
-    matrix, gene_ids = _adata.expression(adata, model=model, **reading)
+    matrix, gene_ids = _adata.expression(adata, reading, model=model)
     measured = np.isin(model.vocabulary.gene_ids, gene_ids)  # both in vocabulary order
     out = np.full((len(groups), len(measured)), np.nan)
     for number, group in enumerate(groups):

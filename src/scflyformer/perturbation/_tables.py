@@ -18,6 +18,8 @@ from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._intervals import t_interval
 
 if TYPE_CHECKING:
+    from scflyformer.genes._vocabulary import Vocabulary
+    from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._run import Found
     from scflyformer.perturbation._scan import Scan, Shifts
 
@@ -63,12 +65,10 @@ def make_tables(
     scan: Scan,
     found: Found,
     columns: list[str],
-    samples: np.ndarray,
+    cells: EmbeddedCells,
+    vocabulary: Vocabulary,
     *,
     kind: str,
-    names: np.ndarray,
-    gene_ids: np.ndarray,
-    symbols: np.ndarray,
 ) -> dict[str, pd.DataFrame]:
     """Sum up a scan.
 
@@ -78,12 +78,12 @@ def make_tables(
         What was edited, and what was read off.
     columns
         Name of each column of the readouts, ``"shift"`` first.
-    samples, names
-        Sample and name of each cell.
+    cells
+        All cells.
+    vocabulary
+        The genes.
     kind
         The edit.
-    gene_ids, symbols
-        Id and reading name of each vocabulary gene.
 
     Returns
     -------
@@ -91,7 +91,8 @@ def make_tables(
     """
     tested = ["shift", *(name for name in columns if name in READOUTS)]
     others = [name for name in columns if name not in tested]
-    results, cells, null = [], [], []
+    results, by_cell, null = [], [], []
+    samples, names = cells.samples, cells.names
 
     @cache  # in a scan of all genes each is a null gene of many
     def mean_of(group: int, at: int, column: int) -> tuple[float, int]:
@@ -104,8 +105,8 @@ def make_tables(
         own, *beside = scan.wanted[number][place]
         about = {"gene": scan.sets[place].name, "group": pool.name}
         one, beside = shifts[own], [at for at in beside if at in shifts]
-        row: dict[str, Any] = {"n_start": len(pool.cells), "gene_id": join_names(gene_ids, one.tokens)}
-        table: dict[str, Any] = {"null_gene": [join_names(symbols, shifts[at].tokens) for at in beside]}
+        row: dict[str, Any] = {"n_start": len(pool.cells), "gene_id": join_names(vocabulary.gene_ids, one.tokens)}
+        table: dict[str, Any] = {"null_gene": [join_names(vocabulary.names, shifts[at].tokens) for at in beside]}
         for name in tested:
             column = columns.index(name)
             summary = summarise(one, samples, column)
@@ -122,7 +123,7 @@ def make_tables(
             row["p_label"] = label_p_value(found.labels[scan.slot_of[number, own]], null_labels)
         results.append({**about, "kind": kind, **row})
         null.append(pd.DataFrame({**about, **table}))
-        cells.append(_cell_table(about, one, columns, names, samples))
+        by_cell.append(_cell_table(about, one, columns, names, samples))
     results_table = pd.DataFrame(results)
     for name in tested:
         ahead = "" if name == "shift" else f"{READOUTS[name]}_"
@@ -135,7 +136,7 @@ def make_tables(
     null_table = pd.concat(filled, ignore_index=True)[null_columns] if filled else empty
     return {
         "results": results_table[[*first, *(name for name in results_table if name not in first)]],
-        "cells": pd.concat(cells, ignore_index=True),
+        "cells": pd.concat(by_cell, ignore_index=True),
         "null": null_table.astype({"n_cells": np.int64}),
     }
 

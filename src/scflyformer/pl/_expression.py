@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 
 from ._expression_trend import Cells, draw_trend, numeric_states, trend_marks
 from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
@@ -150,7 +151,7 @@ def expression(
         numbers = np.where(codes >= 0, numeric_states(column, groupby), np.nan)
         cells, lines = _trend_cells(data, numbers, sample_key, split_by)
     columns = find_columns(data, names, gene_key=gene_key, model=model)
-    matrix, _ = _adata.expression(data, layer=layer, gene_key=gene_key, log_prefix="")
+    matrix, _ = _adata.expression(data, Reading(layer, gene_key), log_prefix="")
     aslant = len(states) > _FLAT or max(map(len, states)) > _LETTERS
     width = _TREND if kind == "trend" else max(_NARROWEST, _MARGIN + (_SLANTED if aslant else _SLOT) * len(states))
     columns_of_panels = max(1, min(4, int(_PAGE / width)))

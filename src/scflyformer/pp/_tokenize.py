@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._running import synonyms_of_call
 from scflyformer._settings import settings
 from scflyformer.data import _adata
+from scflyformer.data._reading import Reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,8 +57,7 @@ def tokenize(
     max_len
         Most tokens a cell; the model's length by default, and at most that.
     synonyms
-        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv(.gz)`` or a table name, tab, FBgn for names that the model's vocabulary
-        does not list; ``"flybase"`` or a release such as ``"FB2025_01"`` is fetched and kept in the cache folder.
+        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
     key_added
@@ -102,13 +103,13 @@ def tokenize(
     from scflyformer import models
     from scflyformer.data._embedding import choose_model
 
+    synonyms = synonyms_of_call("pp.tokenize", synonyms)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     loaded = choose_model(cells, model) or models.load(settings.model)
-    rows, coverage = _adata.token_rows(
-        cells, loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms, with_values=False
-    )
+    reading = Reading(layer, gene_key, synonyms)
+    rows, coverage = _adata.token_rows(cells, loaded, reading, max_len=max_len, with_values=False)
     max_len = loaded.max_len if max_len is None else max_len
-    params = _adata.run_params(loaded, layer=layer, gene_key=gene_key, max_len=max_len, synonyms=synonyms)
+    params = _adata.run_params(loaded, max_len=max_len, **vars(reading))
     _adata.write(
         cells,
         obs={f"n_{key_added}": rows.lengths.astype(np.int32)},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._running import Running
 from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
 from scflyformer.clock._tables import clock_tables
 from scflyformer.clock._units import Aggregate, Cells
@@ -23,6 +24,7 @@ from scflyformer.data._embedding import (
     require_model,
     untrained,
 )
+from scflyformer.data._reading import Reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -129,10 +131,8 @@ def age_clock(
         Modality of a MuData.
     seed
         Seed of the folds and intervals.
-    device, dtype
-        Where the network runs and in which number format; ``"auto"`` follows the settings.
-    batch_tokens
-        Tokens a batch of the network holds.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     copy
         Return a changed copy instead of writing to ``adata``.
 
@@ -232,9 +232,9 @@ def age_clock(
     _check_arguments(features, target, aggregate, n_splits, pseudocell_size, level, clock, save)
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
-    reading = reading_of(data, model if clock is None else clock, use_rep, layer=layer, gene_key=gene_key)
-    layer, gene_key = reading["layer"], reading["gene_key"]
-    running: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    reading = reading_of(data, model if clock is None else clock, use_rep, Reading(layer, gene_key))
+    layer, gene_key = reading.layer, reading.gene_key
+    running = Running.of_call("tl.age_clock", device, dtype, batch_tokens)
     params: dict[str, Any] = {
         "age_key": age_key,
         "groupby": groupby,
@@ -376,8 +376,8 @@ def _blocks(
     use_rep: str,
     model: Any,
     save: Any,
-    reading: dict[str, Any],
-    running: dict[str, Any],
+    reading: Reading,
+    running: Running,
     *,
     article: bool,
     seed: int,
@@ -390,15 +390,15 @@ def _blocks(
     if save is not None:
         require_model(loaded, use_rep, what="save")
     if "embedding" in wanted:
-        blocks["embedding"] = embedding(data, loaded, use_rep=use_rep, tool="age_clock", **reading, **running)
+        blocks["embedding"] = embedding(data, loaded, reading, running, use_rep=use_rep, tool="age_clock")
     if "random" in wanted:
         known = require_model(loaded, use_rep, what="The baseline 'random', an untrained network,")
-        blocks["random"] = untrained(data, known, seed=seed, **reading, **running)
+        blocks["random"] = untrained(data, known, reading, running, seed=seed)
     if "expression" in wanted:
         log_prefix = None if "embedding" in wanted and loaded is not None else ""
-        blocks["expression"], genes = _features.expression(data, **reading, log_prefix=log_prefix)
+        blocks["expression"], genes = _features.expression(data, reading, log_prefix=log_prefix)
     try:
-        blocks["depth"] = _features.depth(data, layer=reading["layer"])
+        blocks["depth"] = _features.depth(data, layer=reading.layer)
     except ValueError as error:  # the embedding in obsm is as good, such as after X was scaled
         if "embedding" not in blocks or "expression" in wanted:
             raise

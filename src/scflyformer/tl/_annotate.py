@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._running import Running
 from scflyformer.annotation._arms import finetuned, probe
 from scflyformer.annotation._run import baseline_names, results, train
 from scflyformer.annotation._saved import load_classifier, records, save_classifier
@@ -23,6 +24,7 @@ from scflyformer.data._embedding import (
     untrained,
 )
 from scflyformer.data._labels import UNKNOWN, read_labels
+from scflyformer.data._reading import Reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -128,10 +130,8 @@ def annotate(
         Modality of a MuData, in both.
     seed
         Seed of the folds and intervals.
-    device, dtype
-        Where the network runs and in which number format; ``"auto"`` follows the settings.
-    batch_tokens
-        Tokens a batch of the network holds.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     copy
         Return a changed copy instead of writing to ``adata``.
 
@@ -224,20 +224,20 @@ def annotate(
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
-    running: dict[str, Any] = {"device": device, "dtype": dtype, "batch_tokens": batch_tokens}
-    asked: dict[str, Any] = {"layer": layer, "gene_key": gene_key}
+    running = Running.of_call("tl.annotate", device, dtype, batch_tokens)
+    asked = Reading(layer, gene_key)
     limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
     params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
     params["use_rep"] = use_rep
     params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
-    params |= limits | asked | {"classifier": classifier, "save": save}
+    params |= limits | {"layer": layer, "gene_key": gene_key, "classifier": classifier, "save": save}
     if method == "finetune":
         params["epochs"] = epochs
 
     if classifier is not None:
         labeller, trained = load_classifier(classifier)
         known = trained["model_sha256"]
-        x = embedding(cells, labeller.model, use_rep=use_rep, sha256=known, tool="annotate", **asked, **running)
+        x = embedding(cells, labeller.model, asked, running, use_rep=use_rep, sha256=known, tool="annotate")
         probability, novelty = labeller(x)
         mode = "classifier"
     else:
@@ -250,12 +250,12 @@ def annotate(
         samples = _features.sample_names(labelled, sample_key)
         labels = read_labels(labelled, label_key, samples=samples)  # type: ignore[arg-type]
         log_prefix = "" if reference is None else "reference: "
-        x = embedding(labelled, loaded, use_rep=use_rep, tool="annotate", log_prefix=log_prefix, **asked, **running)
-        reading = reading_of(labelled, model, use_rep, **asked)
+        x = embedding(labelled, loaded, asked, running, use_rep=use_rep, tool="annotate", log_prefix=log_prefix)
+        reading = reading_of(labelled, model, use_rep, asked)
         if method == "finetune" and loaded is not None:
-            rows, _ = _adata.token_rows(labelled, loaded, log_prefix=None, **reading)
+            rows, _ = _adata.token_rows(labelled, loaded, reading, log_prefix=None)
             few = None if reference is None else [0]
-            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, **running)
+            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, running=running)
             others = ["embedding", *others] if others else []
         else:
             arm = probe(loaded, x)
@@ -264,22 +264,22 @@ def annotate(
             "random": lambda: untrained(
                 labelled,
                 require_model(loaded, use_rep, what="The baseline 'random', an untrained network,"),
+                reading,
+                running,
                 seed=seed,
-                **reading,
-                **running,
             ),
         }
         fitted, trained = train(
             labelled, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
-            **limits, **reading,
+            reading=reading, **limits,
         )  # fmt: skip
         labeller = fitted.classifier
         if reference is None:
-            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading | running)
+            probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading, running)
         else:
             rep = use_rep if labeller.model is loaded else ""  # none is there by a network trained just now
-            reading = reading_of(cells, model, use_rep, **asked)
-            x = embedding(cells, labeller.model, use_rep=rep, tool="annotate", **reading, **running)
+            reading = reading_of(cells, model, use_rep, asked)
+            x = embedding(cells, labeller.model, reading, running, use_rep=rep, tool="annotate")
             _check_width(x, labeller.head.weight.shape[1], use_rep)
             probability, novelty = labeller(x)
         mode = "reference" if reference is not None else "cross-validation"
@@ -300,7 +300,13 @@ def annotate(
 
 
 def _out_of_fold(
-    cells: AnnData, model: Model | None, x: np.ndarray, codes: np.ndarray, fitted: Fitted, options: dict[str, Any]
+    cells: AnnData,
+    model: Model | None,
+    x: np.ndarray,
+    codes: np.ndarray,
+    fitted: Fitted,
+    reading: Reading,
+    running: Running,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities and novelty of all cells: of labelled ones as they were held out, of others as new ones."""
     known = codes >= 0
@@ -308,7 +314,11 @@ def _out_of_fold(
     probability[known], novelty[known] = fitted.probability, fitted.novelty
     if not known.all():
         reads = fitted.classifier.model
-        new = x[~known] if reads is model else embedding(cells[~known], reads, use_rep="", log_prefix=None, **options)
+        new = (
+            x[~known]
+            if reads is model
+            else embedding(cells[~known], reads, reading, running, use_rep="", log_prefix=None)
+        )
         probability[~known], novelty[~known] = fitted.classifier(new)
     return probability, novelty
 

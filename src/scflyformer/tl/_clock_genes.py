@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._running import Running, synonyms_of_call
 from scflyformer.clock._run import ALL
 from scflyformer.data import _adata, _features
+from scflyformer.data._reading import Reading
 from scflyformer.perturbation._check import absent_words, check_edits
 from scflyformer.perturbation._clock_genes import age_changes, open_clock
 from scflyformer.perturbation._clock_genes_tables import left_out, scan_results
@@ -99,17 +101,13 @@ def clock_genes(
     gene_key
         Column of `var` with gene names; `var_names` by default. An expression clock needs the names it was fitted with.
     synonyms
-        FlyBase synonym file for names that the model does not list; see :func:`scflyformer.pp.tokenize`.
+        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
     seed
         Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
-    device
-        Where the network runs.
-    dtype
-        Number format. ``"auto"`` is float32 on every device here, because changes are small differences.
-    batch_tokens
-        Tokens a batch.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     copy
         Return a changed copy instead of writing to ``adata``.
 
@@ -179,6 +177,8 @@ def clock_genes(
     >>> results.loc[results["p_value"] < 0.05, "gene"].tolist()
     ['Hsp68']
     """
+    running = Running.of_call("tl.clock_genes", device, dtype, batch_tokens).exact()
+    synonyms = synonyms_of_call("tl.clock_genes", synonyms)
     check_edits(kind, n_null, max_cells, kinds=("delete", "overexpress"))
     out, data = _adata.start(adata, mod=mod, copy=copy)
     samples = _features.sample_names(data, sample_key)
@@ -186,7 +186,7 @@ def clock_genes(
     labels = everyone if groupby is None else _adata.obs_text(data, groupby, what="groupby")
     units = everyone if samples is None else samples
     table = _adata.synonym_table(synonyms)
-    opened = open_clock(data, clock, layer=layer, gene_key=gene_key, table=table)
+    opened = open_clock(data, clock, Reading(layer, gene_key, table))
     every = isinstance(genes, str) and genes == "all"
     sets, unread = (None, []) if every else read_gene_sets(genes, opened.known, table)
 
@@ -217,9 +217,7 @@ def clock_genes(
     )
     if not len(scan.pairs[0]):
         raise ValueError(_nothing(scan.sets, len(rows), every=every))
-    run: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
-    run["dtype"] = "float32" if dtype == "auto" else dtype
-    changes = age_changes(drawn, rows, scan.table.matrix(), scan.pairs, kind=kind, progress=_log.progress, **run)
+    changes = age_changes(drawn, rows, scan.table.matrix(), scan.pairs, kind=kind, running=running)
     results = scan_results(scan, changes, units, opened.known.vocabulary, kind=kind)
     absent, skipped = left_out(scan, unread, bare, asked=not every)
     content = opened.content
@@ -240,8 +238,8 @@ def clock_genes(
         gene_key=gene_key,
         synonyms=synonyms,
         seed=seed,
-        device=device,
-        dtype=run["dtype"],
+        device=running.device,
+        dtype=running.dtype,
         ci_level=0.95,
         fdr_family="all rows of results",
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from scflyformer import _log
+from scflyformer._running import Running, synonyms_of_call
 from scflyformer._settings import DEFAULT_MODEL, settings
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
 from scflyformer.data._gene_names import what_opens
+from scflyformer.data._reading import Reading
 from scflyformer.data._vectors import embed_cells
 
 if TYPE_CHECKING:
@@ -59,17 +62,13 @@ def embed(
         ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"``
         where the model has a cell token, else the mean.
     synonyms
-        A FlyBase synonym file for names that the model's vocabulary does not list, or ``"flybase"`` to fetch it.
+        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
     key_added
         Name of the keys written.
-    device, dtype
-        Where and in which number format to run. ``"auto"`` follows the settings, then takes CUDA, MPS or the
-        CPU; bfloat16 on CUDA, float32 elsewhere. For lazy data each worker of the scheduler chooses.
-    batch_tokens
-        Tokens a batch, padding included; memory grows with it, results do not depend on it. Where memory does not
-        suffice it is halved until it does, which the log says.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     copy
         Return a changed copy instead of writing to ``adata``.
 
@@ -90,7 +89,7 @@ def embed(
     ------
     ValueError
         When the object is empty, values are negative, missing or infinite, too few genes are recognised, the model has
-        no cell token to read, or ``batch_tokens`` is not positive.
+        no cell token to read.
     RuntimeError
         When memory does not hold a single cell.
     KeyError
@@ -133,23 +132,23 @@ def embed(
     if pooling == "auto":
         pooling = loaded.pooling
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    ran: dict[str, str] = {
-        "device": settings.device if device == "auto" else device,
-        "dtype": settings.dtype if dtype == "auto" else dtype,
-    }
+    running = Running.of_call("tl.embed", device, dtype, batch_tokens)
+    synonyms = synonyms_of_call("tl.embed", synonyms)
     if not _adata.is_lazy(cells, layer):
-        place = pick_device(device)
-        ran = {"device": str(place), "dtype": str(pick_dtype(dtype, place)).removeprefix("torch.")}
-    reading: dict[str, Any] = {"layer": layer, "gene_key": gene_key, "synonyms": synonyms}
-    vectors, coverage = embed_cells(cells, loaded, pooling=pooling, batch_tokens=batch_tokens, **ran, **reading)
-    params = _adata.run_params(loaded, pooling=pooling, **reading, **ran)
+        place = pick_device(running.device)
+        number = str(pick_dtype(running.dtype, place)).removeprefix("torch.")
+        running = replace(running, device=str(place), dtype=number)
+    reading = Reading(layer, gene_key, synonyms)
+    vectors, coverage = embed_cells(cells, loaded, reading, running, pooling=pooling)
+    ran = {"device": running.device, "dtype": running.dtype}
+    params = _adata.run_params(loaded, pooling=pooling, **vars(reading), **ran)
     if (folder := what_opens(loaded)) != loaded.name:
         params["model_folder"] = folder
     found = {
         "coverage": coverage,
         "params": params,
         "parts": loaded.parts(pooling),
-        "checksum": token_sample(cells, loaded, **reading),
+        "checksum": token_sample(cells, loaded, reading),
     }
     _adata.write(cells, obsm={key_added: vectors}, uns={key_added: found})
     _log.info(f"embed: {cells.n_obs} cells, width {vectors.shape[1]}, model {loaded.name}, in .obsm[{key_added!r}]")

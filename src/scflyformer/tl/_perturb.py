@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _log
+from scflyformer._running import Running, synonyms_of_call
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
-from scflyformer.perturbation._check import absent_words, check_arguments
+from scflyformer.data._reading import Reading
+from scflyformer.perturbation._analysis import analyse
+from scflyformer.perturbation._check import absent_words
 from scflyformer.perturbation._checkpoint import Checkpoint
 from scflyformer.perturbation._edit import Kind
-from scflyformer.perturbation._job import perturbed
 from scflyformer.perturbation._make_readouts import Centroid
+from scflyformer.perturbation._request import PerturbRequest
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -145,15 +148,11 @@ def perturb(
     gene_key
         Column of `var` with gene names. `None`: the one that the embedding was made with, else `var_names`.
     synonyms
-        FlyBase synonym file for names that the model does not list; see :func:`scflyformer.pp.tokenize`.
+        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
-    device
-        Where the network runs.
-    dtype
-        Number format. ``"auto"`` is float32 on every device here, because shifts are small differences.
-    batch_tokens
-        Tokens a batch.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     key_added
         Key of `uns` to write.
     copy
@@ -259,10 +258,36 @@ def perturb(
     >>> (results["shift"] > results["null_mean"]).tolist()
     [True, True]
     """
-    arguments = {name: value for name, value in locals().items() if name not in ("adata", "copy", "mod", "key_added")}
-    check_arguments(arguments)
+    request = PerturbRequest(
+        genes=genes,
+        kind=kind,
+        dose=dose,
+        pairs=pairs,
+        method=method,
+        n_top=n_top,
+        state_key=state_key,
+        start=start,
+        goal=goal,
+        alt=alt,
+        sample_key=sample_key,
+        groupby=groupby,
+        use_rep=use_rep,
+        model=model,
+        pooling=pooling,
+        centroid=centroid,
+        clock=clock,
+        classifier=classifier,
+        downstream=downstream,
+        n_null=n_null,
+        n_label=n_label,
+        max_cells=max_cells,
+        seed=seed,
+        reading=Reading(layer, gene_key, synonyms_of_call("tl.perturb", synonyms)),
+    )
+    request.check()
+    running = Running.of_call("tl.perturb", device, dtype, batch_tokens).exact()
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    found = perturbed(cells, **arguments)
+    found = analyse(cells, request, running, checkpoint=checkpoint)
     _adata.write(cells, uns={key_added: found})
     if checkpoint is not None:
         Checkpoint(checkpoint, "").clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from scflyformer._settings import require_batch_tokens
+
 BATCH_TOKENS = 8192
 """Tokens a batch (cells times longest cell) where nothing else is asked."""
 CUDA_BATCH_TOKENS = 65536
@@ -36,8 +38,7 @@ def token_batches(lengths: np.ndarray, batch_tokens: int, *, limit: int | None =
     ValueError
         When ``batch_tokens`` is not a whole number above 0.
     """
-    if not hasattr(batch_tokens, "__index__") or isinstance(batch_tokens, bool) or batch_tokens < 1:
-        raise ValueError(f"batch_tokens={batch_tokens!r} must be 'auto' or a whole number of at least 1.")
+    require_batch_tokens(batch_tokens)
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0

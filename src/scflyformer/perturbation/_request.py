@@ -1,0 +1,100 @@
+"""What `tl.perturb` is asked for, as one value that has been checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, get_args
+
+from scflyformer.data._states import read_state, read_states, require_disjoint
+from scflyformer.perturbation._check import check_edits
+from scflyformer.perturbation._edit import DOSED, Kind
+from scflyformer.perturbation._make_readouts import Centroid
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    import pandas as pd
+
+    from scflyformer.data._reading import Reading
+    from scflyformer.data._states import State
+
+
+@dataclass(frozen=True)
+class PerturbRequest:
+    """The arguments of :func:`scflyformer.tl.perturb`, which documents them; ``reading``: what is read."""
+
+    genes: str | Sequence[str] | Mapping[str, str | Sequence[str]]
+    kind: Kind
+    dose: float
+    pairs: Literal["all"] | Sequence[tuple[str, str]] | None
+    method: Literal["exact", "screen"]
+    n_top: int
+    state_key: str
+    start: Any
+    goal: Any
+    alt: Any
+    sample_key: str | None
+    groupby: str | None
+    use_rep: str
+    model: str | os.PathLike[str] | None
+    pooling: Literal["auto", "cell", "code", "mean"]
+    centroid: Centroid
+    clock: str | os.PathLike[str] | None
+    classifier: str | os.PathLike[str] | None
+    downstream: int | Literal["all"]
+    n_null: int
+    n_label: int
+    max_cells: int | None
+    seed: int
+    reading: Reading
+
+    @property
+    def every_gene(self) -> bool:
+        """Whether all genes are asked for."""
+        return isinstance(self.genes, str) and self.genes == "all"
+
+    def states(self, column: pd.Series) -> tuple[State, State, list[State]]:
+        """Return the states start, goal and alternatives, as the column of states has them."""
+        key = self.state_key
+        start, goal = (read_state(column, getattr(self, what), key=key, what=what) for what in ("start", "goal"))
+        others = read_states(column, self.alt, key=key, what="alt")
+        require_disjoint([("start", start), ("goal", goal), *(("alt", state) for state in others)], key=key)
+        return start, goal, others
+
+    def params(self) -> dict[str, Any]:
+        """Return the arguments that results depend on, as they are to be recorded."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in own.items() if name not in ("model", "reading")} | vars(self.reading)
+
+    def check(self) -> None:
+        """Raise `ValueError` where an argument is out of range."""
+        from scflyformer.network._network import Pooling
+
+        check_edits(self.kind, self.n_null, self.max_cells, kinds=get_args(Kind))
+        choices = {
+            "method": ("exact", "screen"),
+            "pooling": ("auto", *get_args(Pooling)),
+            "centroid": get_args(Centroid),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                shown = ", ".join(map(repr, allowed[:-1]))
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {shown} or {allowed[-1]!r}.")
+        if self.kind in DOSED and not 0 < self.dose <= 1:
+            raise ValueError(f"dose is {self.dose}; expected above 0 (no change) and at most 1.")
+        if self.method == "screen" and not (self.every_gene and self.kind == "delete" and self.n_null > 1):
+            raise ValueError(
+                f"method='screen' ranks all genes by what their deletion does beside null genes; got "
+                f"genes={self.genes!r}, kind={self.kind!r}, n_null={self.n_null}. Pass genes='all', "
+                "kind='delete' and n_null=200, or method='exact'."
+            )
+        if self.every_gene and self.pairs is not None:
+            raise ValueError("pairs goes with genes by name; got genes='all'. Name the genes, or leave pairs out.")
+        for name, least in (("n_top", 1), ("n_label", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more.")
+        most: Any = self.downstream
+        if most != "all" and (isinstance(most, str | bool) or not hasattr(most, "__index__") or most < 0):
+            raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
