@@ -30,6 +30,7 @@ from scflyformer.training._objective import (
     profile_loss,
     shared_panel,
 )
+from scflyformer.training._run import TOKEN_SIZE
 
 if TYPE_CHECKING:
     from scflyformer.models import Model
@@ -119,6 +120,7 @@ class Mlp(Representation):
         token = nn.Sequential(_mlp(self.model), network.cell_norm)
         if not file.exists():
             _train(network, token, self.corpus, self.passes)
+            network.scale_token(TOKEN_SIZE)
             replace_weights(token, file)
         load_model(token, file)
         return token.eval()

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Unit = Literal["samples", "cells"]
 STATES = ("a", "b")
-P_VALUES = ("p_value", "p_tail", "net_p_value", "net_p_tail", "p_label")
+P_VALUES = {
+    "p_value": ("shift", "p_value"), "p_tail": ("shift", "p_tail"), "net_p_value": ("net_shift", "p_value"),
+    "net_p_tail": ("net_shift", "p_tail"), "p_label": ("shift", "p_label"),
+}  # fmt: skip
 """Columns of p-values: of the shift and of the net shift, by rank and in a fitted tail, and of the permuted labels."""
 MIN_DETECTION = 0.1
 """Share of the cells that express a gene at least, for it to be drawn."""
@@ -65,7 +68,7 @@ def one_deal(
 
     Returns
     -------
-    By column of the results, one of `P_VALUES`, one number a gene that was found.
+    By name out of `P_VALUES`, one number a gene that was found.
     """
     random = np.random.default_rng([number, len(unit)])
     order = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")
@@ -79,8 +82,8 @@ def one_deal(
         cells, genes=genes.tolist(), state_key="dealt", start=STATES[0], goal=STATES[1], sample_key="batch",
         gene_key="FBgn", model=model.path, n_null=n_null, max_cells=max_cells, seed=number,
     )  # fmt: skip
-    results = cells.uns["perturb"]["results"]
-    return {name: results[name].dropna().astype(float).tolist() for name in P_VALUES}
+    tables = {readout: sf.get.perturb_df(cells, readout=readout) for readout in ("shift", "net_shift")}
+    return {name: tables[readout][p].dropna().astype(float).tolist() for name, (readout, p) in P_VALUES.items()}
 
 
 def uniformity(p_values: np.ndarray) -> dict[str, float]:

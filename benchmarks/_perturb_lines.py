@@ -143,28 +143,25 @@ def davie_lines(found: Found) -> Lines:
     """Return shifts with their null, and which stand out."""
     lines, said = [], []
     for each in found:
-        results = pd.DataFrame(each["results"])
-        for row in results.itertuples():
-            note = f"{row.n_cells} cells; {AGE_GENES[row.gene]}; log2 fold change {row.log_fc:+.2f}"
-            for words, value, bounds, judged in (
-                ("shift", row.shift, (row.ci_low, row.ci_high), (row.null_mean, row.effect, row.p_value, row.fdr)),
-                ("net shift", row.net_shift, (row.net_ci_low, row.net_ci_high),
-                 (row.net_null_mean, row.net_effect, row.net_p_value, row.net_fdr)),
-            ):  # fmt: skip
-                null, effect, p, fdr = judged
-                beside = f"null {null:+.2g}, effect {effect:+.2f}, p = {p:.3g}, fdr {fdr:.2g}; {note}"
-                lines.append(line(each["case"], f"{words} of {row.gene}", value, *bounds, beside))
-        for words, prefix in (("shift", ""), ("net shift", "net_")):
-            called = results[results[f"{prefix}fdr"] <= 0.05]
+        table = pd.DataFrame(each["results"])
+        for words, readout in (("shift", "shift"), ("net shift", "net_shift")):
+            results = table[table["readout"] == readout]
+            for row in results.itertuples():
+                note = f"{row.n_cells} cells; {AGE_GENES[row.gene]}; log2 fold change {row.log_fc:+.2f}"
+                judged = (
+                    f"null {row.null_mean:+.2g}, effect {row.effect:+.2f}, p = {row.p_value:.3g}, fdr {row.fdr:.2g}"
+                )
+                found_of = f"{words} of {row.gene}"
+                lines.append(line(each["case"], found_of, row.shift, row.ci_low, row.ci_high, f"{judged}; {note}"))
+            called = results[results["fdr"] <= 0.05]
             genes = ", ".join(
-                f"{gene} ({effect:+.1f})"
-                for gene, effect in zip(called["gene"], called[f"{prefix}effect"], strict=True)
+                f"{gene} ({effect:+.1f})" for gene, effect in zip(called["gene"], called["effect"], strict=True)
             )
             said.append(
                 f"{each['case']}, {each['old']} old and {each['young']} young cells: {words} beyond null genes' at 5 % "
                 f"false discoveries: {genes or 'none'}, of {len(results)} genes"
             )
-        agree = np.sign(results["net_shift"] - results["net_null_mean"]) == -np.sign(results["log_fc"])
+        agree = np.sign(results["shift"] - results["null_mean"]) == -np.sign(results["log_fc"])
         said.append(
             f"{each['case']}: the log fold change says the same direction as the net shift for {agree.sum()} of "
             f"{len(results)} genes"

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 Corpus = Literal["atlas", "states"]
 START, GOAL = "start", "goal"
 CALLS = {
-    "shift, p-value by rank": ("shift", "", "fdr"),
-    "shift, p-value in a fitted tail": ("shift", "", "fdr_tail"),
-    "net shift, p-value by rank": ("net_shift", "net_", "fdr"),
-    "net shift, p-value in a fitted tail": ("net_shift", "net_", "fdr_tail"),
+    "shift, p-value by rank": ("shift", "fdr"),
+    "shift, p-value in a fitted tail": ("shift", "fdr_tail"),
+    "net shift, p-value by rank": ("net_shift", "fdr"),
+    "net shift, p-value in a fitted tail": ("net_shift", "fdr_tail"),
 }
-"""What genes are called by: a column of the results, the prefix of what goes with it, and its adjusted p-values."""
+"""What genes are called by: a readout, and its adjusted p-values."""
 KINDS = ("driver", "target", "decoy", "decoy target", "other")
 """What a gene is: a planted driver, a member of its module, a regulator that is alike in both states, a member of that
 one's module, or none of these."""
@@ -200,19 +200,21 @@ def score(
     drivers`` and ``label rest``: the share of the drivers, and of the genes that are neither, whose ``p_label`` is at
     most ``sure``. NaN for a share of nothing.
     """
+    readout, adjusted = CALLS[call]
+    p_label = results.loc[results["readout"] == "shift", "p_label"].to_numpy()
+    results = results[results["readout"] == readout]
     kind = kinds.loc[results["gene"]].to_numpy()
-    column, prefix, adjusted = CALLS[call]
-    towards = (results[column] - results[f"{prefix}null_mean"]).to_numpy()
-    either = (results[prefix + adjusted] <= sure).to_numpy()
+    towards = (results["shift"] - results["null_mean"]).to_numpy()
+    either = (results[adjusted] <= sure).to_numpy()
     called = either & (towards > 0)
     fold = -log_fc.loc[results["gene"]].to_numpy()  # a driver is lower in the goal
     taken = np.zeros(len(fold), dtype=bool)
     taken[np.argsort(-fold, kind="stable")[: called.sum()]] = True
     driver, target = kind == "driver", kind == "target"
     rest = ~driver & ~target
-    labelled = (results["p_label"] <= sure).to_numpy()
+    labelled = p_label <= sure
     compared = driver | rest
-    first = np.argsort(-results[f"{prefix}effect"].to_numpy(), kind="stable")[: driver.sum()]
+    first = np.argsort(-results["effect"].to_numpy(), kind="stable")[: driver.sum()]
 
     def share(hits: np.ndarray, of: np.ndarray) -> float:
         return float(hits[of].mean()) if of.any() else float("nan")

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     Task = tuple[str, Callable[[], dict[str, Any]]]
 
-VERSION = 1
+VERSION = 2
 """Counts up when a kept result is no longer what the code would compute."""
 HEAD, DAVIE = "fca_head", "davie_brain_aging"
 TYPES = {HEAD: "columnar neuron T1", DAVIE: "G-KC"}
@@ -64,8 +64,7 @@ DEALT = {HEAD: "columnar neuron T1", DAVIE: "Astrocyte-like"}
 """The types of cells whose states are dealt anew: many cells of many libraries, and few genes a cell."""
 _JUDGED = ("ci_low", "ci_high", "null_mean", "effect", "p_value", "fdr")
 KEPT = (
-    "gene", "n_cells", "n_samples", "shift", *_JUDGED, "net_shift", *(f"net_{name}" for name in _JUDGED), "p_label",
-    "log_fc", "interpretable",
+    "gene", "readout", "n_cells", "n_samples", "shift", *_JUDGED, "p_label", "log_fc", "interpretable",
 )  # fmt: skip
 """Columns of the results of the article's case."""
 

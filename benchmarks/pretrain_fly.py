@@ -3,7 +3,7 @@
 ``python benchmarks/pretrain_fly.py fly --drawn drawn --out fly --batch-tokens 24576 --threads 2`` sees, without labels
 and less every evaluation library, the four large fly sets, the small sets of whole transcriptomes, and cells drawn from
 FlyBase's cluster means, which ``draw_cells.py`` writes. The same command goes on with an interrupted run. On two CPU
-cores it takes an hour and a half. On a GPU, which was not tried, add ``--device cuda --epochs 20``. ``fly-tiny`` sees
+cores it takes half an hour. On a GPU, which was not tried, add ``--device cuda --epochs 20``. ``fly-tiny`` sees
 the same, and keeps the genes that most cells express; the one in the package is older, and saw what ``fly-tiny-mlm``
 sees, the four large sets alone.
 """
@@ -36,7 +36,7 @@ WHOLE_EXCLUDE = ["P5", "P6", "P7", "S1_rep1", "sample_brain"]
 """Evaluation libraries of whole transcriptomes, among ``batch``; the gut nuclei are no source at all."""
 _FLY = {"hidden_size": 192, "n_layers": 4, "n_heads": 3, "learning_rate": 1.2e-3, "dtype": "bfloat16"}
 SHAPES: dict[str, dict[str, Any]] = {
-    "fly": _FLY | {"code_epochs": 15, "epochs": 3.0},
+    "fly": _FLY | {"code_epochs": 10, "epochs": 1.0},
     "fly-tiny": {
         "hidden_size": 48,
         "n_layers": 3,
@@ -46,7 +46,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "min_cells": 2800,
         "learning_rate": 1.5e-3,
         "dtype": "bfloat16",
-        "code_epochs": 15,
+        "code_epochs": 10,
         "epochs": 1.0,
     },
     "fly-tiny-mlm": {

@@ -92,6 +92,7 @@ def test_calls_are_counted_by_what_the_genes_are():
     results["effect"] = [5.0, -9, 1, 2, 3, 0, 4]
     results["p_label"] = [0.01, 0.2, 0.05, 0.01, 0.9, 0.04, 0.5]
     fold = pd.Series([-3.0, -2.0, -0.1, -0.5, 0.2, 1.0, 0.0], index=kinds.index)
+    results["readout"] = "shift"
     found = score(results, fold, kinds)
     assert found["n"] == 7 and found["called"] == 3  # a, d and e; b is away from the goal
     assert found["recall"] == pytest.approx(1 / 3) and found["recall targets"] == 1
@@ -101,8 +102,9 @@ def test_calls_are_counted_by_what_the_genes_are():
     assert found["fold auroc"] == pytest.approx(1)
     assert found["top"] == pytest.approx(1 / 3)  # a, g and e have the largest
     assert found["label drivers"] == pytest.approx(2 / 3) and found["label rest"] == pytest.approx(1 / 3)
-    net = results.rename(columns=lambda name: name if name in ("gene", "p_label") else f"net_{name}")
-    by_net = score(net.assign(net_fdr_tail=net["net_fdr"]), fold, kinds, call="net shift, p-value in a fitted tail")
+    net = results.assign(readout="net_shift", fdr_tail=results["fdr"], p_label=np.nan)
+    both = pd.concat([results.assign(fdr=1.0), net])
+    by_net = score(both, fold, kinds, call="net shift, p-value in a fitted tail")
     assert by_net == pytest.approx(found)
     nothing = score(results.assign(fdr=1.0), fold, kinds)
     assert nothing["recall"] == 0 and np.isnan(nothing["false"]) and np.isnan(nothing["fold false"])

@@ -28,10 +28,21 @@ def perturbed(cells: AnnData, tiny_model: Path) -> AnnData:
 @pytest.mark.parametrize("table", ["results", "cells", "null"])
 def test_tables_are_copies_of_what_was_written(perturbed: AnnData, table: str) -> None:
     """Equal to `uns`; changing it changes nothing there."""
-    found = sf.get.perturb_df(perturbed, table=table)
+    found = sf.get.perturb_df(perturbed, table=table, readout=None)
     pd.testing.assert_frame_equal(found, perturbed.uns["perturb"][table])
     found["gene"] = "x"
     assert "x" not in set(perturbed.uns["perturb"][table]["gene"])
+
+
+def test_choice_of_readouts(perturbed: AnnData) -> None:
+    """Shifts, unless another readout is asked for; one that the run has not is named."""
+    every = sf.get.perturb_df(perturbed, readout=None)
+    for readout in ("shift", "net_shift"):
+        rows = every[every["readout"] == readout].reset_index(drop=True)
+        asked = {} if readout == "shift" else {"readout": readout}
+        pd.testing.assert_frame_equal(sf.get.perturb_df(perturbed, **asked), rows)
+    with pytest.raises(KeyError, match=r"readout: no 'age' .*Run sf\.tl\.perturb with the folder of a clock"):
+        sf.get.perturb_df(perturbed, readout="age")
 
 
 def test_choice_of_genes_and_groups(perturbed: AnnData) -> None:
@@ -84,7 +95,7 @@ def test_tables_without_genes_are_chosen_by_group(written: AnnData) -> None:
     [
         ("screen", "method='screen'"),
         ("agreement", "method='screen'"),
-        ("interactions", "pairs='all'"),
+        ("interactions", "tuples of two names"),
         ("downstream", "downstream=20"),
         ("separability", r"Run sf\.tl\.perturb again"),
     ],

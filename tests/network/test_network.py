@@ -212,3 +212,27 @@ def test_objective_travels_in_the_configuration(tmp_path):
     )
     config.save_pretrained(tmp_path)
     assert BertConfig.from_pretrained(tmp_path).objective == "mlm"
+
+
+def test_a_cell_token_of_another_size_says_the_same(make_network):
+    """What is decoded from it, and which half goes with which, does not change; scaling twice is scaling once."""
+    network = make_network(code_size=6, n_directions=5).eval()
+    with torch.no_grad():
+        network.cell_norm.weight.uniform_(0.5, 2)
+        network.cell_norm.bias.uniform_(-1, 1)
+        hidden, others = torch.randn(4, 9, 16), torch.rand(4, 30)
+
+        def said() -> tuple[torch.Tensor, ...]:
+            cells = network.cell_vectors(hidden)
+            halves = network.half_logits(cells, others, None) if network.other_half is not None else cells.new_zeros(1)
+            return cells, network.profile_logits(cells), halves
+
+        before, *decoded = said()
+        network.scale_token(0.5)
+        after, *again = said()
+        network.scale_token(0.5)
+        torch.testing.assert_close(said()[0], after)
+    assert float(network.cell_norm.weight.detach().square().mean().sqrt()) == pytest.approx(0.5)
+    torch.testing.assert_close(after / after.norm(), before / before.norm())
+    for one, other in zip(decoded, again, strict=True):
+        torch.testing.assert_close(one, other)

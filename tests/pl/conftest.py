@@ -13,8 +13,8 @@ from scflyformer.perturbation._nulls import null_effect, null_p_value
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._intervals import t_interval
 
-#: What a run measures: column of the value, what stands before the others, standard deviation between genes.
-VALUES = (("shift", "", 1e-3), ("age_change", "age_", 0.4), ("probability_change", "probability_", 0.02))
+#: What a run measures: the readout, standard deviation between genes.
+VALUES = (("shift", 1e-3), ("net_shift", 1e-3), ("age", 0.4), ("probability", 0.02))
 N_SAMPLES, N_CELLS = 4, 60
 
 
@@ -24,7 +24,7 @@ def make_run(
     *,
     n_null: int = 200,
     strong: int = 1,
-    values: tuple[str, ...] = ("shift", "age_change", "probability_change"),
+    values: tuple[str, ...] = ("shift", "net_shift", "age", "probability"),
     seed: int = 0,
     **params: object,
 ) -> ad.AnnData:
@@ -40,25 +40,24 @@ def make_run(
             mine["sample"] = [f"s{n % N_SAMPLES}" for n in range(n_cells)]
             other = pd.DataFrame(about, index=range(n_null)).assign(null_gene=[f"n{n}" for n in range(n_null)])
             other["n_cells"] = n_cells
-            row = {**about, "kind": params.get("kind", "delete"), "n_cells": n_cells, "n_samples": N_SAMPLES}
-            for column, prefix, size in drawn:
+            for column, size in drawn:
                 mean = size * (rng.uniform(4, 14) * (-1) ** number if number < strong else rng.standard_normal())
                 mine[column] = mean + size * rng.standard_t(4, n_cells)
                 other[column] = size * rng.standard_normal(n_null)
                 means = mine.groupby("sample")[column].mean().to_numpy()
                 low, high = t_interval(means)
                 beside = other[column].to_numpy()
-                row |= {column: means.mean(), f"{prefix}ci_low": low, f"{prefix}ci_high": high}
+                row = {**about, "kind": params.get("kind", "delete"), "n_cells": n_cells, "n_samples": N_SAMPLES}
+                row |= {"readout": column, "shift": means.mean(), "ci_low": low, "ci_high": high}
                 middle, effect = null_effect(means.mean(), beside)
-                row |= {f"{prefix}null_mean": middle, f"{prefix}p_value": null_p_value(means.mean(), beside)}
-                row |= {"effect": effect} if not prefix else {}
-            row |= {"ci_over": "samples", "n_null": n_null, "n_start": N_CELLS, "gene_id": f"FBgn{number:07d}"}
-            results.append(row)
+                row |= {"null_mean": middle, "p_value": null_p_value(means.mean(), beside), "effect": effect}
+                row |= {"ci_over": "samples", "n_null": n_null, "n_start": N_CELLS, "gene_id": f"FBgn{number:07d}"}
+                results.append(row)
             cells.append(mine)
             null.append(other)
     table = pd.DataFrame(results)
-    for _, prefix, _ in drawn:
-        table[f"{prefix}fdr"] = false_discovery_rate(table[f"{prefix}p_value"].to_numpy())
+    table["fdr"] = table.groupby("readout")["p_value"].transform(lambda p: false_discovery_rate(p.to_numpy()))
+    table = table.sort_values("readout", key=lambda names: names != "shift", kind="stable").reset_index(drop=True)
     adata = ad.AnnData(np.ones((2, 1), np.float32))
     about_run = {"kind": "delete", "state_key": "age", "start": "30", "goal": "5", "alt": np.array([], dtype=object)}
     adata.uns["perturb"] = {

@@ -79,34 +79,32 @@ def test_a_panel_per_group_and_runs_without_nulls(cells: AnnData, tiny_model: Pa
 
 
 @pytest.mark.parametrize(
-    ("value", "column", "words"),
+    ("readout", "words"),
     [
-        ("shift", "shift", "shift towards age 5\n(change in cosine)"),
-        ("age", "age_change", "change in predicted age"),
-        ("probability", "probability_change", "change in probability of the cell's own\nclass"),
+        ("shift", "shift towards age 5\n(change in cosine)"),
+        ("age", "change in predicted age"),
+        ("probability", "change in probability of the cell's own\nclass"),
     ],
 )
-def test_changes_in_age_and_probability(perturb_run: Callable, value: str, column: str, words: str) -> None:
-    """Diamonds, dots, violins, bands and what is sure are those of the value that was asked for."""
+def test_changes_in_age_and_probability(perturb_run: Callable, readout: str, words: str) -> None:
+    """Diamonds, dots, violins, bands and what is sure are those of the readout that was asked for."""
     adata = perturb_run()
     results = adata.uns["perturb"]["results"]
-    results["fdr"], results["age_fdr"], results["probability_fdr"] = (
-        [0.01, 0.5, 0.5],
-        [0.5, 0.01, 0.5],
-        [0.5, 0.5, 0.01],
-    )
-    prefix = "" if value == "shift" else f"{value}_"
-    axis = sf.pl.perturb_shift(adata, value=value, show=False)
+    sure = {"shift": [0.01, 0.5, 0.5], "age": [0.5, 0.01, 0.5], "probability": [0.5, 0.5, 0.01]}
+    for name, fdr in sure.items():
+        results.loc[results["readout"] == name, "fdr"] = fdr
+    results = results[results["readout"] == readout]
+    axis = sf.pl.perturb_shift(adata, readout=readout, show=False)
     diamonds = [dot for dot in axis.collections if isinstance(dot, PathCollection) and len(dot.get_offsets()) == 1]
-    assert [dot.get_offsets()[0, 1] for dot in diamonds] == pytest.approx(results[column].to_numpy())
-    assert [dot.get_facecolor()[0, 0] == 0 for dot in diamonds] == (results[f"{prefix}fdr"] <= 0.05).tolist()
+    assert [dot.get_offsets()[0, 1] for dot in diamonds] == pytest.approx(results["shift"].to_numpy())
+    assert [dot.get_facecolor()[0, 0] == 0 for dot in diamonds] == (results["fdr"] <= 0.05).tolist()
     whiskers = [lines.get_segments()[0][:, 1] for lines in axis.collections if is_whisker(lines)]
-    np.testing.assert_allclose(whiskers, results[[f"{prefix}ci_low", f"{prefix}ci_high"]])
+    np.testing.assert_allclose(whiskers, results[["ci_low", "ci_high"]])
     cells, null = adata.uns["perturb"]["cells"], adata.uns["perturb"]["null"]
-    means = cells[cells["gene"] == "Hsp68"].groupby("sample")[column].mean()
+    means = cells[cells["gene"] == "Hsp68"].groupby("sample")[readout].mean()
     near = points(axis)[np.abs(points(axis)[:, 0] - 2) < 0.3]
     assert sorted(near[:-1, 1]) == pytest.approx(sorted(means))
-    band = null.loc[null["gene"] == "fz2", column].quantile([0.025, 0.975])
+    band = null.loc[null["gene"] == "fz2", readout].quantile([0.025, 0.975])
     heights = [path.vertices[:, 1] for box in axis.collections for path in box.get_paths()]
     assert any(np.isclose([h.min(), h.max()], band, rtol=1e-9).all() for h in heights if len(h))
     assert axis.get_ylabel() == words
@@ -115,8 +113,8 @@ def test_changes_in_age_and_probability(perturb_run: Callable, value: str, colum
 def test_units_and_class_from_the_run(perturb_run: Callable) -> None:
     """The run names the unit of age and the class."""
     adata = perturb_run(clock_age_key="months", probability_of="glia/young")
-    assert sf.pl.perturb_shift(adata, value="age", show=False).get_ylabel() == "change in predicted months"
-    axis = sf.pl.perturb_shift(adata, value="probability", show=False)
+    assert sf.pl.perturb_shift(adata, readout="age", show=False).get_ylabel() == "change in predicted months"
+    axis = sf.pl.perturb_shift(adata, readout="probability", show=False)
     assert axis.get_ylabel() == "change in probability of glia/young"
 
 
@@ -124,29 +122,29 @@ def test_changes_that_lack_columns(perturb_run: Callable) -> None:
     """Intervals, nulls, cells and p-values of a change may be missing; the change itself may not."""
     adata = perturb_run()
     run = adata.uns["perturb"]
-    run["results"] = run["results"].drop(columns=["age_ci_low", "age_ci_high", "age_fdr", "age_null_mean"])
-    run["results"].loc[1, "age_change"] = np.nan
+    ages = np.flatnonzero(run["results"]["readout"] == "age")
+    run["results"].loc[ages, ["ci_low", "ci_high", "fdr", "null_mean"]] = np.nan
+    run["results"].loc[ages[1], "shift"] = np.nan
     for name in ("cells", "null"):
-        run[name] = run[name].drop(columns="age_change")
-    axis = sf.pl.perturb_shift(adata, value="age", show=False)
+        run[name] = run[name].drop(columns="age")
+    axis = sf.pl.perturb_shift(adata, readout="age", show=False)
     assert points(axis)[:, 0].tolist() == [0, 2] and len(axis.get_xticklabels()) == 3
-    run["results"] = run["results"].drop(columns="age_change")
-    with pytest.raises(KeyError, match=r"no 'age_change'\. Run sf\.tl\.perturb with clock="):
-        sf.pl.perturb_shift(adata, value="age")
+    run["results"] = run["results"].drop(index=ages)
+    with pytest.raises(KeyError, match=r"readout: no 'age'.* Run sf\.tl\.perturb with the folder of a clock"):
+        sf.pl.perturb_shift(adata, readout="age")
 
 
 def test_the_genes_furthest_from_their_null_are_chosen(perturb_run: Callable) -> None:
-    """By effect for shifts, by distance from the null mean for a change in age."""
     adata = perturb_run(strong=0)
     results = adata.uns["perturb"]["results"]
-    results["effect"] = [0.1, -3.0, 2.0]
-    results["age_change"], results["age_null_mean"] = [0.5, 0.1, 0.9], [-1.0, 0.0, 0.8]
+    for name, effect in {"shift": [0.1, -3.0, 2.0], "age": [1.5, 0.1, 0.2]}.items():
+        results.loc[results["readout"] == name, "effect"] = effect
 
     def drawn(**options: object) -> list[str]:
         axis = sf.pl.perturb_shift(adata, n_genes=1, show=False, **options)
         return [label.get_text().split("\n")[0] for label in axis.get_xticklabels()]
 
-    assert drawn() == ["Msp300"] and drawn(value="age") == ["fz2"]
+    assert drawn() == ["Msp300"] and drawn(readout="age") == ["fz2"]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +199,8 @@ def test_bad_requests(perturbed: AnnData) -> None:
     """Unknown options, genes and runs."""
     with pytest.raises(ValueError, match="expected 'cell' or 'sample'"):
         sf.pl.perturb_shift(perturbed, by="library")
-    with pytest.raises(ValueError, match="expected 'shift', 'net', 'age' or 'probability'"):
-        sf.pl.perturb_shift(perturbed, value="days")
+    with pytest.raises(KeyError, match="readout: no 'days'"):
+        sf.pl.perturb_shift(perturbed, readout="days")
     with pytest.raises(ValueError, match=r"Nothing to draw: .*genes=\[\]"):
         sf.pl.perturb_shift(perturbed, genes=[])
     with pytest.raises(ValueError, match=r"Nothing to draw: .*groups=\[\]"):
@@ -221,9 +219,8 @@ def words(axis: Axes) -> list[str]:
 def test_states_that_are_numbers_are_named(perturb_run: Callable) -> None:
     """A word speaks for itself."""
     adata = perturb_run(state_key="genotype", goal="wild type", start="mutant")
-    adata.uns["perturb"]["results"]["net_shift"] = 0.1
     assert sf.pl.perturb_shift(adata, show=False).get_ylabel().startswith("shift towards wild type\n")
-    axis = sf.pl.perturb_shift(adata, value="net", show=False)
+    axis = sf.pl.perturb_shift(adata, readout="net_shift", show=False)
     assert axis.get_ylabel() == "shift towards wild type less towards\nmutant\n(change in cosine)"
 
 

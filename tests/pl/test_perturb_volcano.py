@@ -31,7 +31,7 @@ def names(axis: Axes) -> list[Annotation]:
 
 def test_points_are_the_table(perturb_run: Callable) -> None:
     """Effect against p-value, apart by what is sure and in which direction; the line lies between."""
-    adata = perturb_run(GENES, strong=5)
+    adata = perturb_run(GENES, strong=5, values=("shift",))
     table = adata.uns["perturb"]["results"]
     table.loc[20, ["p_value", "fdr"]] = [0.011, 0.04]
     axis = sf.pl.perturb_volcano(adata, show=False)
@@ -47,7 +47,7 @@ def test_points_are_the_table(perturb_run: Callable) -> None:
 
 def test_the_strongest_genes_are_named(perturb_run: Callable) -> None:
     """Smallest p-value first, then the largest effect; each name leads to its point."""
-    adata = perturb_run(GENES, strong=5)
+    adata = perturb_run(GENES, strong=5, values=("shift",))
     table = adata.uns["perturb"]["results"]
     order = table.assign(size=-table["effect"].abs()).sort_values(["p_value", "size"])
     axis = sf.pl.perturb_volcano(adata, n_labels=7, show=False)
@@ -75,7 +75,7 @@ def test_names_do_not_overlap(perturb_run: Callable, seed: int) -> None:
 
 def test_nothing_sure_and_no_spread(perturb_run: Callable) -> None:
     """Without a sure gene there is no dashed line; rows without effect or p-value are left out."""
-    adata = perturb_run(GENES, strong=0, n_null=20)
+    adata = perturb_run(GENES, strong=0, n_null=20, values=("shift",))
     table = adata.uns["perturb"]["results"]
     table.loc[3, "effect"] = np.nan
     axis = sf.pl.perturb_volcano(adata, show=False)
@@ -139,14 +139,14 @@ def test_bad_requests(perturb_run: Callable) -> None:
 
 def test_the_figure_says_what_its_colours_are(perturb_run: Callable) -> None:
     """The line too, where there is one; on the caller's axis names keep off the words."""
-    figure = sf.pl.perturb_volcano(perturb_run(GENES, strong=5), return_fig=True)
+    figure = sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("shift",)), return_fig=True)
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[:3] == ["towards age 5, fdr ≤ 0.05", "away from it, fdr ≤ 0.05", "fdr > 0.05"]
     assert said[3:] == ["largest p-value with fdr ≤ 0.05"]
-    none = sf.pl.perturb_volcano(perturb_run(GENES, strong=0, n_null=20), return_fig=True)
+    none = sf.pl.perturb_volcano(perturb_run(GENES, strong=0, n_null=20, values=("shift",)), return_fig=True)
     assert [text.get_text() for text in none.legends[0].get_texts()] == said[:3]
     _, mine = plt.subplots()
-    sf.pl.perturb_volcano(perturb_run(GENES, strong=5), ax=mine)
+    sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("shift",)), ax=mine)
     box = mine.get_legend().get_window_extent()
     assert not any(box.overlaps(Text.get_window_extent(text)) for text in names(mine))
     assert mine.transData.transform((0, max(points[:, 1].max() for points in dots(mine) if len(points))))[1] < box.y0

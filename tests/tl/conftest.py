@@ -35,12 +35,14 @@ def lively_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def run(cells: AnnData, lively_model: Path) -> Callable[..., dict[str, Any]]:
-    """Perturb with few null genes and return what was written."""
+    """Perturb with few null genes and return what was written; ``"results"`` are shifts alone, ``"every"`` all rows."""
 
     def call(adata: AnnData = cells, **changes: Any) -> dict[str, Any]:
         asked = {"genes": ["tiny1", "tiny30"], "state_key": "age", "start": 30, "goal": 5}
         asked |= {"n_null": 10, "n_label": 20, "model": lively_model}
         sf.tl.perturb(adata, **(asked | changes))
-        return adata.uns[changes.get("key_added", "perturb")]
+        found = adata.uns[changes.get("key_added", "perturb")]
+        shifts = found["results"][found["results"]["readout"] == "shift"].reset_index(drop=True)
+        return found | {"results": shifts, "every": found["results"]}
 
     return call

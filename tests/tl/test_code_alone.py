@@ -51,7 +51,7 @@ def test_every_function_reads_it(cells: AnnData, tmp_path) -> None:
     assert new.obs["age_clock"].notna().all()
     states = {"state_key": "age", "start": 30, "goal": 0, "n_null": 20, "max_cells": 20}
     for more in ({"genes": ["Hsp83"]}, {"genes": "all", "method": "screen"}):
-        sf.tl.perturb(cells, clock=tmp_path / "clock", **states | more)
+        sf.tl.perturb(cells, readouts=[tmp_path / "clock"], **states | more)
         assert cells.uns["perturb"]["params"]["pooling"] == "code"
 
 
@@ -61,7 +61,7 @@ def test_a_clock_of_the_code_is_not_for_whole_embeddings(whole: AnnData, cells: 
     with pytest.raises(
         ValueError, match="reads embeddings of pooling 'code', and these are 'cell'.*pass pooling='code'"
     ):
-        sf.tl.perturb(whole.copy(), clock=tmp_path / "clock", pooling="cell", **states)
+        sf.tl.perturb(whole.copy(), readouts=[tmp_path / "clock"], pooling="cell", **states)
 
 
 def test_a_model_without_a_code(tmp_path, whole: AnnData) -> None:

@@ -35,7 +35,7 @@ def test_doses_and_kinds(run: Callable) -> None:
 
 
 def test_interaction_is_both_less_each(run: Callable) -> None:
-    found = run(genes=["tiny1", "tiny30", "tiny7"], pairs=[("tiny1", "CG30")], sample_key="batch")
+    found = run(genes=["tiny1", "tiny30", "tiny7", ("tiny1", "CG30")], sample_key="batch")
     assert list(found["results"]["gene"]) == ["tiny1", "tiny30", "tiny7", "tiny1+CG30"]
     cells = found["cells"].set_index("cell")
     one, two, both = (cells.loc[cells["gene"] == name, "shift"] for name in ("tiny1", "tiny30", "tiny1+CG30"))
@@ -47,7 +47,8 @@ def test_interaction_is_both_less_each(run: Callable) -> None:
     assert (row["gene_a"], row["gene_b"], row["n_cells"]) == ("tiny1", "tiny30", len(shared))
     assert row["interaction"] == pytest.approx(apart.groupby(samples).mean().mean())
     assert 5 <= row["n_null"] <= 10 and 0 < row["p_value"] <= 1 and abs(apart).max() > 1e-3
-    every = run(genes=["tiny1", "tiny30", "tiny7"], pairs="all", n_null=2)["interactions"]
+    with pytest.warns(FutureWarning, match=r"tl\.perturb\(pairs=\.\.\.\) is deprecated.*tuples in genes"):
+        every = run(genes=["tiny1", "tiny30", "tiny7"], pairs="all", n_null=2)["interactions"]
     assert list(every["gene"]) == ["tiny1+tiny30", "tiny1+tiny7", "tiny30+tiny7"]
 
 
@@ -97,8 +98,9 @@ def test_a_clock_and_a_classifier_read_the_same_copies(
         many, label_key="cell_type", model=lively_model, baselines="none", n_splits=3, save=tmp_path / "classifier"
     )
     found = run(
-        genes=["tiny30"], state_key="cell_type", start="neuron", goal="glia", clock=tmp_path / "clock",
-        classifier=tmp_path / "classifier", n_null=3,
+        genes=["tiny30"], state_key="cell_type", start="neuron", goal="glia",
+        readouts=[tmp_path / "clock", tmp_path / "classifier"],
+        n_null=3,
     )  # fmt: skip
     table = found["cells"].set_index("cell")
     without = cells[table.index].copy()
@@ -115,25 +117,25 @@ def test_a_clock_and_a_classifier_read_the_same_copies(
         said[name] = each.obs["age_clock"].to_numpy(), each.obsm["annotation_proba"][:, glia]
     # values are scaled over the genes a cell expresses, so taking counts away rescales the others a little
     age, probability = (after - first for first, after in zip(said["before"], said["after"], strict=True))
-    assert np.corrcoef(table["age_change"], age)[0, 1] > 0.9
-    assert np.corrcoef(table["probability_change"], probability)[0, 1] > 0.9
-    row = found["results"].iloc[0]
-    assert row["age_change"] == pytest.approx(table["age_change"].mean())
-    assert row["probability_change"] == pytest.approx(table["probability_change"].mean())
-    assert np.isfinite(row[["age_ci_low", "age_p_value", "age_fdr", "probability_fdr"]].astype(float)).all()
+    assert np.corrcoef(table["age"], age)[0, 1] > 0.9
+    assert np.corrcoef(table["probability"], probability)[0, 1] > 0.9
+    rows = found["every"].set_index("readout")
+    for name in ("age", "probability"):
+        assert rows.loc[name, "shift"] == pytest.approx(table[name].mean())
+        assert np.isfinite(rows.loc[name, ["ci_low", "p_value", "fdr"]].astype(float)).all()
     assert found["params"]["probability_of"] == "glia" and found["params"]["clock_age_key"] == "age"
-    assert {"age_change", "probability_change"} <= set(found["null"])
+    assert {"age", "probability"} <= set(found["null"])
 
 
 def test_a_readout_of_another_model_is_refused(run: Callable, cells: AnnData, tiny_model: Path, tmp_path: Path) -> None:
     sf.tl.age_clock(cells, model=tiny_model, baselines="none", n_splits=3, save=tmp_path / "clock")
     with pytest.raises(ValueError, match="fitted on another model than 'lively'"):
-        run(clock=tmp_path / "clock")
+        run(readouts=[tmp_path / "clock"])
     sf.tl.age_clock(
         cells, model=tiny_model, features="expression", baselines="none", n_splits=3, save=tmp_path / "expression"
     )
     with pytest.raises(ValueError, match="reads expression; tl.perturb takes a clock of the embedding"):
-        run(clock=tmp_path / "expression", model=tiny_model)
+        run(readouts=[tmp_path / "expression"], model=tiny_model)
 
 
 def test_downstream_genes(run: Callable, lively_model: Path) -> None:
@@ -211,12 +213,20 @@ def test_what_stands_beside_a_shift(run: Callable, cells: AnnData) -> None:
 
 def test_the_net_shift_and_tails(run: Callable) -> None:
     found = run(n_null=40)
-    cells, row, null = found["cells"], found["results"].iloc[0], found["null"].query("gene == 'tiny1'")
+    cells, null = found["cells"], found["null"].query("gene == 'tiny1'")
     np.testing.assert_allclose(cells["net_shift"], cells["shift"] - cells["shift_start"])
-    assert row["net_shift"] == pytest.approx(row["shift"] - row["shift_start"])
-    assert row["net_p_value"] == pytest.approx(null_p_value(row["net_shift"], null["net_shift"].to_numpy()), rel=1e-9)
-    assert row["p_tail"] == pytest.approx(tail_p_value(row["shift"], null["shift"].to_numpy()), rel=1e-9)
-    np.testing.assert_allclose(found["results"]["fdr_tail"], stats.false_discovery_control(found["results"]["p_tail"]))
+    rows = found["every"].query("gene == 'tiny1'").set_index("readout")
+    assert list(found["every"]["readout"].unique()) == ["shift", "shift_start", "net_shift"]
+    assert rows.loc["net_shift", "shift"] == pytest.approx(
+        rows.loc["shift", "shift"] - rows.loc["shift_start", "shift"]
+    )
+    for name, row in rows.iterrows():
+        assert row["p_value"] == pytest.approx(null_p_value(row["shift"], null[name].to_numpy()), rel=1e-9)
+        assert row["p_tail"] == pytest.approx(tail_p_value(row["shift"], null[name].to_numpy()), rel=1e-9)
+    for _, rows in found["every"].groupby("readout"):
+        np.testing.assert_allclose(rows["fdr"], stats.false_discovery_control(rows["p_value"]))
+        np.testing.assert_allclose(rows["fdr_tail"], stats.false_discovery_control(rows["p_tail"]))
+    assert found["every"]["p_label"].notna().eq(found["every"]["readout"] == "shift").all()
 
 
 def test_few_samples_give_no_small_label_p_value(run: Callable, cells: AnnData) -> None:
@@ -250,9 +260,11 @@ def test_trimmed_centroids(run: Callable, cells: AnnData, lively_model: Path) ->
         ({"centroid": "median"}, "expected 'mean' or 'trimmed'"),
         ({"n_label": -1}, "n_label is -1; expected 0 or more"),
         ({"downstream": "some"}, "downstream is 'some'; expected a whole number of genes, or 'all'"),
-        ({"pairs": [("tiny1", "nothing")]}, r"pairs holds \['tiny1', 'nothing'\].*not known: nothing"),
-        ({"pairs": [("tiny1", "CG1")]}, "expected two different genes"),
-        ({"pairs": "all", "genes": ["tiny1"]}, "pairs is 'all' with 1 single gene"),
+        (
+            {"genes": ["tiny30", ("tiny1", "nothing")]},
+            r"genes holds the pair \['tiny1', 'nothing'\].*not known: nothing",
+        ),
+        ({"genes": ["tiny30", ("tiny1", "CG1")]}, "expected two different genes"),
     ],
 )
 def test_bad_options(run: Callable, cells: AnnData, changes: dict[str, Any], message: str) -> None:
@@ -263,7 +275,7 @@ def test_bad_options(run: Callable, cells: AnnData, changes: dict[str, Any], mes
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_every_table_survives_storage(run: Callable, cells: AnnData, tmp_path: Path, suffix: str) -> None:
-    run(pairs="all", downstream=2, key_added="one", groupby="cell_type")
+    run(genes=["tiny1", "tiny30", ("tiny1", "tiny30")], downstream=2, key_added="one", groupby="cell_type")
     run(genes="all", method="screen", n_top=2, key_added="two")
     getattr(cells, f"write_{suffix}")(tmp_path / f"cells.{suffix}")
     again = getattr(ad, f"read_{suffix}")(tmp_path / f"cells.{suffix}")
@@ -278,7 +290,7 @@ def test_every_table_survives_storage(run: Callable, cells: AnnData, tmp_path: P
 
 def test_null_pairs_are_different_and_need_no_cell_to_be_switched_on(run: Callable) -> None:
     """Each null pair counts once; genes to switch on need not be expressed together."""
-    found = run(genes=["tiny1", "CG1", "tiny30"], pairs="all", n_null=30, kind="overexpress", max_cells=4)
+    found = run(genes=["tiny1", "CG1", "tiny30", ("tiny1", "tiny30")], n_null=30, kind="overexpress", max_cells=4)
     assert list(found["interactions"]["gene"]) == ["tiny1+tiny30"]
     null = found["null"].query("gene == 'tiny1+tiny30'")["null_gene"]
     assert len(null) == 30 == len({frozenset(pair.split("+")) for pair in null})
@@ -327,9 +339,8 @@ def test_a_small_group_does_not_spoil_a_screen(run: Callable, cells: AnnData, tm
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"genes": "all", "pairs": "all"}, "pairs goes with genes by name"),
         ({"genes": "all", "method": "screen", "n_null": 1}, "beside null genes.*n_null=1"),
-        ({"pairs": [("tiny1", "tiny30")], "genes": {"tiny1+tiny30": ["tiny1", "tiny7"]}}, "which genes names too"),
+        ({"readouts": ["no/such/folder"]}, "readouts holds 'no/such/folder'; expected folders of saved clocks"),
         ({"checkpoint": "no/such/folder/scan.npz"}, "there is no folder no/such/folder"),
     ],
 )
@@ -341,4 +352,4 @@ def test_options_that_do_not_go_together(run: Callable, changes: dict[str, Any],
 def test_a_clock_reads_its_own_pooling(run: Callable, cells: AnnData, lively_model: Path, tmp_path: Path) -> None:
     sf.tl.age_clock(cells, model=lively_model, baselines="none", n_splits=3, save=tmp_path / "clock")
     with pytest.raises(ValueError, match="pooling is 'mean'; clocks and classifiers of 'lively' read 'cell'"):
-        run(clock=tmp_path / "clock", pooling="mean")
+        run(readouts=[tmp_path / "clock"], pooling="mean")

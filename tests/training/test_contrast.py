@@ -100,6 +100,15 @@ def test_what_the_contrast_reads_is_trained_and_directions_are_not(store, tmp_pa
     assert not torch.equal(short.contrast_directions, long.contrast_directions)
 
 
+def test_weights_of_genes_learn_slowly(store, tmp_path, monkeypatch):
+    """They move with their rate alone, by about as much less as it is lower."""
+    begun, slow = (fit(store, tmp_path / f"{n}.safetensors", epochs=n).contrast_directions for n in (0, 5))
+    monkeypatch.setattr(_contrast, "_GENE_RATE", 1.0)
+    fast = fit(store, tmp_path / "fast.safetensors", epochs=5).contrast_directions
+    moved, at_full_rate = (float((each - begun).norm()) for each in (slow, fast))
+    assert 0 < moved < 0.3 * at_full_rate
+
+
 def test_batches_hold_cells_of_one_sample(store):
     groups = np.repeat([0, 1, 2], [100, 139, 1])
     made = _contrast._batches(np.arange(240), groups, np.random.default_rng(0))

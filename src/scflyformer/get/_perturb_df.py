@@ -22,9 +22,14 @@ Table = Literal[
 _ABSENT = {
     "screen": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
     "agreement": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
-    "interactions": "no pairs were perturbed. Run sf.tl.perturb with pairs='all' or a list of pairs.",
+    "interactions": "no pairs were perturbed. Run sf.tl.perturb with tuples of two names in genes.",
     "downstream": "no downstream genes were asked for. Run sf.tl.perturb with downstream=20.",
 }
+_MAKES = {
+    "age": " Run sf.tl.perturb with the folder of a clock in readouts=.",
+    "probability": " Run sf.tl.perturb with the folder of a classifier in readouts=.",
+}
+"""What makes a readout that not every run has."""
 #: Columns that name the gene of a row: those of a pair are found by the pair and by either gene.
 _GENES = ("gene", "gene_a", "gene_b")
 
@@ -34,6 +39,7 @@ def perturb_df(
     *,
     key: str = "perturb",
     table: Table = "results",
+    readout: str | None = "shift",
     genes: str | Sequence[str] | None = None,
     groups: str | Sequence[str] | None = None,
     mod: str | None = None,
@@ -48,6 +54,10 @@ def perturb_df(
         Key of `uns`: the `key_added` of the run.
     table
         Which table.
+    readout
+        Rows of ``"results"``: ``"shift"``, towards the goal; ``"net_shift"``, less that towards the start;
+        ``"shift_start"``, ``"shift_<state>"``; ``"age"`` and ``"probability"``, where a clock or a classifier was read
+        off. `None`: all.
     genes
         Only these, named as they were asked for. Of ``"interactions"``: pairs of that name, or with one of these
         genes. Tables without genes come whole.
@@ -60,7 +70,8 @@ def perturb_df(
     -------
     A copy of the table, numbered from 0; its columns are described at :func:`scflyformer.tl.perturb`.
 
-    ``"results"``: a row per gene (set) and group, with its shift, interval and p-value.
+    ``"results"``: a row per gene (set) and group, with its shift (or the change in another ``readout``), interval and
+    p-value.
 
     ``"cells"``: a row per perturbed cell.
 
@@ -80,8 +91,8 @@ def perturb_df(
     Raises
     ------
     KeyError
-        When there is no such run, gene or group (lists near names), or the run made no such table (says what makes
-        it).
+        When there is no such run, gene, group or readout (lists near names), or the run made no such table (says what
+        makes it).
     ValueError
         When ``table`` is none of its options.
 
@@ -109,7 +120,7 @@ def perturb_df(
     >>> len(cells)
     10
     >>> sf.get.perturb_df(adata, table="null").columns.tolist()
-    ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'net_shift']
+    ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'shift_start', 'net_shift']
     """
     if table not in get_args(Table):
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
@@ -121,6 +132,12 @@ def perturb_df(
         why = _ABSENT.get(table, "it is not among what this version of the run wrote. Run sf.tl.perturb again.")
         raise KeyError(f"uns[{key!r}] holds no table {table!r}: {why}")
     found = run[table]
+    if table == "results" and readout is not None and "readout" in found:
+        known = list(dict.fromkeys(found["readout"].astype(str)))
+        if readout not in known:
+            wrong = missing_key(readout, known, what="readout", place=f"uns[{key!r}]['results']")
+            raise KeyError(wrong + _MAKES.get(readout, ""))
+        found = found[found["readout"].astype(str) == readout]
     keep = pd.Series(True, index=found.index)
     for columns, wanted, what in ((_GENES, genes, "genes"), (("group",), groups, "groups")):
         if wanted is None:

@@ -296,6 +296,15 @@ class CellBert(BertPreTrainedModel):
         """Return the cell token as the decoder reads it, shape (n, width), from the last layer's ``hidden``."""
         return self.cell_norm(hidden[:, 0])
 
+    def scale_token(self, size: float) -> None:
+        """Bring the root mean square of the cell token to about ``size``; what is read off it stays the same."""
+        weight = self.cell_norm.weight
+        with torch.no_grad():
+            factor = size / weight.square().mean().sqrt()
+            for parameter in (weight, self.cell_norm.bias):
+                parameter.mul_(factor)
+            self.profile_decoder.weight.div_(factor)
+
     def profile_logits(self, cells: Tensor, genes: Tensor | None = None) -> Tensor:
         """Return log-scale expression of every gene, or of ``genes``, shape (n, n_genes), from cell vectors."""
         decoder = self.profile_decoder

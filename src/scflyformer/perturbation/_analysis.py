@@ -78,7 +78,7 @@ def analyse(
     if request.kind not in FOUND_ONLY:  # a gene that was not measured cannot be switched on
         genes, lacking = genes.without(unmeasured)
         absent |= lacking
-        if lacking and not genes.sets:
+        if lacking and not (genes.sets or genes.pairs):
             raise ValueError(f"There is nothing to {request.kind}: {reasons_in_words(lacking)}. Ask for other genes.")
     choice: dict[str, Any] = {"max_cells": request.max_cells, "seed": request.seed}
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, **choice)
@@ -191,8 +191,10 @@ def _open(adata: AnnData, request: PerturbRequest) -> tuple[Model, Pooling, Read
 def _read_genes(request: PerturbRequest, model: Model, reading: Reading) -> tuple[_Genes, list[str]]:
     """Return the gene sets and pairs asked for, none for all genes, and the names that the model does not know."""
     table: Any = reading.synonyms
-    sets, unknown = ([], []) if request.every_gene else read_gene_sets(request.genes, model, table)
-    return _Genes(sets, read_pairs(request.pairs, sets, model, table)), unknown
+    genes, pairs = request.split_genes()
+    alone = request.every_gene or (bool(pairs) and not len(genes))
+    sets, unknown = ([], []) if alone else read_gene_sets(genes, model, table)
+    return _Genes(sets, read_pairs(request.pairs or pairs or None, sets, model, table)), unknown
 
 
 def _embed(network: CellBert, rows: TokenRows, cells: np.ndarray, pooling: Pooling, running: Running) -> np.ndarray:

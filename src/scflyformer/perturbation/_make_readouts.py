@@ -91,21 +91,21 @@ def read_probes(
     if pooling != model.pooling and not (clock is None and classifier is None):
         raise ValueError(
             f"pooling is {pooling!r}; clocks and classifiers of {model.name!r} read {model.pooling!r}. Leave "
-            "pooling= out, or run without clock= and classifier=."
+            "pooling= out, or run without readouts=."
         )
     towards = towards_states(groups, cells, request.centroid)
     ends = np.cumsum([0, *(len(group.pool) for group in groups[:-1])])
     columns, readouts, about = shift_columns(states[2:]), list[Any]([towards]), dict[str, Any]()
     if clock is not None:
         age, content = age_change(clock, model, groups)
-        columns.append("age_change")
+        columns.append("age")
         readouts.append(age)
         about |= {"clock_age_key": content.get("age_key"), "clock_target": content["target"]}
         about["clock_sha256"] = content["folder_sha256"]
     if classifier is not None:
         pool = cells.vectors[np.concatenate([group.pool for group in groups])]
         change, of, about["classifier_sha256"] = probability_change(classifier, model, pool, states[0])
-        columns.append("probability_change")
+        columns.append("probability")
         readouts.append(change)
         about["probability_of"] = of
     permuted = request.method == "exact" and request.n_null >= LEAST_NULLS

@@ -142,7 +142,7 @@ def read_pairs(
         found = [_read_pair(pair, model, table) for pair in pairs]
     found = list({frozenset(one.tokens): one for one in reversed(found)}.values())[::-1]
     if twice := {one.name for one in found} & {one.name for one in sets}:
-        raise ValueError(f"pairs gives {sorted(twice)}, which genes names too; name the sets in genes otherwise.")
+        raise ValueError(f"genes holds the pair {sorted(twice)[0]} and a set of that name; name the set otherwise.")
     return found
 
 
@@ -152,7 +152,7 @@ def _read_pair(pair: Sequence[str], model: Model, table: SynonymTable | None) ->
     if len(names) != 2 or (index < N_SPECIAL).any() or index[0] == index[1]:
         unknown = [name for name, token in zip(names, index, strict=True) if token < N_SPECIAL]
         raise ValueError(
-            f"pairs holds {names}; expected two different genes that model {model.name!r} knows"
+            f"genes holds the pair {names}; expected two different genes that model {model.name!r} knows"
             + (f" (not known: {', '.join(unknown)})." if unknown else ".")
         )
     return GeneSet("+".join(names), (int(index[0]), int(index[1])))

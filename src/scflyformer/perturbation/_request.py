@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from scflyformer.data._states import read_state, read_states, require_disjoint
@@ -11,8 +14,7 @@ from scflyformer.perturbation._edit import DOSED, Kind
 from scflyformer.perturbation._make_readouts import Centroid
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Literal
 
     import pandas as pd
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
     from scflyformer.data._states import State
 
 
+READOUT_FILES = {"clock": "clock.json", "classifier": "labels.json"}
+"""By which file a folder of each kind is known."""
+
+
 @dataclass(frozen=True)
 class PerturbRequest:
     """The arguments of :func:`scflyformer.tl.perturb`, which documents them; ``reading``: what is read."""
 
-    genes: str | Sequence[str] | Mapping[str, str | Sequence[str]]
+    genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]]
     kind: Kind
     dose: float
     pairs: Literal["all"] | Sequence[tuple[str, str]] | None
@@ -54,6 +60,13 @@ class PerturbRequest:
     def every_gene(self) -> bool:
         """Whether all genes are asked for."""
         return isinstance(self.genes, str) and self.genes == "all"
+
+    def split_genes(self) -> tuple[Any, list[tuple[str, str]]]:
+        """Return genes and sets without pairs, and the pairs among them."""
+        if isinstance(self.genes, str) or not isinstance(self.genes, Sequence):
+            return self.genes, []
+        pairs = [one for one in self.genes if isinstance(one, tuple)]
+        return [one for one in self.genes if not isinstance(one, tuple)], pairs
 
     def states(self, column: pd.Series) -> tuple[State, State, list[State]]:
         """Return the states start, goal and alternatives, as the column of states has them."""
@@ -98,3 +111,27 @@ class PerturbRequest:
         most: Any = self.downstream
         if most != "all" and (isinstance(most, str | bool) or not hasattr(most, "__index__") or most < 0):
             raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
+
+
+def sort_readouts(
+    folders: Sequence[str | os.PathLike[str]],
+) -> tuple[str | os.PathLike[str] | None, str | os.PathLike[str] | None]:
+    """Return the folder of a saved clock and that of a saved classifier among ``folders``, at most one each.
+
+    Raises
+    ------
+    ValueError
+        When a folder is neither, or there are two of a kind.
+    """
+    found: dict[str, str | os.PathLike[str]] = {}
+    for folder in [folders] if isinstance(folders, str | os.PathLike) else folders:
+        kinds = [kind for kind, file in READOUT_FILES.items() if (Path(folder).expanduser() / file).exists()]
+        if not kinds:
+            raise ValueError(
+                f"readouts holds {str(folder)!r}; expected folders of saved clocks and classifiers, which hold "
+                "clock.json or labels.json: tl.age_clock and tl.annotate make them with save=."
+            )
+        if kinds[0] in found:
+            raise ValueError(f"readouts holds two folders of a {kinds[0]}; give one, and run again for the other.")
+        found[kinds[0]] = folder
+    return found.get("clock"), found.get("classifier")

@@ -191,9 +191,11 @@ def judged_by_screen(tables: dict[str, pd.DataFrame], screened: Screened) -> dic
     own = screened.table.loc[screened.table["top"], ["gene", "group", *told]]
     results, cells = tables["results"], tables["cells"]
     order = list(results)
-    results = results.drop(columns=told).merge(own, on=["gene", "group"])[order]
-    cells = cells.merge(results[["gene", "group"]], on=["gene", "group"])
-    null = screened.null.merge(results[["gene", "group"]], on=["gene", "group"])
+    of_shift, key = results["readout"] == "shift", ["gene", "group"]
+    judged = results[of_shift].drop(columns=told).merge(own, on=key)
+    results = pd.concat([judged, results[~of_shift].merge(own[key], on=key)], ignore_index=True)[order]
+    cells = cells.merge(own[["gene", "group"]], on=["gene", "group"])
+    null = screened.null.merge(own[["gene", "group"]], on=["gene", "group"])
     return tables | {"results": results, "cells": cells, "null": null}
 
 

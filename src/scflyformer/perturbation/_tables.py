@@ -36,14 +36,15 @@ RESULTS = (
     "effect",
     "p_value",
     "fdr",
+    "readout",
     "ci_over",
     "n_null",
     "n_start",
     "gene_id",
+    "p_tail",
+    "fdr_tail",
 )
-"""Columns of the results; shifts towards further states and other readouts follow."""
-READOUTS = {"net_shift": "net", "age_change": "age", "probability_change": "probability"}
-"""Readouts beside the shift, and what their columns of the results begin with."""
+"""Columns of the results, in this order; those that not every run has follow."""
 
 
 UNEXPRESSED = "measured, but not expressed in the perturbed cells"
@@ -77,7 +78,7 @@ def make_tables(
     scan, found
         What was edited, and what was read off.
     columns
-        Name of each column of the readouts, ``"shift"`` first.
+        Name of each readout, ``"shift"`` first.
     cells
         All cells.
     vocabulary
@@ -89,8 +90,6 @@ def make_tables(
     -------
     ``"results"``, ``"cells"`` and ``"null"``, as `tl.perturb` documents them.
     """
-    tested = ["shift", *(name for name in columns if name in READOUTS)]
-    others = [name for name in columns if name not in tested]
     results, by_cell, null = [], [], []
     samples, names = cells.samples, cells.names
 
@@ -107,35 +106,26 @@ def make_tables(
         one, beside = shifts[own], [at for at in beside if at in shifts]
         row: dict[str, Any] = {"n_start": len(pool.cells), "gene_id": join_names(vocabulary.gene_ids, one.tokens)}
         table: dict[str, Any] = {"null_gene": [join_names(vocabulary.names, shifts[at].tokens) for at in beside]}
-        for name in tested:
-            column = columns.index(name)
+        for column, name in enumerate(columns):
             summary = summarise(one, samples, column)
             drawn = [mean_of(number, at, column) for at in beside]
             values = np.array([mean for mean, _ in drawn], dtype=np.float64)
             judged = summary | beside_nulls(summary["shift"], values)
             judged["p_tail"] = tail_p_value(summary["shift"], values)
-            row |= judged if name == "shift" else _prefixed(judged, name)
             table |= {name: values} | ({"n_cells": [n for _, n in drawn]} if name == "shift" else {})
-        means = [_mean(sample_means(one.values[:, columns.index(name)], samples[one.cells])) for name in others]
-        row |= dict(zip(others, means, strict=True))
-        if found.labels is not None:
-            null_labels = found.labels[[scan.slot_of[number, at] for at in beside]]
-            row["p_label"] = label_p_value(found.labels[scan.slot_of[number, own]], null_labels)
-        results.append({**about, "kind": kind, **row})
+            if found.labels is not None:
+                null_labels = found.labels[[scan.slot_of[number, at] for at in beside]]
+                p_label = label_p_value(found.labels[scan.slot_of[number, own]], null_labels)
+                judged["p_label"] = p_label if name == "shift" else np.nan
+            results.append({**about, "kind": kind, "readout": name, **row, **judged})
         null.append(pd.DataFrame({**about, **table}))
         by_cell.append(_cell_table(about, one, columns, names, samples))
-    results_table = pd.DataFrame(results)
-    for name in tested:
-        ahead = "" if name == "shift" else f"{READOUTS[name]}_"
-        for p, fdr in (("p_value", "fdr"), ("p_tail", "fdr_tail")):
-            results_table[ahead + fdr] = false_discovery_rate(results_table[ahead + p].to_numpy())
-    first = [*RESULTS, *others]
-    null_columns = ["gene", "group", "null_gene", "n_cells", *tested]
-    empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(tested, np.float64))
+    null_columns = ["gene", "group", "null_gene", "n_cells", *columns]
+    empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(columns, np.float64))
     filled = [table for table in null if len(table)]
     null_table = pd.concat(filled, ignore_index=True)[null_columns] if filled else empty
     return {
-        "results": results_table[[*first, *(name for name in results_table if name not in first)]],
+        "results": _by_readout(pd.DataFrame(results), columns),
         "cells": pd.concat(by_cell, ignore_index=True),
         "null": null_table.astype({"n_cells": np.int64}),
     }
@@ -194,10 +184,17 @@ def skipped_table(reasons: list[tuple[str, str, str]]) -> pd.DataFrame:
     return pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
 
 
-def _prefixed(judged: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what is told of a readout beside the shift, under its own names."""
-    start, kept = READOUTS[name], ("ci_low", "ci_high", "null_mean", "effect", "p_value", "p_tail")
-    return {name: judged["shift"]} | {f"{start}_{key}": judged[key] for key in kept}
+def _by_readout(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return the rows one readout after the other, with p-values adjusted over the rows of each."""
+    for p, fdr in (("p_value", "fdr"), ("p_tail", "fdr_tail")):
+        adjusted = [
+            pd.Series(false_discovery_rate(rows[p].to_numpy()), index=rows.index)
+            for _, rows in results.groupby("readout")
+        ]
+        results[fdr] = pd.concat(adjusted)
+    order = results["readout"].map({name: place for place, name in enumerate(columns)})
+    results = results.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+    return results[[*RESULTS, *(name for name in results if name not in RESULTS)]]
 
 
 def _cell_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 By = Literal["cell", "sample"]
-Value = Literal["shift", "net", "age", "probability"]
-#: Column of the tables with the value, and what stands before the names of its interval and adjusted p-value.
-_COLUMNS = {
-    "shift": ("shift", ""),
-    "net": ("net_shift", "net_"),
-    "age": ("age_change", "age_"),
-    "probability": ("probability_change", "probability_"),
-}
-_OPTIONS = {
-    "net": "this version",
-    "age": "clock=, the folder of a clock",
-    "probability": "classifier=, the folder of a classifier",
-}
 #: What a run names in place of a class where the goal is none of the classifier's.
 _OWN = "the cell's own"
 _BAND = (0.025, 0.975)
@@ -53,7 +40,7 @@ def perturb_shift(
     key: str = "perturb",
     genes: str | Sequence[str] | None = None,
     groups: str | Sequence[str] | None = None,
-    value: Value = "shift",
+    readout: str = "shift",
     by: By = "cell",
     n_genes: int = 20,
     mod: str | None = None,
@@ -79,16 +66,15 @@ def perturb_shift(
         Genes or sets to draw, in this order, named as they were asked for.
     groups
         Groups to draw.
-    value
-        What is drawn: ``"shift"`` towards the goal; ``"net"``, less that towards the start; ``"age"``, the change in
-        the age that a clock predicts; ``"probability"``, the change in a classifier's probability. The last two stand
-        where the run was given a clock or a classifier.
+    readout
+        What is drawn: ``"shift"`` towards the goal; ``"net_shift"``, less that towards the start; ``"shift_start"``,
+        ``"shift_<state>"``; ``"age"``, the change in the age that a clock predicts; ``"probability"``, the change in a
+        classifier's probability. The last two stand where the run was given a clock or a classifier.
     by
         ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone, on whose
         scale the null band is easier to see.
     n_genes
-        Without ``genes``, at most this many are drawn: those with the largest effect; of a change in age or
-        probability, those furthest from the mean of their null genes.
+        Without ``genes``, at most this many are drawn: those with the largest effect.
     mod
         Modality of a MuData.
     ax
@@ -105,9 +91,9 @@ def perturb_shift(
     Raises
     ------
     KeyError
-        When there is no such run, gene or group (lists near names), or the run has no such value (says what makes it).
+        When there is no such run, gene, group or readout (lists near names).
     ValueError
-        When ``value`` or ``by`` is none of its options, no gene and group asked for has a result, or one axis was given
+        When ``by`` is none of its options, no gene and group asked for has a result, or one axis was given
         for several groups.
 
     Examples
@@ -134,17 +120,10 @@ def perturb_shift(
     >>> figure = sf.pl.perturb_shift(adata, by="sample", return_fig=True)
     >>> figure.savefig("shifts.pdf", bbox_inches="tight")
     """
-    if value not in get_args(Value):
-        raise ValueError(f"value is {value!r}; expected 'shift', 'net', 'age' or 'probability'.")
     if by not in ("cell", "sample"):
         raise ValueError(f"by is {by!r}; expected 'cell' or 'sample'.")
-    results = perturb_df(adata, key=key, genes=genes, groups=groups, mod=mod)
-    if _COLUMNS[value][0] not in results:
-        raise KeyError(
-            f"uns[{key!r}]['results'] has no {_COLUMNS[value][0]!r}. Run sf.tl.perturb with {_OPTIONS[value]}, or draw "
-            "value='shift'."
-        )
-    order = _order(results, genes, n_genes, value)
+    results = perturb_df(adata, key=key, readout=readout, genes=genes, groups=groups, mod=mod)
+    order = _order(results, genes, n_genes)
     if not order or not len(results):
         asked = f"genes={genes!r}, groups={groups!r}, n_genes={n_genes}"
         raise ValueError(f"Nothing to draw: no row of uns[{key!r}]['results'] is of {asked}. Leave them out for all.")
@@ -159,26 +138,23 @@ def perturb_shift(
         width, slot = inches_of(ax), inches_of(ax) / len(order)
     for axis, name in zip(axes, names, strict=True):
         tables = [table[table["group"] == name] for table in (results, cells, null)]
-        _panel(axis, *tables, order=order, by=by, value=value)
+        _panel(axis, *tables, order=order, by=by, readout=readout)
         _label_genes(axis, tables[0], order, flat=len(order) <= _FLAT and _longest(order) < LETTERS * slot)
         axis.axhline(0, color="black", linewidth=0.6, zorder=0.5)
-        lines = _axis_words(value, run["params"]).split("\n")
+        lines = _axis_words(readout, run).split("\n")
         axis.set_ylabel("\n".join(textwrap.fill(line, _TALL) for line in lines))
         set_title(axis, panel_title(run["params"], name, tables[0], run.get("separability")), inches=width)
         drop_spines(axis)
-    explain(axes, _marks(results[results["gene"].isin(order)], cells, null, by=by, value=value), own=ax is None)
+    explain(axes, _marks(results[results["gene"].isin(order)], cells, null, by=by, readout=readout), own=ax is None)
     return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
 
 
-def _order(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int, value: Value) -> list[str]:
+def _order(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int) -> list[str]:
     """Return the genes to draw: as asked, or those with the largest effect in the order of the run."""
     if genes is not None:
         return [genes] if isinstance(genes, str) else [str(name) for name in genes]
-    column, prefix = _COLUMNS[value]
     names = list(dict.fromkeys(results["gene"]))
-    beyond_null = results[column] - results.get(f"{prefix}null_mean", np.nan)
-    effect = results.get(f"{prefix}effect", beyond_null)
-    size = effect.abs().fillna(results[column].abs()).groupby(results["gene"], sort=False).max()
+    size = results["effect"].abs().fillna(results["shift"].abs()).groupby(results["gene"], sort=False).max()
     chosen = set(size.sort_values(ascending=False, kind="stable").index[:most])
     return [name for name in names if name in chosen]
 
@@ -191,57 +167,55 @@ def _panel(
     *,
     order: list[str],
     by: By,
-    value: Value,
+    readout: str,
 ) -> None:
-    column, prefix = _COLUMNS[value]
     rows = results.set_index("gene")
     for place, gene in enumerate(order):
-        if gene not in rows.index or not np.isfinite(rows.loc[gene, column]):
+        if gene not in rows.index or not np.isfinite(rows.loc[gene, "shift"]):
             continue
         line = rows.loc[gene]
-        band = _values(null, gene, column)
+        band = _values(null, gene, readout)
         if len(band):
             low, middle, high = np.quantile(band, [_BAND[0], 0.5, _BAND[1]])
             axis.fill_between([place - _HALF, place + _HALF], low, high, color=GREY, alpha=0.35, linewidth=0, zorder=1)
             axis.hlines(middle, place - _HALF, place + _HALF, color=GREY, linewidth=1, zorder=1)
-        own = _values(cells, gene, column)
+        own = _values(cells, gene, readout)
         if by == "cell" and len(own):
             low, high = np.quantile(own, _BAND)
             violin(axis, own[(own >= low) & (own <= high)], place, colour=COLOURS[0])
         if line["ci_over"] == "samples" and len(own):
             mine = cells[cells["gene"] == gene]
-            means = mine.groupby("sample", observed=True)[column].mean().to_numpy()
+            means = mine.groupby("sample", observed=True)[readout].mean().to_numpy()
             spread = np.linspace(-0.12, 0.12, len(means))
             axis.scatter(place + spread, means, s=14, color=COLOURS[1], linewidths=0, zorder=3)
-        low, high, fdr = (line.get(f"{prefix}{name}", np.nan) for name in ("ci_low", "ci_high", "fdr"))
+        low, high, fdr = (line[name] for name in ("ci_low", "ci_high", "fdr"))
         if np.isfinite(low):
             axis.vlines(place, low, high, color="black", linewidth=1.2, zorder=4)
         face = "black" if fdr <= 0.05 else "white"
-        axis.scatter(place, line[column], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
+        axis.scatter(place, line["shift"], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
 
 
-def _marks(results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, value: Value) -> list[Artist]:
+def _marks(results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, readout: str) -> list[Artist]:
     """Return a handle for each kind of mark that is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    column, prefix = _COLUMNS[value]
-    line = "mean" if results.get(f"{prefix}ci_low", pd.Series(dtype=float)).isna().all() else "mean, 95 % interval"
+    line = "mean" if results["ci_low"].isna().all() else "mean, 95 % interval"
     diamond: dict[str, Any] = {"marker": "D", "markersize": 5, "markeredgecolor": "black", "color": "black"}
     diamond["linewidth"] = 1.2 * (line != "mean")
-    if results.get(f"{prefix}fdr", pd.Series(dtype=float)).notna().any():
+    if results["fdr"].notna().any():
         ends = {"black": "fdr ≤ 0.05", "white": "fdr > 0.05"}
     else:
         ends = {"white": "not tested"}
     marks: list[Artist] = [
         Line2D([], [], markerfacecolor=face, label=f"{line}; {end}", **diamond) for face, end in ends.items()
     ]
-    there = column in cells and cells[column].notna().any()
+    there = readout in cells and cells[readout].notna().any()
     if there and (results["ci_over"] == "samples").any():
         marks.append(Line2D([], [], marker="o", markersize=4, linestyle="", color=COLOURS[1], label="mean of a sample"))
     if there and by == "cell":
         marks.append(Patch(facecolor=COLOURS[0], alpha=0.55, label="cells (middle 95 %)"))
-    if column in null and null[column].notna().any():
+    if readout in null and null[readout].notna().any():
         marks.append(Patch(facecolor=GREY, alpha=0.35, label="means of null genes (middle 95 %)"))
     return marks
 
@@ -268,14 +242,18 @@ def _label_genes(axis: Axes, results: pd.DataFrame, order: list[str], *, flat: b
     axis.set_xlim(-0.6, len(order) - 0.4)
 
 
-def _axis_words(value: Value, params: Mapping[str, Any]) -> str:
+def _axis_words(readout: str, run: Mapping[str, Any]) -> str:
     """Say what is drawn, and in which unit."""
-    if value == "shift":
-        return f"shift towards {state_words(params, 'goal')}\n(change in cosine)"
-    if value == "net":
+    params = run["params"]
+    if readout in ("shift", "shift_start"):
+        state = state_words(params, "goal" if readout == "shift" else "start")
+        return f"shift towards {state}\n(change in cosine)"
+    if readout == "net_shift":
         towards, less = state_words(params, "goal"), state_words(params, "start")
         return f"shift towards {towards} less towards {less}\n(change in cosine)"
-    if value == "age":
+    if readout.startswith("shift_"):
+        return f"shift towards {run['states'][readout]}\n(change in cosine)"
+    if readout == "age":
         return f"change in predicted {params.get('clock_age_key', 'age')}"
     label = str(params.get("probability_of", _OWN))
     return f"change in probability of {f'{_OWN} class' if label == _OWN else label}"

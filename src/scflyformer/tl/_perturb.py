@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from scflyformer.perturbation._check import absent_words
 from scflyformer.perturbation._checkpoint import Checkpoint
 from scflyformer.perturbation._edit import Kind
 from scflyformer.perturbation._make_readouts import Centroid
-from scflyformer.perturbation._request import PerturbRequest
+from scflyformer.perturbation._request import PerturbRequest, sort_readouts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def perturb(
     adata: AnnData | MuData,
     *,
-    genes: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+    genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]],
     kind: Kind = "delete",
     dose: float = 0.5,
     pairs: Literal["all"] | Sequence[tuple[str, str]] | None = None,
@@ -42,6 +43,7 @@ def perturb(
     model: str | os.PathLike[str] | None = None,
     pooling: Literal["auto", "cell", "code", "mean"] = "auto",
     centroid: Centroid = "mean",
+    readouts: Sequence[str | os.PathLike[str]] = (),
     clock: str | os.PathLike[str] | None = None,
     classifier: str | os.PathLike[str] | None = None,
     downstream: int | Literal["all"] = 0,
@@ -80,7 +82,9 @@ def perturb(
         Cells × genes: counts, or log1p of normalised counts; see :func:`scflyformer.pp.tokenize`.
     genes
         Gene names (FBgn, symbol, CG id or synonym): each is perturbed alone. A dict of set name to names: the genes of
-        a set are perturbed together. ``"all"``: every gene that at least 10 perturbed cells of a group hold, each
+        a set are perturbed together. A tuple of two names in the list: both are perturbed together, and their
+        interaction is the shift of both less the shifts of each. ``"all"``: every gene that at least 10 perturbed cells
+        of a group hold, each
         beside the others of its group.
     kind
         ``"delete"``: the gene's token goes and later ones move up. ``"knockdown"``: it moves back by ``dose`` of the
@@ -93,8 +97,7 @@ def perturb(
         Share of the way of ``"knockdown"`` and ``"activate"``, above 0 and at most 1; at 1 ``"activate"`` is
         ``"overexpress"``.
     pairs
-        Pairs of genes to perturb together besides, with their interaction: the shift of both less the shifts of each.
-        ``"all"``: every pair of the single genes asked for.
+        Deprecated: give pairs as tuples in ``genes``. ``"all"``: every pair of the single genes asked for.
     method
         ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
         ``kind="delete"``: all genes are ranked by a first-order estimate from one backward pass a cell, each
@@ -124,12 +127,12 @@ def perturb(
     centroid
         ``"mean"``: a state lies at the mean of its cells. ``"trimmed"``: at the mean of the 90 % of them that are
         nearest to it, so that doublets and mislabelled cells have no say.
-    clock
-        Folder of a clock of the embedding (:func:`scflyformer.tl.age_clock` with ``save``): the change in predicted age
-        is read off as well.
-    classifier
-        Folder of a classifier (:func:`scflyformer.tl.annotate` with ``save``): the change in the probability of the
-        goal, where it is one of the classes, else of each cell's own class, is read off as well.
+    readouts
+        Folders of a clock of the embedding (:func:`scflyformer.tl.age_clock` with ``save``), of a classifier
+        (:func:`scflyformer.tl.annotate` with ``save``), or of both: the change in predicted age is read off as well,
+        and the change in the probability of the goal, where it is one of the classes, else of each cell's own class.
+    clock, classifier
+        Deprecated: give the folders in ``readouts``.
     downstream
         Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
@@ -162,31 +165,31 @@ def perturb(
     -------
     `None`, or the copy where ``copy`` is true. Written is `uns[key_added]`, a dict with
 
-    `"results"` : DataFrame, a row per gene (set) and group
+    `"results"` : DataFrame, a row per gene (set), group and readout
         `gene` as asked, `group` (``"all"`` without ``groupby``), `kind`; `n_cells` perturbed and `n_samples` they come
         from (1 without ``sample_key``); `shift`, the mean over sample means; `ci_low`, `ci_high`, its 95 % t interval
         over samples, or over cells where there is one sample (NaN for one cell); `null_mean`, the mean shift of the
         null genes; `effect` = (shift − `null_mean`) / their standard deviation; `p_value` = (1 + number of null genes
         at least as far from the null median) / (1 + number of null genes), two-sided; `fdr`, Benjamini-Hochberg over
-        all rows. As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low `fdr`; `p_tail`
-        and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which extrapolates. (After a
-        screen these columns are those of the estimates, over all genes.) Then `ci_over` (``"samples"`` or ``"cells"``),
-        `n_null`, `n_start` (start cells looked at), `gene_id` (joined by ``+``), `shift_start`, and `shift_<state>` for
-        each of ``alt`` (``/`` written as ``|``); `p_label`, how often the effect on a goal drawn by chance is as large,
-        1 / (1 + `n_label`) at least; `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where
-        a state lacks the gene), the answer without a model; `noise`, how far a cell that nothing was done to moves when
-        it is embedded anew; `interpretable`, whether held-out cells of the two states are told apart. `net_shift` is
-        the shift towards the goal less that towards the start: what moves a cell away from everything cancels in it.
-        Its interval, null genes and p-values are in `net_ci_low`, `net_ci_high`, `net_null_mean`, `net_effect`,
-        `net_p_value`, `net_p_tail`, `net_fdr`, `net_fdr_tail`. With ``clock`` likewise `age_change`, in the clock's
-        unit, and `age_ci_low` and so on; with ``classifier`` `probability_change`. (After a screen these three have no
-        null genes.)
+        the rows of the readout. Then `readout`, which says what `shift` and all that goes with it are of: ``"shift"``,
+        the shift towards the goal; ``"shift_start"``, that towards the start; ``"shift_<state>"`` for each of ``alt``
+        (``/`` written as ``|``); ``"net_shift"``, the shift towards the goal less that towards the start, in which
+        cancels what moves a cell away from everything; ``"age"``, the change in the age that a clock predicts, in its
+        unit; ``"probability"``, the change in a classifier's probability. Rows of one readout stand together,
+        ``"shift"`` first. `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at),
+        `gene_id` (joined by ``+``). As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low
+        `fdr`; `p_tail` and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which
+        extrapolates. `p_label`, of ``"shift"``: how often the effect on a goal drawn by chance is as large, 1 / (1 +
+        `n_label`) at least; `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where a state
+        lacks the gene), the answer without a model; `noise`, how far a cell that nothing was done to moves when it is
+        embedded anew; `interpretable`, whether held-out cells of the two states are told apart. (After a screen
+        `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"`` are those of the estimates, over all genes, and
+        the other readouts have no null genes.)
     `"cells"` : DataFrame, a row per perturbed cell
-        `gene`, `group`, `cell` (name in `obs`), `sample`, `shift`, `shift_start`, `shift_<state>`, `net_shift`, and
-        the changes in age and probability.
+        `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout.
     `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, `shift`, and after exact runs `net_shift` and the
-        changes in age and probability.
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, and a column for each readout; after a screen
+        `shift` alone.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
@@ -209,7 +212,7 @@ def perturb(
     `"skipped"` : DataFrame
         `gene`, `group`, `reason`: every combination that has no row, why.
     `"states"` : dict
-        Column of the results to the state it is about.
+        Readout to the state it is about.
     `"coverage"`, `"params"` : dict
         Genes recognised; arguments, model, model hash and package version.
 
@@ -258,6 +261,15 @@ def perturb(
     >>> (results["shift"] > results["null_mean"]).tolist()
     [True, True]
     """
+    for name, value, instead in (
+        ("pairs", pairs, "Give pairs as tuples in genes"),
+        ("clock", clock, "Give its folder in readouts"),
+        ("classifier", classifier, "Give its folder in readouts"),
+    ):
+        if value is not None:
+            message = f"tl.perturb({name}=...) is deprecated and will go with the next release. {instead}."
+            warnings.warn(message, FutureWarning, stacklevel=2)
+    clock, classifier = sort_readouts([*readouts, *(folder for folder in (clock, classifier) if folder is not None)])
     request = PerturbRequest(
         genes=genes,
         kind=kind,
@@ -293,8 +305,8 @@ def perturb(
         Checkpoint(checkpoint, "").clear()
     if len(found["absent"]):
         _log.warning(f"perturb: left out: {absent_words(found)}.")
+    n_results = (found["results"]["readout"] == "shift").sum()
     _log.info(
-        f"perturb: {len(found['results'])} results from {len(found['cells'])} perturbed cells, in "
-        f".uns[{key_added!r}]['results']"
+        f"perturb: {n_results} results from {len(found['cells'])} perturbed cells, in .uns[{key_added!r}]['results']"
     )
     return out if copy else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS, MOST_GENES = 20_000, 2_000
 """Cells that are used at most, and genes that the further directions read."""
-VARIANCE = (1.0, 4.0)
+VARIANCE = (2.0, 4.0)
 """Total variance of the further directions in these cells, in units of that of the model's directions, where the model
 reads all of their counts, and where it reads none: the less it reads, the more the cells themselves decide who is near
 whom."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.1
 SHARE = (0.3, 0.7)
 """Share of the counts in the first half, drawn per batch."""
-HIDDEN = 0.4
+HIDDEN = 0.5
 """Share of the genes hidden from the first half of a cell, at most: drawn per cell. Cells that miss genes, as those of
 other platforms do, are then known by the rest."""
 DIRECTIONS_VARIANCE = 6.0
@@ -36,6 +37,8 @@ follow the directions more than the contrast, which knows less of tissues that i
 _LEAST_SPREAD = 0.01
 """Directions of a smaller spread, as a share of the largest, are noise; they are not brought to a like scale."""
 _BATCH_CELLS, _LEARNING_RATE, _WEIGHT_DECAY, _WARM_UP = 512, 1e-3, 0.01, 0.1
+_GENE_RATE = 0.1
+"""Share of the learning rate for the weights of each gene, which else soon know the cells of small data sets."""
 _GENTLER = 0.2
 """Share of the learning rate for an encoder that knows something already."""
 
@@ -89,12 +92,14 @@ def fit_profile_encoder(
         for layer in encoder.contrast:
             if isinstance(layer, nn.Linear | nn.LayerNorm):
                 layer.reset_parameters()
-    learnt = [*encoder.contrast.parameters(), *([encoder.read_directions] if encoder.n_read or going_on else [])]
-    encoder.requires_grad_(False)
-    for parameter in learnt:
-        parameter.requires_grad_(True)
     rate = _LEARNING_RATE * (_GENTLER if going_on else 1)
-    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, learning_rate=rate, seed=seed)
+    learnt: list[dict[str, Any]] = [{"params": list(encoder.contrast.parameters()), "lr": rate}]
+    if encoder.n_read or going_on:
+        learnt.append({"params": [encoder.read_directions], "lr": rate * _GENE_RATE})
+    encoder.requires_grad_(False)
+    for parameter in chain.from_iterable(group["params"] for group in learnt):
+        parameter.requires_grad_(True)
+    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, seed=seed)
     encoder.cpu().requires_grad_(False)
     if not going_on:
         weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale**2).sum())
@@ -110,13 +115,12 @@ def load_profile_encoder(encoder: ProfileEncoder, file: Path) -> None:
 
 def _train(
     encoder: ProfileEncoder,
-    learnt: list[torch.nn.Parameter],
+    learnt: list[dict[str, Any]],
     store: TokenStore,
     cells: np.ndarray,
     samples: np.ndarray,
     *,
     epochs: int,
-    learning_rate: float,
     seed: int,
 ) -> None:
     random = np.random.default_rng([seed, 1])
@@ -125,7 +129,7 @@ def _train(
     batches = [batch for _ in range(epochs) for batch in _batches(cells, groups, random)]
     if not batches:
         return
-    optimizer = torch.optim.AdamW(learnt, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(learnt, weight_decay=_WEIGHT_DECAY)
     schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * len(batches)), len(batches))
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
     recent: list[float] = []

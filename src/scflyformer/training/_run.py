@@ -41,6 +41,9 @@ SHAPE = (
     "n_directions",
 )  # fmt: skip
 """Options that are a property of the network, and so kept with ``init``."""
+TOKEN_SIZE = 0.5
+"""Root mean square of the numbers of the cell token, where those of the contrast have 1: distances between cells follow
+the profile code more, whose directions know more of tissues that the model has seen little of."""
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -100,6 +103,8 @@ def run(
             num_workers=num_workers,
             processes=processes,
         )
+    if network.profile_encoder is not None:
+        network.scale_token(TOKEN_SIZE)
     sources, store, samples = identity["sources"], corpus.store, corpus.samples
     came_from = None if init is None else _origin(init, corpus.vocabulary)
     metrics: dict[str, Any] = {
