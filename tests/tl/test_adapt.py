@@ -138,7 +138,7 @@ def test_the_other_tools_take_it(cells, adapted):
     sf.tl.perturb(
         asked, genes=["new25"], state_key="kind", start=1, goal=0, model=adapted, n_null=5, max_cells=20
     )  # fmt: skip
-    assert asked.uns["perturb"]["results"]["gene"].tolist() == ["new25"]
+    assert set(asked.uns["perturb"]["results"]["gene"]) == {"new25"}
 
 
 def test_what_cannot_be_adapted(tmp_path, cells, base):

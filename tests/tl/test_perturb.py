@@ -207,7 +207,7 @@ def test_permuted_states_give_uniform_p_values(cells: AnnData, lively_model: Pat
         sf.tl.perturb(
             cells, genes=genes, state_key="state", start="a", goal="b", model=lively_model, n_null=30, max_cells=8
         )
-        p_values += cells.uns["perturb"]["results"]["p_value"].tolist()
+        p_values += sf.get.perturb_df(cells)["p_value"].tolist()
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean(np.array(p_values) <= 0.05) < 0.12
 
