@@ -70,8 +70,7 @@ def annotate(
     The classifier is multinomial logistic regression on the embedding, centred and divided by one scale for all its
     numbers. The penalty is chosen inside the training folds. Probabilities are calibrated with one temperature (Guo et
     al. 2017) from held-out predictions. A cell is labelled ``"Unknown"`` where its highest probability is below
-    ``min_score``, or where it is stranger than the share ``max_novelty`` of the held-out labelled cells: far from every
-    class, with little evidence for any.
+    ``min_score``, or its novelty exceeds ``max_novelty``, that is, it resembles no class.
 
     Parameters
     ----------
@@ -80,8 +79,8 @@ def annotate(
     reference
         Labelled cells to learn from.
     label_key
-        Column of `obs` with the labels, in ``reference`` or else in ``adata``. Missing labels and words such as
-        "Unknown" or "unannotated" teach nothing. Not used with ``classifier``.
+        Column of `obs` with the labels, in ``reference`` or else in ``adata``. Cells labelled "Unknown" or
+        "unannotated", or not at all, are not used for training. Not used with ``classifier``.
     sample_key
         Column of `obs`, beside the labels, with the sample of each cell (a library, a donor). Whole samples are then
         held out. Without it cells are, and the scores do not tell how labels carry over to a new sample.

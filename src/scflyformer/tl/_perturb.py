@@ -70,9 +70,9 @@ def perturb(
     shift away from the start (`shift_start`) each cell is held against the start cells of the *other* samples (with a
     single sample: against the other start cells), so that no cell takes part in its own centroid.
 
-    A shift means little by itself: taking any highly expressed gene away moves a cell somewhere. So each gene stands
-    beside ``n_null`` null genes that stand alike in the same cells (detection rate and mean rank), and beside its
-    effects on goals drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no
+    A shift means little by itself: deleting any highly expressed gene moves a cell. So each gene is compared with
+    ``n_null`` null genes matched for detection rate and mean rank in the same cells, and with its effects on goals
+    drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no
     shift between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a
     shift is a hypothesis.
 
