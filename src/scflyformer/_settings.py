@@ -118,7 +118,7 @@ class Settings:
 
     @property
     def device(self) -> Device:
-        """Device that the network runs on; "auto", unless set: cuda, else mps, else cpu."""
+        """Device that the network runs on; "auto", unless set, which takes cuda, else mps, else cpu."""
         return self._values.get("device", "auto")
 
     @device.setter
