@@ -22,13 +22,13 @@ def tokenize(
     adata: AnnData | MuData,
     *,
     model: str | os.PathLike[str] | None = None,
+    max_len: int | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
-    max_len: int | None = None,
-    synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
     key_added: str = "tokens",
     copy: bool = False,
+    synonyms: str | os.PathLike[str] | None = None,
 ) -> AnnData | MuData | None:
     """Rank-value encode cells: each becomes its expressed genes, ordered by count over the gene's corpus median.
 
@@ -49,21 +49,21 @@ def tokenize(
     model
         Name of a model, or its folder. `None`: the model that made `obsm["X_scflyformer"]`, else `settings.model`
         (``"fly"``).
+    max_len
+        Most tokens a cell; the model's length by default, and at most that.
     layer
         Layer with the expression; `X` by default.
     gene_key
         Column of `var` with gene names; `var_names` by default. Each name is looked up by itself as FBgn, symbol,
         CG id or synonym, with its case. Several names of one gene are added up.
-    max_len
-        Most tokens a cell; the model's length by default, and at most that.
-    synonyms
-        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
     key_added
         Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
+    synonyms
+        Deprecated: set `settings.synonyms`.
 
     Returns
     -------

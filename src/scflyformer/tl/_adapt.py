@@ -19,11 +19,11 @@ def adapt(
     *,
     model: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
+    steps: int = 0,
+    seed: int = 0,
     layer: str | None = None,
     gene_key: str | None = None,
     mod: str | None = None,
-    steps: int = 0,
-    seed: int = 0,
 ) -> None:
     """Make a model that also reads the genes of your cells that the model lacks.
 
@@ -42,6 +42,11 @@ def adapt(
         `settings.model` (``"fly"``).
     out
         Model folder to make.
+    steps
+        Batches of training after that, in which the tokens of the new genes learn and all else stays. Each takes
+        about a second on a CPU.
+    seed
+        Seed of the halves into which counts are split, of the cells used and of the batches.
     layer
         Layer with the expression; `X` by default.
     gene_key
@@ -49,11 +54,6 @@ def adapt(
         or synonym; the others keep the name they have here.
     mod
         Modality of a MuData.
-    steps
-        Batches of training after that, in which the tokens of the new genes learn and all else stays. Each takes
-        about a second on a CPU.
-    seed
-        Seed of the halves into which counts are split, of the cells used and of the batches.
 
     Returns
     -------

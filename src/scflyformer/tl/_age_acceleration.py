@@ -31,9 +31,9 @@ def age_acceleration(
     features: str | None = None,
     reference: str | None = None,
     group: str = ALL,
+    seed: int = 0,
     mod: str | None = None,
     key_added: str = "age_acceleration",
-    seed: int = 0,
     copy: bool = False,
 ) -> AnnData | MuData | None:
     """Compare groups of samples by how much older their cells look than they are.
@@ -69,12 +69,12 @@ def age_acceleration(
         levels differ in their ages, since a line through all of them takes up a part of their difference.
     group
         Group whose clock is taken; ``"all"`` is the one of all cells.
+    seed
+        Seed of the permutations, where they are too many to go through.
     mod
         Modality of a MuData.
     key_added
         Name of the keys written.
-    seed
-        Seed of the permutations, where they are too many to go through.
     copy
         Return a changed copy instead of writing to ``adata``.
 

@@ -43,11 +43,10 @@ def age_clock(
     adata: AnnData | MuData,
     *,
     age_key: str = "age",
-    groupby: str | None = None,
     sample_key: str | None = None,
+    groupby: str | None = None,
     use_rep: str = EMBEDDING_KEY,
     clock: str | os.PathLike[str] | None = None,
-    key_added: str = "age_clock",
     features: Features = "embedding",
     baselines: Literal["auto", "all", "none"] | Sequence[str] = "auto",
     target: Target = "log",
@@ -58,14 +57,15 @@ def age_clock(
     min_cells: int = 50,
     save: str | os.PathLike[str] | None = None,
     model: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     layer: str | None = None,
     gene_key: str | None = None,
     mod: str | None = None,
-    seed: int = 0,
+    key_added: str = "age_clock",
+    copy: bool = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
-    copy: bool = False,
 ) -> AnnData | MuData | None:
     """Predict the age of cells by ridge regression, from samples that were held out.
 
@@ -86,17 +86,15 @@ def age_clock(
         Cells: counts, or log1p of normalised counts.
     age_key
         Column of `obs` with ages: numbers in any unit. Cells without an age are predicted by no clock.
-    groupby
-        Column of `obs`, such as cell types: a clock for each group, beside the one for all cells.
     sample_key
         Column of `obs` with the sample of each cell (a library, an animal).
+    groupby
+        Column of `obs`, such as cell types: a clock for each group, beside the one for all cells.
     use_rep
         Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
         name, it is not that of ``model``, or the expression has changed since.
     clock
         Folder that an earlier call wrote with ``save``: predicts with that clock instead of fitting.
-    key_added
-        Name of the keys written.
     features
         Feature set whose predictions are written to `obs`, and that ``save`` keeps.
     baselines
@@ -123,18 +121,20 @@ def age_clock(
         Folder to write, with the model and a clock fitted on all cells, for later use as ``clock``.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
+    seed
+        Seed of the folds and intervals.
     layer
         Layer with the expression. `None`: the one that the embedding was made from, else `X`.
     gene_key
         Column of `var` with gene names. `None`: the one that the embedding was made with, else `var_names`.
     mod
         Modality of a MuData.
-    seed
-        Seed of the folds and intervals.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
+    key_added
+        Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------

@@ -40,11 +40,10 @@ def annotate(
     reference: AnnData | MuData | None = None,
     label_key: str | None = None,
     sample_key: str | None = None,
-    use_rep: str = EMBEDDING_KEY,
-    model: str | os.PathLike[str] | None = None,
-    classifier: str | os.PathLike[str] | None = None,
     groupby: str | None = None,
-    key_added: str = "annotation",
+    use_rep: str = EMBEDDING_KEY,
+    classifier: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | None = None,
     method: Literal["probe", "finetune"] = "probe",
     baselines: Literal["auto", "none"] | Sequence[str] = "auto",
     min_score: float = 0.5,
@@ -52,14 +51,15 @@ def annotate(
     epochs: int = 3,
     n_splits: int = 5,
     save: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     layer: str | None = None,
     gene_key: str | None = None,
     mod: str | None = None,
-    seed: int = 0,
+    key_added: str = "annotation",
+    copy: bool = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
-    copy: bool = False,
 ) -> AnnData | MuData | None:
     """Label cells by a classifier on their embedding, tested on held-out samples beside baselines.
 
@@ -84,18 +84,16 @@ def annotate(
     sample_key
         Column of `obs`, beside the labels, with the sample of each cell (a library, a donor). Whole samples are then
         held out. Without it cells are, and the scores do not tell how labels carry over to a new sample.
+    groupby
+        Column of `obs` of ``adata`` (clusters): adds a table with a label for each group.
     use_rep
         Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
         name, it is not that of ``model``, or the expression has changed since; likewise in ``reference``.
+    classifier
+        Folder that an earlier call wrote with ``save``.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]` of ``adata``, else of ``reference``,
         else `settings.model` (``"fly"``). With ``classifier``, the model is in that folder and this is not used.
-    classifier
-        Folder that an earlier call wrote with ``save``.
-    groupby
-        Column of `obs` of ``adata`` (clusters): adds a table with a label for each group.
-    key_added
-        Name of the keys written.
     method
         ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: from there the network itself is
         trained on the labels, for minutes to hours; how long, and how far the weights move from the frozen ones, is
@@ -120,6 +118,8 @@ def annotate(
         Folds; fewer where there are fewer samples.
     save
         Folder to write, with the model and the classifier, for later use as ``classifier``.
+    seed
+        Seed of the folds and intervals.
     layer
         Layer with the expression, in ``adata`` and ``reference``. `None`: the one that the embedding was made from,
         else `X`.
@@ -127,12 +127,12 @@ def annotate(
         Column of `var` with gene names, in both. `None`: the one that the embedding was made with, else `var_names`.
     mod
         Modality of a MuData, in both.
-    seed
-        Seed of the folds and intervals.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
+    key_added
+        Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------

@@ -34,20 +34,20 @@ def clock_genes(
     clock: str | os.PathLike[str],
     genes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = "all",
     kind: Kind = "delete",
-    groupby: str | None = None,
     sample_key: str | None = None,
+    groupby: str | None = None,
     max_cells: int | None = 100,
-    n_null: int = 100,
-    key_added: str = "clock_genes",
+    n_null: int = 200,
+    seed: int = 0,
     layer: str | None = None,
     gene_key: str | None = None,
-    synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
-    seed: int = 0,
+    key_added: str = "clock_genes",
+    copy: bool = False,
+    synonyms: str | os.PathLike[str] | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
-    copy: bool = False,
 ) -> AnnData | MuData | None:
     """Edit genes in cells and measure by how much a saved clock's predicted age changes.
 
@@ -82,34 +82,34 @@ def clock_genes(
         it (within the model's length, or among the values read). ``"overexpress"``: the gene is put in front, with the
         value of the cell's first gene, and its log-normalised value becomes the highest that the clock reads in the
         cell; done in all drawn cells, whether or not they express it.
-    groupby
-        Column of `obs`, such as the cell type: each group is edited by itself and dated by its own clock, where the
-        folder has one, else by that of all cells.
     sample_key
         Column of `obs` with the sample (library, animal). Changes are then averaged within samples first, and samples,
         not cells, count as independent.
+    groupby
+        Column of `obs`, such as the cell type: each group is edited by itself and dated by its own clock, where the
+        folder has one, else by that of all cells.
     max_cells
         Most cells of a group to edit, drawn as evenly over samples as they allow; `None` for all.
     n_null
         Null genes for each gene. With ``genes="all"`` they are other scanned genes and cost nothing; otherwise they are
         drawn among the genes not asked for and edited too (for a set: null sets of the same size). All that there
         are, where fewer.
-    key_added
-        Key of `uns` to write.
+    seed
+        Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
     layer
         Layer with the expression; `X` by default.
     gene_key
         Column of `var` with gene names; `var_names` by default. An expression clock needs the names it was fitted with.
-    synonyms
-        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
-    seed
-        Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
+    key_added
+        Key of `uns` to write.
     copy
         Return a changed copy instead of writing to ``adata``.
+    synonyms
+        Deprecated: set `settings.synonyms`.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 def embed(
     adata: AnnData | MuData,
     *,
-    model: str | os.PathLike[str] | None = None,
     use_rep: str = EMBEDDING_KEY,
+    model: str | os.PathLike[str] | None = None,
+    pooling: Literal["auto", "cell", "code", "mean"] = "auto",
     layer: str | None = None,
     gene_key: str | None = None,
-    pooling: Literal["auto", "cell", "code", "mean"] = "auto",
-    synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
     key_added: str = EMBEDDING_KEY,
+    copy: bool = False,
+    synonyms: str | os.PathLike[str] | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
-    copy: bool = False,
 ) -> AnnData | MuData | None:
     """Embed cells with a pretrained model.
 
@@ -48,29 +48,29 @@ def embed(
         :func:`scflyformer.pp.tokenize`). In memory, backed by a file, or lazy (a dask array, from
         :func:`anndata.experimental.read_lazy` or made by hand), whose row chunks are embedded by the dask scheduler in
         force, on a cluster too. Tokens exist for a block of cells at a time.
-    model
-        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     use_rep
         With ``model=None``: key of `obsm` with an earlier embedding, whose model runs again.
-    layer
-        Layer with the expression; `X` by default.
-    gene_key
-        Column of `var` with gene names; `var_names` by default. FBgn, symbol, CG id or synonym, each gene by itself.
+    model
+        Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     pooling
         ``"cell"``: the cell token and, where the model has one, the profile code beside it. ``"code"``: the profile
         code alone; BERT does not run, which is many times faster, and other functions then use it likewise.
         ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"``
         where the model has a cell token, else the mean.
-    synonyms
-        Deprecated: set `settings.synonyms`.
+    layer
+        Layer with the expression; `X` by default.
+    gene_key
+        Column of `var` with gene names; `var_names` by default. FBgn, symbol, CG id or synonym, each gene by itself.
     mod
         Modality of a MuData.
     key_added
         Name of the keys written.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     copy
         Return a changed copy instead of writing to ``adata``.
+    synonyms
+        Deprecated: set `settings.synonyms`.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------

@@ -50,17 +50,17 @@ def perturb(
     n_null: int = 200,
     n_label: int = 1000,
     max_cells: int | None = 100,
-    seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     layer: str | None = None,
     gene_key: str | None = None,
-    synonyms: str | os.PathLike[str] | None = None,
     mod: str | None = None,
+    key_added: str = "perturb",
+    copy: bool = False,
+    synonyms: str | os.PathLike[str] | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_tokens: int | Literal["auto"] = "auto",
-    key_added: str = "perturb",
-    copy: bool = False,
 ) -> AnnData | MuData | None:
     """Perturb genes in start cells and measure how far the cells move towards the goal state.
 
@@ -142,24 +142,24 @@ def perturb(
         can be dealt in few ways, and `p_label` cannot be small then. None after a screen, or below 20 null genes.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
-    seed
-        Seed of the choice of cells, null genes and permutations. None depends on the order of cells or genes.
     checkpoint
         File for what is done so far, so that the same call goes on there after a stop; deleted at the end.
+    seed
+        Seed of the choice of cells, null genes and permutations. None depends on the order of cells or genes.
     layer
         Layer with the expression. `None`: the one that the embedding was made from, else `X`.
     gene_key
         Column of `var` with gene names. `None`: the one that the embedding was made with, else `var_names`.
-    synonyms
-        Deprecated: set `settings.synonyms`.
     mod
         Modality of a MuData.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
     key_added
         Key of `uns` to write.
     copy
         Return a changed copy instead of writing to ``adata``.
+    synonyms
+        Deprecated: set `settings.synonyms`.
+    device, dtype, batch_tokens
+        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------

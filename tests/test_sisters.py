@@ -1,0 +1,34 @@
+"""Functions that share a parameter share its name, its default and its place."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import combinations
+
+import pytest
+
+import scflyformer as sf
+
+SISTERS = {
+    name: inspect.signature(getattr(sf.tl, name)).parameters
+    for name in ("embed", "annotate", "age_clock", "perturb", "clock_genes", "age_acceleration", "adapt")
+} | {"tokenize": inspect.signature(sf.pp.tokenize).parameters}
+OWN_DEFAULT = {"key_added", "method", "clock", "genes", "features"}
+"""Parameters that say what the function does, and so have a default of its own."""
+ORDERED = (
+    ("sample_key", "groupby", "use_rep", "model"),
+    ("seed", "layer", "gene_key", "mod", "key_added", "copy", "synonyms", "device", "dtype", "batch_tokens"),
+)
+
+
+@pytest.mark.parametrize(("one", "other"), combinations(SISTERS, 2))
+def test_shared_parameters_have_one_default(one, other):
+    shared = (SISTERS[one].keys() & SISTERS[other].keys()) - OWN_DEFAULT
+    for name in shared:
+        assert SISTERS[one][name].default == SISTERS[other][name].default, name
+
+
+@pytest.mark.parametrize("function", SISTERS)
+@pytest.mark.parametrize("order", ORDERED)
+def test_shared_parameters_stand_in_one_order(function, order):
+    assert [name for name in SISTERS[function] if name in order] == [n for n in order if n in SISTERS[function]]
