@@ -21,14 +21,14 @@ ORDERED = (
 )
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(SISTERS, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(SISTERS, 2)))
 def test_shared_parameters_have_one_default(one, other):
     shared = (SISTERS[one].keys() & SISTERS[other].keys()) - OWN_DEFAULT
     for name in shared:
         assert SISTERS[one][name].default == SISTERS[other][name].default, name
 
 
-@pytest.mark.parametrize("function", SISTERS)
+@pytest.mark.parametrize("function", list(SISTERS))
 @pytest.mark.parametrize("order", ORDERED)
 def test_shared_parameters_stand_in_one_order(function, order):
     assert [name for name in SISTERS[function] if name in order] == [n for n in order if n in SISTERS[function]]
