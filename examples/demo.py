@@ -345,7 +345,7 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
             key_added=key,
         )
         demo.save(sf.pl.perturb_shift(adata, key=key, return_fig=True), key)
-        n_tested = len(adata.uns[key]["results"])
+        n_tested = len(sf.get.perturb_df(adata, key=key))
         least = n_tested / (n_null + 1)
         print(f"  {n_tested} tested, {n_null} null genes: one of them alone cannot get an fdr below {least:.3f}.")
         baseline = expression_effects(demo, key, sets, goal)

@@ -43,6 +43,10 @@ def test_choice_of_readouts(perturbed: AnnData) -> None:
         pd.testing.assert_frame_equal(sf.get.perturb_df(perturbed, **asked), rows)
     with pytest.raises(KeyError, match=r"readout: no 'age' .*Run sf\.tl\.perturb with the folder of a clock"):
         sf.get.perturb_df(perturbed, readout="age")
+    perturbed.uns["perturb"]["results"] = every.drop(columns="readout")
+    with pytest.raises(KeyError, match="an earlier version wrote it"):
+        sf.get.perturb_df(perturbed)
+    assert len(sf.get.perturb_df(perturbed, readout=None)) == len(every)
 
 
 def test_choice_of_genes_and_groups(perturbed: AnnData) -> None:
@@ -60,7 +64,9 @@ def written(cells: AnnData) -> AnnData:
     names = ["a", "b", "c", "a", "a+b", "b+c"]
     pairs = pd.DataFrame({"gene": ["a+b", "b+c"], "gene_a": ["a", "b"], "gene_b": ["b", "c"], "group": ["x", "x"]})
     cells.uns["perturb"] = {
-        "results": pd.DataFrame({"gene": names, "group": ["x", "x", "x", "y/z", "x", "x"], "shift": range(6)}),
+        "results": pd.DataFrame(
+            {"gene": names, "group": ["x", "x", "x", "y/z", "x", "x"], "shift": range(6), "readout": "shift"}
+        ),
         "cells": pd.DataFrame({"gene": ["a"], "group": ["x"], "cell": ["c0"], "shift": [0.0]}),
         "null": pd.DataFrame({"gene": ["a"], "group": ["x"], "null_gene": ["n"], "shift": [0.0]}),
         "interactions": pairs.assign(interaction=[0.1, 0.2]),

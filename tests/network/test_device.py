@@ -54,7 +54,7 @@ def test_unknown_device(machine, device):
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
 def test_a_device_that_is_not_there(machine, device):
     machine()
-    with pytest.raises(ValueError, match=f"device='{device}' is not available to this torch build; use device='auto'"):
+    with pytest.raises(ValueError, match=f"device='{device}' is not available to this torch build; use 'auto'"):
         pick_device(device)
 
 

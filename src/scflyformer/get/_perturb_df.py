@@ -132,7 +132,12 @@ def perturb_df(
         why = _ABSENT.get(table, "it is not among what this version of the run wrote. Run sf.tl.perturb again.")
         raise KeyError(f"uns[{key!r}] holds no table {table!r}: {why}")
     found = run[table]
-    if table == "results" and readout is not None and "readout" in found:
+    if table == "results" and readout is not None:
+        if "readout" not in found:
+            raise KeyError(
+                f"uns[{key!r}]['results'] has no column 'readout': an earlier version wrote it. Run sf.tl.perturb "
+                "again, or pass readout=None for the table as it is."
+            )
         known = list(dict.fromkeys(found["readout"].astype(str)))
         if readout not in known:
             wrong = missing_key(readout, known, what="readout", place=f"uns[{key!r}]['results']")

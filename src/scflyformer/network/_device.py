@@ -30,7 +30,7 @@ def pick_device(device: str) -> torch.device:
     if kind not in available:
         raise ValueError(f"device={device!r} is unknown; expected 'auto', 'cpu', 'cuda' or 'mps'.")
     if not available[kind]:
-        raise ValueError(f"device={device!r} is not available to this torch build; use device='auto' or 'cpu'.")
+        raise ValueError(f"device={device!r} is not available to this torch build; use 'auto' or 'cpu'.")
     return torch.device(device)
 
 

@@ -123,7 +123,7 @@ def analyse(
         | {"pairs": [one.name for one in genes.pairs], "dose": request.dose if request.kind in DOSED else 1.0}
         | {"start": labels[1], "goal": labels[0], "alt": labels[2:]}
         | {"device": running.device, "dtype": running.dtype, "ci_level": 0.95}
-        | {"fdr_family": "all rows of results" if screened is None else "all genes screened"}
+        | {"fdr_family": "all rows of a readout" if screened is None else "all genes screened"}
         | probes.about,
     )
     key = _fingerprint(params, rows.take(seen), scan, groups, cells)

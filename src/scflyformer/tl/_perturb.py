@@ -97,7 +97,7 @@ def perturb(
         Share of the way of ``"knockdown"`` and ``"activate"``, above 0 and at most 1; at 1 ``"activate"`` is
         ``"overexpress"``.
     pairs
-        Deprecated: give pairs as tuples in ``genes``. ``"all"``: every pair of the single genes asked for.
+        Deprecated: give pairs as tuples in ``genes``; every pair is ``[*genes, *itertools.combinations(genes, 2)]``.
     method
         ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
         ``kind="delete"``: all genes are ranked by a first-order estimate from one backward pass a cell, each
