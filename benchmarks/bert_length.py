@@ -22,12 +22,11 @@ from _report import report
 from _representations import Part
 from ablation import antenna
 from pretrain_fly import EXCLUDE, SHAPES, WHOLE_EXCLUDE, WHOLE_SETS, add_data_argument
-from profile_code import VALIDATION, tasks
+from profile_code import SETS, VALIDATION, tasks
 
 import scflyformer as sf
 
 LENGTHS = (256, 512, 1024)
-SETS = ("fca_head", "fca_body", "baker_brain")
 TIMED = ("fly/fca_head", "fly/davie_brain_aging", "fly_whole/hung_midgut_1923")
 N_TIMED, N_TURNS = 1000, 5
 

@@ -345,11 +345,12 @@ def perturb(demo: Demo, genes: list[tuple[str, dict[str, list[str]]]]) -> None:
             key_added=key,
         )
         demo.save(sf.pl.perturb_shift(adata, key=key, return_fig=True), key)
-        n_tested = len(sf.get.perturb_df(adata, key=key))
+        results = sf.get.perturb_df(adata, key=key)
+        n_tested = len(results)
         least = n_tested / (n_null + 1)
         print(f"  {n_tested} tested, {n_null} null genes: one of them alone cannot get an fdr below {least:.3f}.")
         baseline = expression_effects(demo, key, sets, goal)
-        for row in sf.get.perturb_df(adata, key=key).itertuples():
+        for row in results.itertuples():
             ours, theirs = (row.effect, row.p_value, row.fdr), tuple(baseline.loc[row.gene])
             wanted = expectation(demo, sets[row.gene], where)
             what = f"delete {row.gene}, {start:g} → {goal:g}"

@@ -1,4 +1,4 @@
-"""How the network runs, as one object, and arguments of calls that have become settings."""
+"""How the network runs, as one object, and warnings of arguments that will go."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ def synonyms_of_call(tool: str, synonyms: str | os.PathLike[str] | None) -> str 
 
 def _warn_moved(tool: str, name: str, value: object) -> None:
     """Say that an argument of a call has become a setting."""
-    warnings.warn(
-        f"{tool}({name}=...) is deprecated and will go with the next release. Use sf.settings.{name} = {value!r}, or "
-        f"`with sf.settings.override({name}={value!r}):` for some calls.",
-        FutureWarning,
-        stacklevel=4,
-    )
+    instead = f"Use sf.settings.{name} = {value!r}, or `with sf.settings.override({name}={value!r}):` for some calls."
+    warn_deprecated(tool, name, instead, stacklevel=5)
+
+
+def warn_deprecated(tool: str, name: str, instead: str, *, stacklevel: int = 3) -> None:
+    """Say that an argument of a public function will go, and what to write instead."""
+    message = f"{tool}({name}=...) is deprecated and will go with the next release. {instead}"
+    warnings.warn(message, FutureWarning, stacklevel=stacklevel)

@@ -50,6 +50,9 @@ def test_interaction_is_both_less_each(run: Callable) -> None:
     with pytest.warns(FutureWarning, match=r"tl\.perturb\(pairs=\.\.\.\) is deprecated.*tuples in genes"):
         every = run(genes=["tiny1", "tiny30", "tiny7"], pairs="all", n_null=2)["interactions"]
     assert list(every["gene"]) == ["tiny1+tiny30", "tiny1+tiny7", "tiny30+tiny7"]
+    with pytest.warns(FutureWarning, match="tuples in genes"):  # tuples count beside them
+        both = run(genes=["tiny1", ("tiny1", "tiny7")], pairs=[("tiny1", "tiny30")], n_null=2)["interactions"]
+    assert sorted(both["gene"]) == ["tiny1+tiny30", "tiny1+tiny7"]
 
 
 def test_all_genes_each_beside_the_others(run: Callable) -> None:

@@ -17,7 +17,7 @@ from scflyformer import _log
 from scflyformer.annotation._labelled import LabelledBatches, LabelledCells
 from scflyformer.annotation._network import CellClassifier
 from scflyformer.models._model import quiet_transformers
-from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._device import pick_place
 from scflyformer.network._infer import Pooling, embed_rows
 from scflyformer.network._randomness import own_randomness
 from scflyformer.stats._classification import IMPOSSIBLE, fit_temperature
@@ -229,8 +229,7 @@ def _train(
     running: Running,
 ) -> None:
     """Train in place, calling ``judge`` after each pass; end after the pass ``stop`` of the same schedule."""
-    device = pick_device(running.device)
-    dtype = pick_dtype(running.dtype, device)
+    device, dtype = pick_place(running)
     batches = LabelledBatches(
         rows.lengths, train, batch_cells=options.batch_cells, n_passes=options.epochs, seed=options.seed
     )

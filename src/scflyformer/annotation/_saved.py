@@ -11,7 +11,7 @@ import pandas as pd
 from scflyformer.annotation._classifier import Classifier
 from scflyformer.data import _features
 
-_PREFIX, _FILE = "classifier.", "labels.json"
+_PREFIX, FILE = "classifier.", "labels.json"
 _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
 
 
@@ -54,7 +54,7 @@ def save_classifier(
         "centres": novelty.nearest.centres,
         "quantiles": novelty.quantiles,
     }
-    save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about)
+    save_head(path, model, file=FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str,
 
     keys = ("classes", "temperature", "prior", "notes", "metrics", "per_class", "model_sha256")
     model, content, tensors = load_head(
-        path, file=_FILE, prefix=_PREFIX, keys=keys, names=(*_HEAD, *_NOVELTY), what="classifier"
+        path, file=FILE, prefix=_PREFIX, keys=keys, names=(*_HEAD, *_NOVELTY), what="classifier"
     )
     n_classes, width = len(content["classes"]), model.embedding_size
     n_contrast = len(range(width)[_features.contrast_columns(model)])
@@ -87,7 +87,7 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str,
     wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
     if wrong or len(content["prior"]) != n_classes:
         raise ModelFolderError(
-            f"{model.path}: {_FILE} lists {n_classes} classes, and the classifier's {', '.join(wrong) or 'prior'} "
+            f"{model.path}: {FILE} lists {n_classes} classes, and the classifier's {', '.join(wrong) or 'prior'} "
             f"does not fit them and width {width}. The files come from different classifiers; copy the folder again, "
             f"whole."
         )

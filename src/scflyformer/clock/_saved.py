@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.stats._linear import LinearHead
 
-_PREFIX, _FILE = "clock.", "clock.json"
+_PREFIX, FILE = "clock.", "clock.json"
 _KEYS = (
     "features", "target", "groups", "age_range", "half_width", "aggregate", "pseudocell_size", "level", "genes",
     "model_sha256",
@@ -75,14 +75,14 @@ def save_clock(
         f"{row['mae']:.2f}. Use it with `scflyformer.tl.age_clock(adata, clock=…)`. The model that it reads:"
     )
     metrics = {one["group"]: one for one in own}
-    save_head(path, model, file=_FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=text)
+    save_head(path, model, file=FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=text)
 
 
 def read_clock(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
     """Return the model, the content of ``clock.json`` and the tensors of a clock's folder, checked to fit."""
     from scflyformer.models._heads import load_head
 
-    model, content, tensors = load_head(path, file=_FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
+    model, content, tensors = load_head(path, file=FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
     _check(model, content, tensors)
     return model, content, tensors
 
@@ -252,12 +252,12 @@ def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]
     counts = {len(content[name]) for name in ("age_range", "half_width")}
     if len(set(content["genes"])) < len(content["genes"]):
         raise ModelFolderError(
-            f"{model.path}: {_FILE} names genes more than once, so that its weights cannot be told apart. It was saved "
+            f"{model.path}: {FILE} names genes more than once, so that its weights cannot be told apart. It was saved "
             "by a version that read such names wrongly; fit the clock again."
         )
     if not known or wrong or counts != {n} or content["groups"][:1] != [ALL]:
         raise ModelFolderError(
-            f"{model.path}: {_FILE} ({n} groups, features {content['features']!r}, target {content['target']!r}) and "
+            f"{model.path}: {FILE} ({n} groups, features {content['features']!r}, target {content['target']!r}) and "
             f"the clock's tensors ({', '.join(wrong) or 'all'}) do not fit. Copy the folder again, whole."
         )
 

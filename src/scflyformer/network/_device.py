@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from scflyformer._running import Running
 from scflyformer._settings import settings
 from scflyformer.tokens._batches import BATCH_TOKENS, CUDA_BATCH_TOKENS
 
@@ -50,9 +51,17 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def pick_batch_tokens(batch_tokens: int | Literal["auto"], device: torch.device) -> int:
-    """Return the tokens a batch; ``auto`` takes the settings', and where that is ``auto`` too more on CUDA."""
+def pick_place(running: Running) -> tuple[torch.device, torch.dtype]:
+    """Return where to run and in which number type; raises what `pick_device` and `pick_dtype` raise."""
+    device = pick_device(running.device)
+    return device, pick_dtype(running.dtype, device)
+
+
+def pick_batch_tokens(batch_tokens: int | Literal["auto"], device: torch.device, *, default: int | None = None) -> int:
+    """Return the tokens a batch; ``auto`` takes the settings', else ``default``, and without one more on CUDA."""
     batch_tokens = settings.batch_tokens if batch_tokens == "auto" else batch_tokens
     if batch_tokens != "auto":
         return batch_tokens
+    if default is not None:
+        return default
     return CUDA_BATCH_TOKENS if device.type == "cuda" else BATCH_TOKENS

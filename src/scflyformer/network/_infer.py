@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from scflyformer._running import AS_SET, Running
+from scflyformer._settings import require_batch_tokens
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, PAD
-from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_place
 from scflyformer.network._memory import hand_back, run_batches
 from scflyformer.network._network import Pooling
-from scflyformer.tokens._batches import pad_rows, token_batches
+from scflyformer.tokens._batches import pad_rows
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
@@ -71,8 +72,7 @@ def embed_rows(
     if counted is not None and len(rows) and rows.lengths.max() > limit:
         raise ValueError(f"`counted` goes with cells of at most {limit} tokens; cut the cells first.")
     rows = rows.cut(limit)
-    target = pick_device(running.device)
-    number = pick_dtype(running.dtype, target)
+    target, number = pick_place(running)
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     out = np.zeros((len(rows), network.embedding_size(pooling)), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
@@ -99,7 +99,8 @@ def check_embedding(network: CellBert, pooling: str, running: Running) -> None:
         raise ValueError("pooling='cell' needs a model with a cell token; this one has none. Use pooling='mean'.")
     if pooling == "code" and not network.embedding_size("code"):
         raise ValueError("pooling='code' needs a model with a profile code; this one has none.")
-    token_batches(np.empty(0, dtype=np.int64), pick_batch_tokens(running.batch_tokens, torch.device("cpu")))
+    if running.batch_tokens != "auto":
+        require_batch_tokens(running.batch_tokens)
 
 
 def padded(

@@ -63,7 +63,8 @@ def analyse(
     from scflyformer.perturbation._run import noise_floor, run_scan
     from scflyformer.perturbation._screen import compared, judged_by_screen, screen
 
-    states = request.states(_adata.obs_column(adata, request.state_key, what="state_key"))
+    column = _adata.obs_column(adata, request.state_key, what="state_key")
+    states = request.states(column)
     labels = [states[1].label, states[0].label, *(state.label for state in states[2])]
     samples = _features.sample_names(adata, request.sample_key)
     by = None if request.groupby is None else _adata.obs_column(adata, request.groupby, what="groupby")
@@ -83,7 +84,6 @@ def analyse(
     choice: dict[str, Any] = {"max_cells": request.max_cells, "seed": request.seed}
     groups, bare = plan_groups(*states, filled, by, samples=samples, names=names, **choice)
     if not groups:
-        column = _adata.obs_column(adata, request.state_key, what="state_key")
         raise ValueError(no_group(request.groupby, request.state_key, column[filled]))
     if request.sample_key is None:
         _log.warning("perturb: without sample_key cells count as independent, and intervals come out too narrow.")
@@ -117,8 +117,8 @@ def analyse(
     params = _adata.run_params(
         model,
         **request.params()
-        | vars(reading)
-        | {"synonyms": request.reading.synonyms, "pooling": pooling}
+        | {"layer": reading.layer, "gene_key": reading.gene_key, "synonyms": request.reading.synonyms}
+        | {"pooling": pooling}
         | {"genes": "all" if request.every_gene else [one.name for one in genes.sets]}
         | {"pairs": [one.name for one in genes.pairs], "dose": request.dose if request.kind in DOSED else 1.0}
         | {"start": labels[1], "goal": labels[0], "alt": labels[2:]}
@@ -194,7 +194,8 @@ def _read_genes(request: PerturbRequest, model: Model, reading: Reading) -> tupl
     genes, pairs = request.split_genes()
     alone = request.every_gene or (bool(pairs) and not len(genes))
     sets, unknown = ([], []) if alone else read_gene_sets(genes, model, table)
-    return _Genes(sets, read_pairs(request.pairs or pairs or None, sets, model, table)), unknown
+    asked = request.pairs if isinstance(request.pairs, str) else [*(request.pairs or ()), *pairs]
+    return _Genes(sets, read_pairs(asked, sets, model, table)), unknown
 
 
 def _embed(network: CellBert, rows: TokenRows, cells: np.ndarray, pooling: Pooling, running: Running) -> np.ndarray:

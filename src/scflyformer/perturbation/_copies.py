@@ -12,7 +12,7 @@ import torch
 
 from scflyformer._running import AS_SET, Running
 from scflyformer.genes._vocabulary import PAD
-from scflyformer.network._device import pick_batch_tokens, pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_place
 from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows, padded
 from scflyformer.network._memory import run_batches
 from scflyformer.perturbation._edit import Edited, Kind, edit_tokens
@@ -239,8 +239,7 @@ def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int
 
 def token_states(network: CellBert, rows: TokenRows, running: Running) -> np.ndarray:
     """Return the hidden state behind each token that mean pooling averages, float32, shape (n_tokens, width)."""
-    target = pick_device(running.device)
-    number = pick_dtype(running.dtype, target)
+    target, number = pick_place(running)
     network.to(target).eval()  # type: ignore[arg-type]
     out = np.zeros((len(rows.tokens), network.config.hidden_size), dtype=np.float32)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)

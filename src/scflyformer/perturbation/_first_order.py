@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from scflyformer._running import AS_SET, Running
-from scflyformer._settings import settings
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
-from scflyformer.network._device import pick_device, pick_dtype
+from scflyformer.network._device import pick_batch_tokens, pick_place
 from scflyformer.network._infer import check_embedding, padded
 from scflyformer.network._memory import run_batches
 from scflyformer.network._network import after_attention, query_key_value
@@ -95,8 +94,7 @@ def first_order_shifts(
     limit = network.limit(pooling)
     if len(rows) and rows.lengths.max() > limit:
         raise ValueError(f"A cell has {rows.lengths.max()} tokens, and the network reads {limit}; cut the cells first.")
-    target = pick_device(running.device)
-    number = pick_dtype(running.dtype, target)
+    target, number = pick_place(running)
     network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
     goals = torch.from_numpy(centroids.astype(np.float32)).to(target)
@@ -115,8 +113,7 @@ def first_order_shifts(
         place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=limit)
         out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
 
-    asked = settings.batch_tokens if running.batch_tokens == "auto" else running.batch_tokens
-    budget = SCREEN_TOKENS if asked == "auto" else asked
+    budget = pick_batch_tokens(running.batch_tokens, target, default=SCREEN_TOKENS)
     run_batches(network, run, rows.lengths[known], budget, bar=bar)
     if bar is not None:
         bar.update(len(rows) - len(known))

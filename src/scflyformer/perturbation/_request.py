@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from scflyformer.data._reading import Reading
     from scflyformer.data._states import State
-
-
-READOUT_FILES = {"clock": "clock.json", "classifier": "labels.json"}
-"""By which file a folder of each kind is known."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,8 @@ class PerturbRequest:
         return start, goal, others
 
     def params(self) -> dict[str, Any]:
-        """Return the arguments that results depend on, as they are to be recorded."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in own.items() if name not in ("model", "reading")} | vars(self.reading)
+        """Return the arguments that results depend on but for what is read, as they are to be recorded."""
+        return {name: value for name, value in vars(self).items() if name not in ("model", "reading")}
 
     def check(self) -> None:
         """Raise `ValueError` where an argument is out of range."""
@@ -123,13 +118,17 @@ def sort_readouts(
     ValueError
         When a folder is neither, or there are two of a kind.
     """
+    from scflyformer.annotation._saved import FILE as CLASSIFIER_FILE
+    from scflyformer.clock._saved import FILE as CLOCK_FILE
+
+    files = {"clock": CLOCK_FILE, "classifier": CLASSIFIER_FILE}
     found: dict[str, str | os.PathLike[str]] = {}
     for folder in [folders] if isinstance(folders, str | os.PathLike) else folders:
-        kinds = [kind for kind, file in READOUT_FILES.items() if (Path(folder).expanduser() / file).exists()]
+        kinds = [kind for kind, file in files.items() if (Path(folder).expanduser() / file).exists()]
         if not kinds:
             raise ValueError(
                 f"readouts holds {str(folder)!r}; expected folders of saved clocks and classifiers, which hold "
-                "clock.json or labels.json: tl.age_clock and tl.annotate make them with save=."
+                f"{CLOCK_FILE} or {CLASSIFIER_FILE}: tl.age_clock and tl.annotate make them with save=."
             )
         if kinds[0] in found:
             raise ValueError(f"readouts holds two folders of a {kinds[0]}; give one, and run again for the other.")

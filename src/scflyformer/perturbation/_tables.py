@@ -187,11 +187,7 @@ def skipped_table(reasons: list[tuple[str, str, str]]) -> pd.DataFrame:
 def _by_readout(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Return the rows one readout after the other, with p-values adjusted over the rows of each."""
     for p, fdr in (("p_value", "fdr"), ("p_tail", "fdr_tail")):
-        adjusted = [
-            pd.Series(false_discovery_rate(rows[p].to_numpy()), index=rows.index)
-            for _, rows in results.groupby("readout")
-        ]
-        results[fdr] = pd.concat(adjusted)
+        results[fdr] = results.groupby("readout")[p].transform(lambda rows: false_discovery_rate(rows.to_numpy()))
     order = results["readout"].map({name: place for place, name in enumerate(columns)})
     results = results.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
     return results[[*RESULTS, *(name for name in results if name not in RESULTS)]]

@@ -119,7 +119,7 @@ def embed(
     Then to scanpy, such as ``sc.pp.neighbors(adata, use_rep="X_scflyformer")``.
     """
     from scflyformer import models
-    from scflyformer.network._device import pick_device, pick_dtype
+    from scflyformer.network._device import pick_place
 
     opened = _adata.open_data(adata, mod=mod)
     made = made_by(opened, use_rep)
@@ -135,9 +135,8 @@ def embed(
     running = Running.of_call("tl.embed", device, dtype, batch_tokens)
     synonyms = synonyms_of_call("tl.embed", synonyms)
     if not _adata.is_lazy(cells, layer):
-        place = pick_device(running.device)
-        number = str(pick_dtype(running.dtype, place)).removeprefix("torch.")
-        running = replace(running, device=str(place), dtype=number)
+        place, number = pick_place(running)
+        running = replace(running, device=str(place), dtype=str(number).removeprefix("torch."))
     reading = Reading(layer, gene_key, synonyms)
     vectors, coverage = embed_cells(cells, loaded, reading, running, pooling=pooling)
     ran = {"device": running.device, "dtype": running.dtype}

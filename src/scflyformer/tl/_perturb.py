@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _log
-from scflyformer._running import Running, synonyms_of_call
+from scflyformer._running import Running, synonyms_of_call, warn_deprecated
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
 from scflyformer.data._reading import Reading
@@ -262,13 +261,12 @@ def perturb(
     [True, True]
     """
     for name, value, instead in (
-        ("pairs", pairs, "Give pairs as tuples in genes"),
-        ("clock", clock, "Give its folder in readouts"),
-        ("classifier", classifier, "Give its folder in readouts"),
+        ("pairs", pairs, "Give pairs as tuples in genes."),
+        ("clock", clock, "Give its folder in readouts."),
+        ("classifier", classifier, "Give its folder in readouts."),
     ):
         if value is not None:
-            message = f"tl.perturb({name}=...) is deprecated and will go with the next release. {instead}."
-            warnings.warn(message, FutureWarning, stacklevel=2)
+            warn_deprecated("tl.perturb", name, instead)
     clock, classifier = sort_readouts([*readouts, *(folder for folder in (clock, classifier) if folder is not None)])
     request = PerturbRequest(
         genes=genes,
