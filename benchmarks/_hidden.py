@@ -33,9 +33,9 @@ def masked_genes(
     """Yield (set, column, result): cross-entropy and first guesses on hidden genes of held-out libraries.
 
     All columns get the same cells and masks where their models share vocabulary and medians; cells are cut at the
-    shortest length among the models.
+    fewest genes that BERT reads among the models.
     """
-    longest = min(column.model.max_len for column in frozen)
+    longest = min(column.model.bert_len for column in frozen)
     vocabularies: dict[str, Frozen] = {}
     for column in frozen:
         vocabularies.setdefault(_vocabulary_key(column), column)

@@ -63,7 +63,7 @@ def test_devices(run_page: Callable[[Path], dict]) -> None:
     finally:
         sf.settings.reset()
     assert names["adata"].obsm["X_scflyformer"].shape == (50, 240)
-    assert sf.models.load("fly").embedding_size == 512
+    assert sf.models.load("fly").embedding_size == 704
 
 
 def test_large_data(tmp_path: Path, run_page: Callable[[Path], dict]) -> None:

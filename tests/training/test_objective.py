@@ -352,7 +352,9 @@ def test_contrast_is_the_cross_entropy_of_finding_the_other_half(store):
         hidden = network.bert(inputs_embeds=network._embedded(*read, None, code)[0]).last_hidden_state
         cells = network.cell_vectors(hidden).numpy()
         encoder = network.profile_encoder
-        sought = network.other_half(encoder.code(encoder.linear(batch["others"], batch["panel"][0]))).numpy()
+        others = encoder.code(encoder.linear(batch["others"], batch["panel"][0]))
+        leading = torch.cat([others[:, : encoder.size], others[:, -encoder.size :]], dim=1)  # directions, contrast
+        sought = network.other_half(leading).numpy()
     cells, sought = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (cells, sought))
     logits = cells @ sought.T / TEMPERATURE
     nats = np.log(np.exp(logits).sum(1)) - logits[np.arange(4), np.arange(4)]

@@ -49,7 +49,7 @@ def test_other_halves_fit_as_before(old, times):
     new = old
     for number in range(times):
         new = wider(new, N_NEW, seed=number)
-    assert (new.n_learnt, new.config.n_adapted) == (9, times * N_FURTHER)
+    assert new.config.n_adapted == times * N_FURTHER
     assert (new.max_len, new.bert_len, new.finds_halves) == (40, 7, True)
     generator = torch.Generator().manual_seed(3)
     others, cells = torch.rand(8, N_OLD, generator=generator), torch.randn(4, 16, generator=generator)

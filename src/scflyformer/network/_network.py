@@ -100,7 +100,7 @@ class CellBert(BertPreTrainedModel):
             if size:
                 self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions, n_read)
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
-            self.other_half = _other_half(size + self.n_learnt, width) if self.finds_halves else None
+            self.other_half = _other_half(2 * size, width) if self.finds_halves else None
         self.post_init()
 
     @property
@@ -117,11 +117,6 @@ class CellBert(BertPreTrainedModel):
     def finds_halves(self) -> bool:
         """Whether the cell token learns to find the other half of a cell's counts."""
         return self.has_cell_token and getattr(self.config, "finds_halves", False)
-
-    @property
-    def n_learnt(self) -> int:
-        """Directions of expression that the model learnt itself, which come first; others are of adapted cells."""
-        return self.config.n_directions - getattr(self.config, "n_adapted", 0)
 
     def limit(self, pooling: Pooling) -> int:
         """Gene tokens of a cell that an embedding is made of; the mean has no use for one that BERT does not read."""
@@ -287,8 +282,7 @@ class CellBert(BertPreTrainedModel):
     def half_logits(self, cells: Tensor, others: Tensor, panel: Tensor | None) -> Tensor:
         """Return how well each of the ``others`` fits each cell vector as its other half, shape (n, n_others)."""
         encoder: Any = self.profile_encoder
-        code = encoder.code(encoder.linear(others, panel))
-        code = torch.cat([code[:, : self.n_learnt], code[:, -encoder.size :]], dim=1)
+        code = encoder.leading(encoder.code(encoder.linear(others, panel)))
         sought = nn.functional.normalize(self.other_half(code).float(), dim=1)  # type: ignore[misc]
         return nn.functional.normalize(cells.float(), dim=1) @ sought.T / TEMPERATURE
 

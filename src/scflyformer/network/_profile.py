@@ -111,5 +111,5 @@ class ProfileEncoder(nn.Module):
             self.contrast[0].weight.div_(scale[: self.size])  # type: ignore[operator]
 
     def leading(self, code: Tensor) -> Tensor:
-        """Return of a code what the cell token starts from, shape (n, 2 * size): all but the later directions."""
+        """Return of a code what the rest of the network reads, shape (n, 2 * size): all but the later directions."""
         return torch.cat([code[:, : self.size], code[:, -self.size :]], dim=1)

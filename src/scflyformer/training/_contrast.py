@@ -32,8 +32,9 @@ HIDDEN = 0.5
 """Share of the genes hidden from the first half of a cell, at most: drawn per cell. Cells that miss genes, as those of
 other platforms do, are then known by the rest."""
 DIRECTIONS_VARIANCE = 6.0
-"""Total variance of the directions in units of the contrast's, whose numbers have variance 1: distances between cells
-follow the directions more than the contrast, which knows less of tissues that it was not trained on."""
+"""Total variance of the leading directions, as many as the contrast has numbers, in units of the contrast's, whose
+numbers have variance 1: distances between cells follow the directions more than the contrast, which knows less of
+tissues that it was not trained on. Further directions keep their scale and add little."""
 _LEAST_SPREAD = 0.01
 """Directions of a smaller spread, as a share of the largest, are noise; they are not brought to a like scale."""
 _BATCH_CELLS, _LEARNING_RATE, _WEIGHT_DECAY, _WARM_UP = 512, 1e-3, 0.01, 0.1
@@ -102,7 +103,7 @@ def fit_profile_encoder(
     _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, seed=seed)
     encoder.cpu().requires_grad_(False)
     if not going_on:
-        weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale**2).sum())
+        weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale[: encoder.size] ** 2).sum())
         encoder.rescale(torch.from_numpy(scale * weight).float())
     replace_weights(encoder, file)
 
