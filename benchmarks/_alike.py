@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -66,20 +66,22 @@ def pretrain_alike(data: Path, work: Path, out: Path, like: dict[str, Any], *, s
         return out
     paths = subset(data, work, sets, share)
     passes = epochs * n_tokens(subset(data, work, SETS, 1.0)) / n_tokens(paths)
-    known = inspect.signature(sf.tl.pretrain).parameters
+    known = {field.name for field in fields(sf.tl.PretrainOptions)}
     options = {key: value for key, value in like.items() if key in known} | {"epochs": passes}
     if "code_epochs" in options:
         options["code_epochs"] = max(round(options["code_epochs"] * passes / epochs), 1)
     there = pd.concat([ad.read_h5ad(path, backed="r").obs["batch"].astype(str) for path in paths]).unique()
-    sf.tl.pretrain(
-        paths,
-        out=out,
-        sample_key="batch",
-        validation=[name for name in VALIDATION if name in there],
-        gene_key="FBgn",
-        weights="float16",
-        **options,
-    )
+    with sf.settings.override(dtype=like.get("dtype", "auto")):
+        sf.tl.pretrain(
+            paths,
+            out=out,
+            sample_key="batch",
+            validation=[name for name in VALIDATION if name in there],
+            gene_key="FBgn",
+            options=sf.tl.PretrainOptions(**options),
+            weights="float16",
+            seed=like.get("seed", 0),
+        )
     return out
 
 

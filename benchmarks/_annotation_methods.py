@@ -209,7 +209,9 @@ def own_model(task: Task, split: Split, work: Path) -> Path:
         var = pd.DataFrame(index=pd.Index(task.genes.astype(object)))
         counts = task.counts[split.reference]
         least = max(np.sort(counts.getnnz(axis=0))[-OWN_GENES:][0], 2)
-        sf.tl.pretrain(ad.AnnData(counts, var=var), out=out, min_cells=int(least), **OWN_MODEL)
+        sf.tl.pretrain(
+            ad.AnnData(counts, var=var), out=out, min_cells=int(least), options=sf.tl.PretrainOptions(**OWN_MODEL)
+        )
         save(costs, {"task": task.name, "split": split.name, "seconds": round(time.perf_counter() - begin, 1)})
         print(f"[{task.name}: model of {split.name} pretrained]", file=sys.stderr, flush=True)
     return out

@@ -142,7 +142,8 @@ def train(
     """Pretrain a small model on ``n_cells`` cells of each of as many other samples; return its folder."""
     if not (out / "config.json").exists():
         cells = simulate(replace(design, n_cells=n_cells), seed=1, prefix="train", corpus=corpus)
-        sf.tl.pretrain(cells, out=out, sample_key="sample", epochs=epochs, **SHAPE | changes)
+        options = sf.tl.PretrainOptions(epochs=epochs, **SHAPE | changes)
+        sf.tl.pretrain(cells, out=out, sample_key="sample", options=options)
     return out
 
 

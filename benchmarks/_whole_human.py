@@ -47,5 +47,6 @@ def human_model(name: str, data: Path, work: Path, **options: Any) -> Path:
         sets = [ad.read_h5ad(data / "human" / f"{file}.h5ad") for file in OTHERS[name]]
         genes = most_expressed(sets, N_GENES)
         shutil.rmtree(out, ignore_errors=True)  # what a run of other code left is not gone on from
-        sf.tl.pretrain([cut(cells, genes) for cells in sets], out=out, gene_key=GENE_KEY, **SHAPE | TRAINING | options)
+        chosen = sf.tl.PretrainOptions(**SHAPE | TRAINING | options)
+        sf.tl.pretrain([cut(cells, genes) for cells in sets], out=out, gene_key=GENE_KEY, options=chosen)
     return out

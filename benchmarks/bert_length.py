@@ -21,7 +21,7 @@ from _probing import probed
 from _report import report
 from _representations import Part
 from ablation import antenna
-from pretrain_fly import EXCLUDE, SHAPES, WHOLE_EXCLUDE, WHOLE_SETS, add_data_argument
+from pretrain_fly import DTYPES, EXCLUDE, MIN_CELLS, SHAPES, WHOLE_EXCLUDE, WHOLE_SETS, add_data_argument
 from profile_code import SETS, VALIDATION, tasks
 
 import scflyformer as sf
@@ -37,11 +37,12 @@ def trained(data: Path, drawn: Path, work: Path, bert_len: int, epochs: float) -
     if not (out / "model.safetensors").exists():
         files = [data / "fly" / f"{name}.h5ad" for name in SETS] + [data / f"{name}.h5ad" for name in WHOLE_SETS]
         settings = SHAPES["fly-tiny"] | {"code_epochs": 3, "epochs": epochs, "dropout": 0.0, "warmup_steps": 100}
-        sf.tl.pretrain(
-            files + sorted(drawn.glob("*.h5ad")), out=out, sample_key="batch", gene_key="FBgn", bert_len=bert_len,
-            exclude={"batch": EXCLUDE["batch"] + WHOLE_EXCLUDE + VALIDATION}, batch_tokens=24576, device="cpu",
-            **settings,
-        )  # fmt: skip
+        with sf.settings.override(device="cpu", dtype=DTYPES["fly-tiny"]):
+            sf.tl.pretrain(
+                files + sorted(drawn.glob("*.h5ad")), out=out, sample_key="batch", gene_key="FBgn",
+                exclude={"batch": EXCLUDE["batch"] + WHOLE_EXCLUDE + VALIDATION}, min_cells=MIN_CELLS["fly-tiny"],
+                options=sf.tl.PretrainOptions(bert_len=bert_len, batch_tokens=24576, **settings),
+            )  # fmt: skip
     return out
 
 

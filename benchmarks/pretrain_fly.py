@@ -34,20 +34,15 @@ WHOLE_SETS = (
 )  # fmt: skip
 WHOLE_EXCLUDE = ["P5", "P6", "P7", "S1_rep1", "sample_brain"]
 """Evaluation libraries of whole transcriptomes, among ``batch``; the gut nuclei are no source at all."""
-_FLY = {"hidden_size": 192, "n_layers": 4, "n_heads": 3, "learning_rate": 1.2e-3, "dtype": "bfloat16"}
 SHAPES: dict[str, dict[str, Any]] = {
-    "fly": _FLY | {"code_epochs": 10, "epochs": 1.0},
+    "fly": {"n_heads": 3, "learning_rate": 1.2e-3},
     "fly-tiny": {
         "hidden_size": 48,
         "n_layers": 3,
         "n_heads": 3,
         "code_size": 40,
         "n_directions": 40,
-        "min_cells": 2800,
         "learning_rate": 1.5e-3,
-        "dtype": "bfloat16",
-        "code_epochs": 10,
-        "epochs": 1.0,
     },
     "fly-tiny-mlm": {
         "hidden_size": 80,
@@ -58,26 +53,33 @@ SHAPES: dict[str, dict[str, Any]] = {
         "epochs": 0.56,
     },
 }
+"""Options other than the defaults."""
+MIN_CELLS = {"fly": 10, "fly-tiny": 2800, "fly-tiny-mlm": 10}
+DTYPES = {"fly": "bfloat16", "fly-tiny": "bfloat16", "fly-tiny-mlm": "float32"}
 
 
 def pretrain(folder: Path, out: Path, name: str, *, drawn: Path | None = None, **changes: Any) -> None:
-    """Pretrain ``name`` on the training libraries of the sets in ``folder``, and on the cells in ``drawn``."""
+    """Pretrain ``name`` on the training libraries of the sets in ``folder``, and on the cells in ``drawn``.
+
+    ``changes`` are options of the run, other than those of ``name``.
+    """
     files, exclude = [folder / "fly" / f"{name}.h5ad" for name in SETS], EXCLUDE
     if drawn is not None:
         files += [folder / f"{name}.h5ad" for name in WHOLE_SETS] + sorted(drawn.glob("*.h5ad"))
         exclude = EXCLUDE | {"batch": EXCLUDE["batch"] + WHOLE_EXCLUDE}
-    settings = SHAPES[name] | {"dropout": 0.0, "warmup_steps": 200, "eval_steps": 250, "save_steps": 250} | changes
-    sf.tl.pretrain(
-        files,
-        out=out,
-        exclude=exclude,
-        sample_key="batch",
-        validation=VALIDATION,
-        gene_key="FBgn",
-        synonyms=folder / "tables" / "symbol_to_fbgn_merged.tsv",
-        weights="float16",
-        **settings,
-    )
+    options = sf.tl.PretrainOptions(**SHAPES[name] | {"dropout": 0.0, "eval_steps": 250, "save_steps": 250} | changes)
+    with sf.settings.override(synonyms=folder / "tables" / "symbol_to_fbgn_merged.tsv", dtype=DTYPES[name]):
+        sf.tl.pretrain(
+            files,
+            out=out,
+            exclude=exclude,
+            sample_key="batch",
+            validation=VALIDATION,
+            gene_key="FBgn",
+            min_cells=MIN_CELLS[name],
+            options=options,
+            weights="float16",
+        )
 
 
 def add_data_argument(parser: argparse.ArgumentParser) -> None:
@@ -105,8 +107,8 @@ def main() -> None:
 
         torch.set_num_threads(args.threads)
     changes = {} if args.epochs is None else {"epochs": args.epochs}
-    changes |= {"drawn": args.drawn}
-    pretrain(args.data, args.out, args.name, batch_tokens=args.batch_tokens, device=args.device, **changes)
+    with sf.settings.override(device=args.device):
+        pretrain(args.data, args.out, args.name, drawn=args.drawn, batch_tokens=args.batch_tokens, **changes)
 
 
 if __name__ == "__main__":

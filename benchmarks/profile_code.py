@@ -34,12 +34,15 @@ def fitted(data: Path, work: Path, n_directions: int, code_epochs: int) -> Path:
     """Return a model with that many directions, whose transformer is a token one."""
     out = work / f"code-{n_directions}-{code_epochs}"
     if not (out / "model.safetensors").exists():
-        sf.tl.pretrain(
-            [data / "fly" / f"{name}.h5ad" for name in SETS],
-            out=out, exclude={"batch": EXCLUDE["batch"] + VALIDATION}, sample_key="batch", gene_key="FBgn",
+        options = sf.tl.PretrainOptions(
             hidden_size=32, n_layers=1, n_heads=1, epochs=1e-3, code_size=SIZE, n_directions=n_directions,
-            code_epochs=code_epochs, device="cpu",
+            code_epochs=code_epochs,
         )  # fmt: skip
+        with sf.settings.override(device="cpu"):
+            sf.tl.pretrain(
+                [data / "fly" / f"{name}.h5ad" for name in SETS], out=out, options=options,
+                exclude={"batch": EXCLUDE["batch"] + VALIDATION}, sample_key="batch", gene_key="FBgn",
+            )  # fmt: skip
     return out
 
 

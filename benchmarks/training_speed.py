@@ -20,8 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, fields
-from inspect import signature
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,7 @@ import scflyformer as sf
 from scflyformer.data import _adata
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL
 from scflyformer.network._network import CellBert, make_config
-from scflyformer.training._options import PretrainOptions
+from scflyformer.training._options import PretrainOptions, RunOptions
 from scflyformer.training._store import CountWriter, TokenStore
 from scflyformer.training._trainer import train
 
@@ -190,14 +189,13 @@ def ours(store: TokenStore, n_tokens: int, loop: Loop, folder: Path, objective: 
     """Train as long with the package's loop; nothing is evaluated or saved before the last step."""
     shape = {"hidden_size": loop.hidden_size, "n_layers": loop.n_layers, "n_heads": 4}
     shape |= {"feed_forward": 2 * loop.hidden_size, "max_len": loop.max_len, "dropout": 0.02}
-    shape |= {"code_size": signature(sf.tl.pretrain).parameters["code_size"].default}
+    shape |= {"code_size": PretrainOptions.code_size}
     network = count_tokens(CellBert(make_config(n_tokens, objective=objective, **shape)))
     tokens = np.minimum(store.lengths, loop.max_len).sum()
     epochs = (loop.steps + WARM_UP) * loop.batch_tokens / tokens
-    known = {field.name for field in fields(PretrainOptions)}
-    usual = {name: each.default for name, each in signature(sf.tl.pretrain).parameters.items() if name in known}
-    given = {"objective": objective, "dtype": dtype, "epochs": epochs, "batch_tokens": loop.batch_tokens}
-    options = PretrainOptions(**usual | shape | given | {"eval_steps": 10**6, "save_steps": 10**6})
+    given = {"objective": objective, "epochs": epochs, "batch_tokens": loop.batch_tokens}
+    asked = PretrainOptions(**shape | given | {"eval_steps": 10**6, "save_steps": 10**6})
+    options = RunOptions.of(asked, {}, seed=0, dtype=dtype)
     cells = np.arange(len(store))
     train(network, store, cells, cells[:8], folder=folder, options=options, device=loop.device)
 
@@ -300,10 +298,11 @@ def one_file(path: Path, n_cells: int) -> None:
     watcher.start()
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            sf.tl.pretrain(
-                path, out=Path(scratch, "model"), gene_key="FBgn", hidden_size=64, n_layers=1, max_len=512,
-                batch_tokens=4096, epochs=MEMORY_STEPS * 16 / n_cells, validation=256 / n_cells, device="cpu",
-            )  # fmt: skip
+            epochs = MEMORY_STEPS * 16 / n_cells
+            options = sf.tl.PretrainOptions(hidden_size=64, n_layers=1, max_len=512, batch_tokens=4096, epochs=epochs)
+            with sf.settings.override(device="cpu"):
+                out, validation = Path(scratch, "model"), 256 / n_cells
+                sf.tl.pretrain(path, out=out, gene_key="FBgn", validation=validation, options=options)
     finally:
         done.set()
         watcher.join()

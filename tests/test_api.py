@@ -17,7 +17,8 @@ DOCS = Path(__file__).parents[1] / "docs" / "api"
 
 
 PACKAGES = ("pp", "tl", "pl", "get", "models", "datasets")
-FUNCTIONS = [f"{package}.{name}" for package in PACKAGES for name in getattr(sf, package).__all__]
+PUBLIC = [f"{package}.{name}" for package in PACKAGES for name in getattr(sf, package).__all__]
+FUNCTIONS = [name for name in PUBLIC if name != "tl.PretrainOptions"]
 SHELLS = [name for name in FUNCTIONS if name.split(".")[0] in ("pp", "tl", "pl", "get")]
 CLASSES = [f"models.{name}" for name in dir(sf.models) if inspect.isclass(getattr(sf.models, name))]
 WRITERS = [

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from pretraining import pretrain
 
 import scflyformer as sf
 
@@ -99,7 +100,7 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
     return {
         "pp.tokenize": lambda a: sf.pp.tokenize(a, model=model, **reading),
         "tl.embed": lambda a: sf.tl.embed(a, model=model, **reading),
-        "tl.pretrain": lambda a: sf.tl.pretrain(a, out=folder / "pretrained", **PRETRAIN, **reading),
+        "tl.pretrain": lambda a: pretrain(a, out=folder / "pretrained", **PRETRAIN, **reading),
         "tl.adapt": lambda a: sf.tl.adapt(a, model=folder / "pretrained", out=folder / "adapted", **reading),
         "tl.annotate": lambda a: sf.tl.annotate(a, label_key="cell_type", sample_key="batch", **reading),
         "tl.annotate finetune": lambda a: sf.tl.annotate(
@@ -172,7 +173,7 @@ def test_a_file_is_not_changed(tiny_model: Path, tmp_path: Path, how: str) -> No
     file = tmp_path / "cells.h5ad"
     cells_stored(how).write_h5ad(file)
     before = hashlib.sha256(file.read_bytes()).hexdigest()
-    sf.tl.pretrain(file, out=tmp_path / "from-path", **PRETRAIN)
+    pretrain(file, out=tmp_path / "from-path", **PRETRAIN)
     backed = ad.read_h5ad(file, backed="r")
     try:
         for call in steps(tiny_model, tmp_path, None).values():
@@ -185,6 +186,6 @@ def test_a_file_is_not_changed(tiny_model: Path, tmp_path: Path, how: str) -> No
 def test_pretraining_twice_on_one_object_gives_the_same_medians(tmp_path: Path) -> None:
     adata = cells_stored("csr")
     for name in ("one", "two"):
-        sf.tl.pretrain(adata, out=tmp_path / name, **PRETRAIN)
+        pretrain(adata, out=tmp_path / name, **PRETRAIN)
     one, two = (sf.models.load(tmp_path / name).vocabulary for name in ("one", "two"))
     np.testing.assert_array_equal(one.medians, two.medians)

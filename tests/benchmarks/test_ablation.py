@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pretraining import pretrain
 from scipy import sparse
 
 import scflyformer as sf
@@ -27,7 +28,7 @@ def pretrained(tmp_path_factory):
     cells = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"G{n:02d}" for n in range(N_GENES)]))
     cells.var["FBgn"] = cells.var_names
     out = tmp_path_factory.mktemp("model") / "m"
-    sf.tl.pretrain(
+    pretrain(
         [cells, cells[:, :20].copy()], out=out, sample_key="batch", validation=["b3"], hidden_size=16, n_layers=1,
         n_heads=2, code_size=8, n_directions=12, code_epochs=1, epochs=1.0, batch_tokens=400, min_cells=2, device="cpu",
         keep_checkpoints=True,

@@ -30,7 +30,8 @@ def trainings(tiny_model, monkeypatch):
 
     @wraps(sf.tl.pretrain)
     def pretrain(source, **options):
-        calls.append({"source": source} | options)
+        chosen = vars(options.pop("options"))
+        calls.append({"source": source, "dtype": sf.settings.dtype} | chosen | options)
         shutil.copytree(tiny_model, options["out"])
 
     monkeypatch.setattr(sf.tl, "pretrain", pretrain)

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
+from pretraining import pretrain
 
 import scflyformer as sf
 from scflyformer import _cli
@@ -63,7 +64,7 @@ def test_pretrain_then_embed_then_tokenize(path, tmp_path, cells):
     model, once, twice = tmp_path / "model", tmp_path / "once.h5ad", tmp_path / "twice.h5ad"
     shared = ["--verbosity", "0"]
     assert main(["pretrain", str(path), "--out", str(model), "--device", "cpu", *words, *shared]) == 0
-    sf.tl.pretrain(path, out=tmp_path / "same", device="cpu", **asked)
+    pretrain(path, out=tmp_path / "same", device="cpu", **asked)
     assert sf.models.load(model).sha256 == sf.models.load(tmp_path / "same").sha256
     assert main(["embed", str(path), str(once), "--model", str(model), "--key-added", "X_mine", *shared]) == 0
     assert main(["tokenize", str(once), str(twice), "--model", str(model), *shared]) == 0

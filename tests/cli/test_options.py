@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 import scflyformer as sf
-from scflyformer._cli._options import add_options, describe
+from scflyformer._cli._options import add_options, add_settings, describe, gathered
 
 FUNCTIONS = [sf.tl.pretrain, sf.tl.embed, sf.pp.tokenize]
 
@@ -25,10 +26,28 @@ def parse(function: Any, *words: str, leave_out: tuple[str, ...] = ()) -> dict[s
 def test_pretrain_takes_every_parameter_with_its_default():
     told = parse(sf.tl.pretrain, "a.h5ad", "b.h5ad", "--out", "model")
     parameters = inspect.signature(sf.tl.pretrain).parameters
-    assert list(told) == list(parameters)
+    options = {field.name: field.default for field in fields(sf.tl.PretrainOptions)}
+    assert told.keys() == parameters.keys() - {"options"} | options.keys()
     assert told.pop("source") == ["a.h5ad", "b.h5ad"]
     assert told.pop("out") == "model"
-    assert told == {name: parameters[name].default for name in told}
+    defaults = options | {name: parameter.default for name, parameter in parameters.items()}
+    assert told == {name: defaults[name] for name in told}
+
+
+def test_fields_of_a_record_are_joined():
+    told = gathered(sf.tl.pretrain, parse(sf.tl.pretrain, "a.h5ad", "--out", "m", "--epochs", "2", "--n-layers", "1"))
+    assert told.keys() == inspect.signature(sf.tl.pretrain).parameters.keys()
+    assert told["options"] == sf.tl.PretrainOptions(epochs=2.0, n_layers=1)
+
+
+def test_settings_are_options_that_are_off_unless_given():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_settings(parser, ["device", "batch_tokens", "synonyms"])
+    assert vars(parser.parse_args([])) == {"device": None, "batch_tokens": None, "synonyms": None}
+    told = vars(parser.parse_args(["--device=cpu", "--batch-tokens=64", "--synonyms=flybase"]))
+    assert told == {"device": "cpu", "batch_tokens": 64, "synonyms": "flybase"}
+    with pytest.raises(argparse.ArgumentError, match="invalid choice: 'tpu'"):
+        parser.parse_args(["--device=tpu"])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

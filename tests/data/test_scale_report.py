@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import scipy.sparse as sp
+from pretraining import pretrain
 
 import scflyformer as sf
 from scflyformer import _log
@@ -159,5 +160,5 @@ def test_the_report_survives_the_disk(flies, tmp_path):
 def test_pretraining_warns_by_source(flies, said, tmp_path):
     mixed = ad.concat([normalised(flies, log=False)[:5], normalised(flies)[5:]])
     sizes = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "code_size": 8, "n_directions": 8, "code_epochs": 1}
-    sf.tl.pretrain(mixed, out=tmp_path / "model", epochs=0.1, validation=0.2, **sizes)
+    pretrain(mixed, out=tmp_path / "model", epochs=0.1, validation=0.2, **sizes)
     assert any(line.startswith("object-0: The cells of X are on different scales") for line in said)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from pretraining import pretrain
 
 import scflyformer as sf
 
@@ -35,7 +36,7 @@ def cells() -> ad.AnnData:
 def base(tmp_path_factory, cells):
     """A model of the known genes, trained on other cells."""
     out = tmp_path_factory.mktemp("models") / "base"
-    sf.tl.pretrain(
+    pretrain(
         cells[:, :N_KNOWN].copy(), out=out, hidden_size=16, n_layers=1, n_heads=2, code_size=6, n_directions=8,
         code_epochs=2, epochs=1, warmup_steps=1, validation=0.2, min_cells=2,
     )  # fmt: skip
@@ -146,7 +147,7 @@ def test_what_cannot_be_adapted(tmp_path, cells, base):
         sf.tl.adapt(cells[:20].copy(), model=base, out=tmp_path / "a")
     with pytest.raises(FileExistsError, match="give another `out`"):
         sf.tl.adapt(cells, model=base, out=base)
-    sf.tl.pretrain(
+    pretrain(
         cells[:, :N_KNOWN].copy(), out=tmp_path / "mlm", objective="mlm", hidden_size=16, n_layers=1, n_heads=2,
         epochs=1, warmup_steps=1, validation=0.2, min_cells=2,
     )  # fmt: skip

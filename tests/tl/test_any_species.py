@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from pretraining import pretrain
 
 import scflyformer as sf
 
@@ -67,7 +68,7 @@ def test_mouse_cells(mouse, tmp_path):
     """Pretrained without two samples and without labels, it labels these two."""
     held = mouse.obs["mouse"].isin(["m4", "m5"]).to_numpy()
     out = tmp_path / "mouse"
-    sf.tl.pretrain(
+    pretrain(
         mouse, out=out, exclude={"mouse": ["m4", "m5"]}, sample_key="mouse", validation=["m3"], max_len=80,
         batch_tokens=400, epochs=6, code_size=16, code_epochs=4, **TINY,
     )  # fmt: skip
@@ -92,7 +93,7 @@ def test_human_pancreas(data_dir, tmp_path):
     if not path.exists():
         pytest.skip(f"no human data at {path}")
     out, others = tmp_path / "pancreas", ["human2", "human4"]
-    sf.tl.pretrain(
+    pretrain(
         path, out=out, exclude={"donor": others}, validation=0.1, min_cells=300, max_len=64, batch_tokens=1024,
         epochs=2, code_size=64, code_epochs=5, **TINY,
     )  # fmt: skip
@@ -117,7 +118,7 @@ def test_a_platform_left_out(data_dir, tmp_path):
     nuclei = [some(data_dir / "fly" / f"{name}.h5ad", 700) for name in ("fca_head", "fca_body")]
     cells = some(data_dir / "fly" / "davie_brain_aging.h5ad", 900)
     out = tmp_path / "nuclei"
-    sf.tl.pretrain(
+    pretrain(
         nuclei, out=out, gene_key="FBgn", validation=0.1, max_len=64, batch_tokens=1024, epochs=1, code_size=64,
         code_epochs=5, **TINY,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from pretraining import pretrain
 
 import scflyformer as sf
 
@@ -66,8 +67,6 @@ def test_a_clock_of_the_code_is_not_for_whole_embeddings(whole: AnnData, cells: 
 
 def test_a_model_without_a_code(tmp_path, whole: AnnData) -> None:
     torch.manual_seed(0)
-    sf.tl.pretrain(
-        whole, out=tmp_path / "m", code_size=0, hidden_size=16, n_layers=1, n_heads=2, max_len=64, epochs=0.01
-    )
+    pretrain(whole, out=tmp_path / "m", code_size=0, hidden_size=16, n_layers=1, n_heads=2, max_len=64, epochs=0.01)
     with pytest.raises(ValueError, match="needs a model with a profile code"):
         sf.tl.embed(whole.copy(), model=tmp_path / "m", pooling="code")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from pretraining import pretrain
 
 import scflyformer as sf
 from scflyformer.data import _dask
@@ -176,7 +177,7 @@ def test_lazy_objects_go_through_the_other_functions(cells, lively_model, tmp_pa
     assert list(both[1].obs["annotation"].to_series()) == list(cells.obs["annotation"])
     exclude = {"batch": [str(cells.obs["batch"].iloc[0])]}
     shape = {"n_layers": 1, "hidden_size": 16, "n_heads": 2, "epochs": 0.5, "device": "cpu"}
-    sf.tl.pretrain(both[1], out=tmp_path / "model", exclude=exclude, sample_key="batch", **shape)
+    pretrain(both[1], out=tmp_path / "model", exclude=exclude, sample_key="batch", **shape)
 
 
 def test_errors_come_back_and_nothing_is_written(base, tiny_model, tmp_path):

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from pretraining import pretrain
 
 import scflyformer as sf
 
@@ -79,7 +80,7 @@ def module_cells() -> ad.AnnData:
 def trained(module_cells, tmp_path_factory) -> Path:
     """A model of them, whole samples held out."""
     out = tmp_path_factory.mktemp("runs") / "deep" / "my-species"
-    assert sf.tl.pretrain(module_cells, out=out, sample_key="batch", dropout=0.1, **SMALL) is None
+    assert pretrain(module_cells, out=out, sample_key="batch", dropout=0.1, **SMALL) is None
     return out
 
 
@@ -168,7 +169,7 @@ def test_no_trace_in_the_callers_random_numbers(module_cells, tmp_path):
     expected = draw()
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(7)
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", **SMALL)
+    pretrain(module_cells, out=tmp_path / "m", **SMALL)
     assert draw() == expected
 
 
@@ -180,7 +181,7 @@ def test_says_nothing_on_the_terminal(module_cells, tmp_path, capfd):
     before = sc.settings.verbosity, logging.get_verbosity(), logging.is_progress_bar_enabled()
     try:
         sc.settings.verbosity = 0
-        sf.tl.pretrain(module_cells, out=tmp_path / "m", **SMALL)
+        pretrain(module_cells, out=tmp_path / "m", **SMALL)
     finally:
         sc.settings.verbosity = before[0]
     assert capfd.readouterr() == ("", "")
@@ -208,7 +209,7 @@ def test_every_form_of_the_same_cells_gives_the_same_model(module_cells, trained
         with mudata.set_options(pull_on_update=False):
             source = mudata.MuData({"rna": cells})
         asked = {"mod": "rna"}
-    sf.tl.pretrain(source, out=tmp_path / "out", sample_key="batch", dropout=0.1, **SMALL, **asked)
+    pretrain(source, out=tmp_path / "out", sample_key="batch", dropout=0.1, **SMALL, **asked)
     if kind == "backed":
         source.file.close()
     assert_same(tmp_path / "out", trained)
@@ -217,7 +218,7 @@ def test_every_form_of_the_same_cells_gives_the_same_model(module_cells, trained
 
 def test_the_file_is_free_again(module_cells, tmp_path):
     path = write_cells(module_cells, tmp_path / "cells.h5ad")
-    sf.tl.pretrain([path], out=tmp_path / "out", **SMALL)
+    pretrain([path], out=tmp_path / "out", **SMALL)
     write_cells(module_cells, path)
 
 
@@ -225,7 +226,7 @@ def test_other_panels(module_cells, tmp_path):
     """Each source knows its own genes; the vocabulary is their union, and what one lacks does not come from zeros."""
     one, other = module_cells[:40, :30].copy(), module_cells[40:, 20:].copy()
     path = write_cells(other, tmp_path / "other.h5ad")
-    sf.tl.pretrain([one, path], out=tmp_path / "out", validation=["s3"], sample_key="batch", **without("validation"))
+    pretrain([one, path], out=tmp_path / "out", validation=["s3"], sample_key="batch", **without("validation"))
     model = sf.models.load(tmp_path / "out")
     assert model.vocabulary.n_genes == 40
     seen = np.asarray((one.X > 0).sum(0)).ravel()
@@ -247,7 +248,7 @@ def test_mlm_has_no_cell_token(module_cells, tmp_path):
     from scflyformer.models._model import quiet_transformers
 
     out = tmp_path / "mlm"
-    sf.tl.pretrain(module_cells, out=out, objective="mlm", **SMALL)
+    pretrain(module_cells, out=out, objective="mlm", **SMALL)
     assert "profile" not in held_out(out)
     assert held_out(out)["split_unit"] == "cell"
     assert not {name.split(".")[0] for name in weights(out)} - {"bert", "cls"}
@@ -267,8 +268,8 @@ def test_going_on_from_a_model(trained, module_cells, tmp_path):
     cells = module_cells[:, ::-1].copy()
     cells.var_names = cells.var["symbol"].to_numpy()
     cells = ad.concat([cells, ad.AnnData(np.ones((60, 1)), obs=cells.obs, var=pd.DataFrame(index=["new"]))], axis=1)
-    asked = SMALL | {"hidden_size": 999, "learning_rate": 1e-9, "code_epochs": 0}
-    sf.tl.pretrain(cells, out=tmp_path / "next", init=trained, new_genes="ignore", **asked)
+    asked = SMALL | {"hidden_size": 998, "learning_rate": 1e-9, "code_epochs": 0}
+    pretrain(cells, out=tmp_path / "next", init=trained, new_genes="ignore", **asked)
     first, second = sf.models.load(trained), sf.models.load(tmp_path / "next")
     assert (second.hidden_size, second.max_len) == (16, 50)
     np.testing.assert_array_equal(first.vocabulary.medians, second.vocabulary.medians)
@@ -281,27 +282,27 @@ def test_going_on_from_a_model(trained, module_cells, tmp_path):
     assert second.provenance["options"]["dropout"] == pytest.approx(0.1)
     assert "width 16" in (tmp_path / "next" / "README.md").read_text()
     with pytest.raises(ValueError, match=r"was trained with objective='cell', not 'mlm'"):
-        sf.tl.pretrain(cells, out=tmp_path / "mlm", init=trained, objective="mlm", **SMALL)
+        pretrain(cells, out=tmp_path / "mlm", init=trained, objective="mlm", **SMALL)
     assert not (tmp_path / "mlm").exists()
 
 
 def test_half_precision_weights_and_kept_checkpoints(module_cells, tmp_path):
     out = tmp_path / "half"
-    sf.tl.pretrain(module_cells, out=out, weights="float16", keep_checkpoints=True, **SMALL)
+    pretrain(module_cells, out=out, weights="float16", keep_checkpoints=True, **SMALL)
     assert {tensor.dtype for tensor in weights(out).values()} == {np.dtype(np.float16)}
     assert (out / "checkpoints" / "run.json").exists()
     assert sf.models.load(out).network().dtype.itemsize == 4
 
 
 def test_bfloat16_on_a_cpu(module_cells, tmp_path):
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", dtype="bfloat16", **SMALL)
+    pretrain(module_cells, out=tmp_path / "m", dtype="bfloat16", **SMALL)
     assert sf.models.load(tmp_path / "m").provenance["options"]["dtype"] == "bfloat16"
     assert np.isfinite(held_out(tmp_path / "m")["mlm"])
 
 
 def test_synonyms_reach_the_vocabulary(module_cells, tmp_path):
     (tmp_path / "names.tsv").write_text("name\tFBgn\nold0\tFBgn0000000\ngene1\tFBgn0000001\n")
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", synonyms=tmp_path / "names.tsv", **SMALL)
+    pretrain(module_cells, out=tmp_path / "m", synonyms=tmp_path / "names.tsv", **SMALL)
     assert sf.models.load(tmp_path / "m").vocabulary.synonyms.tolist()[:2] == ["old0", ""]
     assert str(tmp_path) not in (tmp_path / "m" / "provenance.json").read_text()
 
@@ -309,20 +310,20 @@ def test_synonyms_reach_the_vocabulary(module_cells, tmp_path):
 def test_one_text_is_one_value(module_cells, tmp_path):
     """Not its letters."""
     asked = without("validation") | {"exclude": {"batch": "s1"}, "validation": "s2", "sample_key": "batch"}
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", **asked)
+    pretrain(module_cells, out=tmp_path / "m", **asked)
     assert held_out(tmp_path / "m")["samples"] == ["object-0:s2"]
     assert sf.models.load(tmp_path / "m").provenance["data"][0]["n_used"] == 45
 
 
 def test_seeds_differ(module_cells, trained, tmp_path):
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", sample_key="batch", dropout=0.1, seed=1, **SMALL)
+    pretrain(module_cells, out=tmp_path / "m", sample_key="batch", dropout=0.1, seed=1, **SMALL)
     assert differences(tmp_path / "m", trained) > 1e-3
 
 
 KILLED = """
     import os, signal, sys
     import anndata as ad
-    import scflyformer as sf
+    from pretraining import pretrain
     from scflyformer.training import _trainer
 
     losses, seen = _trainer.losses, []
@@ -334,7 +335,7 @@ KILLED = """
         return losses(network, batch)
 
     _trainer.losses = until_killed
-    sf.tl.pretrain(ad.read_h5ad(sys.argv[1]), out=sys.argv[2], **eval(sys.argv[3]))
+    pretrain(ad.read_h5ad(sys.argv[1]), out=sys.argv[2], **eval(sys.argv[3]))
 """
 
 
@@ -362,17 +363,17 @@ def test_a_killed_run_ends_as_if_it_had_not_been(module_cells, tmp_path):
         ({"exclude": {"batch": ["s1"]}}, r"exclude\['batch'\]: was None, is \['s1'\]"),
     ):
         with pytest.raises(ValueError, match=match):
-            sf.tl.pretrain(module_cells, out=out, **(asked | changed))
+            pretrain(module_cells, out=out, **(asked | changed))
     other = module_cells.copy()
     other.X[0, 0] += 1
     with pytest.raises(ValueError, match=r"sources\[0\]\['sha256'\]: was"):
-        sf.tl.pretrain(other, out=out, **asked)
+        pretrain(other, out=out, **asked)
     assert [each.name for each in steps.iterdir()] == ["checkpoint-4"]
 
     (steps / "checkpoint-8").mkdir()  # as when the process dies while it writes
     (steps / "checkpoint-8" / "model.safetensors").write_bytes(b"cut")
-    sf.tl.pretrain(module_cells, out=out, **asked)
-    sf.tl.pretrain(module_cells, out=tmp_path / "whole", **asked)
+    pretrain(module_cells, out=out, **asked)
+    pretrain(module_cells, out=tmp_path / "whole", **asked)
     assert_same(out, tmp_path / "whole")
     scores, expected = held_out(out), held_out(tmp_path / "whole")
     assert scores.keys() == expected.keys()
@@ -387,7 +388,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(module_cells, tmp_path):
 def environment() -> dict[str, str]:
     """Return the environment for a process of its own that imports the package under test and runs as many threads."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
-    return os.environ | {"PYTHONPATH": str(Path(sf.__file__).parents[1])} | threads
+    folders = [Path(sf.__file__).parents[1], Path(__file__).parents[1] / "support"]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))} | threads
 
 
 def test_a_run_that_failed_to_save_goes_on_at_its_end(module_cells, trained, tmp_path, monkeypatch):
@@ -399,9 +401,9 @@ def test_a_run_that_failed_to_save_goes_on_at_its_end(module_cells, trained, tmp
     asked = SMALL | {"sample_key": "batch", "dropout": 0.1}
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(_run, "save_folder", fail)
-        sf.tl.pretrain(module_cells, out=tmp_path / "m", **asked)
+        pretrain(module_cells, out=tmp_path / "m", **asked)
     assert (tmp_path / "m" / "checkpoints" / "run.json").exists()
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", **asked)
+    pretrain(module_cells, out=tmp_path / "m", **asked)
     assert_same(tmp_path / "m", trained)
 
 
@@ -433,7 +435,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "objective": (None, {"objective": "bert"}, ValueError, "objective='bert' is unknown"),
     "weights": (None, {"weights": "int8"}, ValueError, "weights='int8' is unknown"),
     "float16": (None, {"dtype": "float16"}, ValueError, "dtype='float16' trains on CUDA only"),
-    "device": (None, {"device": "tpu"}, ValueError, "device='tpu' is unknown"),
+    "device": (None, {"device": "tpu"}, ValueError, "device is 'tpu'; expected one of"),
     "min_cells": (None, {"min_cells": 0}, ValueError, "min_cells=0 must be a whole number of at least 1"),
     "max_len": (None, {"max_len": "many"}, ValueError, "max_len='many' must be a whole number of at least 1"),
     "bert_len": (None, {"bert_len": 0}, ValueError, "bert_len=0 must be a whole number of at least 1"),
@@ -458,40 +460,53 @@ def test_bad_input_leaves_nothing(name, module_cells, tmp_path, monkeypatch):
     source, asked, error, match = BAD[name]
     source = source(module_cells.copy()) if callable(source) else module_cells if source is None else source
     with pytest.raises(error, match=match):
-        sf.tl.pretrain(source, out="out", **(SMALL | asked))
+        pretrain(source, out="out", **(SMALL | asked))
     assert os.listdir(tmp_path) == []
+
+
+def test_options_one_by_one_still_work(module_cells, tmp_path):
+    """With a warning that says what to write instead; they win over the record."""
+    pretrain(module_cells, out=tmp_path / "new", **SMALL)
+    with pytest.warns(FutureWarning, match="deprecated") as told:
+        sf.tl.pretrain(module_cells, out=tmp_path / "old", options=sf.tl.PretrainOptions(), **SMALL)
+    words = [str(warning.message) for warning in told]
+    assert "tl.pretrain(device=...) is deprecated" in words[0]
+    assert words[1].startswith("tl.pretrain(hidden_size=..., n_layers=...")
+    assert "Use options=sf.tl.PretrainOptions(hidden_size=16, n_layers=1" in words[1]
+    assert {warning.filename for warning in told} == {__file__}
+    assert_same(tmp_path / "new", tmp_path / "old")
 
 
 def test_held_out_cells_that_express_nothing(module_cells, tmp_path):
     cells = module_cells.copy()
     cells.X = cells.X.multiply((cells.obs["batch"] != "s1").to_numpy()[:, None]).tocsr()
     with pytest.raises(ValueError, match="None of the 15 cells to hold out expresses a gene"):
-        sf.tl.pretrain(cells, out=tmp_path / "m", sample_key="batch", validation="s1", **without("validation"))
+        pretrain(cells, out=tmp_path / "m", sample_key="batch", validation="s1", **without("validation"))
     assert os.listdir(tmp_path) == []
 
 
 def test_a_place_that_is_taken(module_cells, trained, tmp_path):
     with pytest.raises(FileExistsError, match="already holds a model"):
-        sf.tl.pretrain(module_cells, out=trained, **SMALL)
+        pretrain(module_cells, out=trained, **SMALL)
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="is a file"):
-        sf.tl.pretrain(module_cells, out=tmp_path / "file", **SMALL)
+        pretrain(module_cells, out=tmp_path / "file", **SMALL)
     thesis = tmp_path / "thesis"
     (thesis / "checkpoints").mkdir(parents=True)
     (thesis / "checkpoints" / "epoch-3.ckpt").write_text("of other work")
     with pytest.raises(FileExistsError, match=r"other than an unfinished run \(checkpoints/epoch-3\.ckpt\)"):
-        sf.tl.pretrain(module_cells, out=thesis, **SMALL)
+        pretrain(module_cells, out=thesis, **SMALL)
     (thesis / "chapter.tex").write_text("")
     with pytest.raises(FileExistsError, match=r"other than an unfinished run \(chapter\.tex"):
-        sf.tl.pretrain(module_cells, out=thesis, **SMALL)
+        pretrain(module_cells, out=thesis, **SMALL)
     assert (thesis / "checkpoints" / "epoch-3.ckpt").read_text() == "of other work"
 
 
 def test_an_empty_folder_is_free_and_stays_after_a_failure(module_cells, tmp_path):
     (tmp_path / "m").mkdir()
     with pytest.raises(ValueError, match="min_cells=61"):
-        sf.tl.pretrain(module_cells, out=tmp_path / "m", **(SMALL | {"min_cells": 61}))
+        pretrain(module_cells, out=tmp_path / "m", **(SMALL | {"min_cells": 61}))
     assert list((tmp_path / "m").iterdir()) == []
     (tmp_path / "m" / "checkpoints" / "store").mkdir(parents=True)  # of a run that died while it read its sources
-    sf.tl.pretrain(module_cells, out=tmp_path / "m", **SMALL)
+    pretrain(module_cells, out=tmp_path / "m", **SMALL)
     assert json.loads((tmp_path / "m" / "metrics.json").read_text())["held_out"]["split_unit"] == "cell"

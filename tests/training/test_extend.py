@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretraining import pretrain
 
 import scflyformer as sf
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL, Vocabulary
@@ -235,7 +236,7 @@ def atlas(make_source, n_genes: int, *, seed: int):
 @pytest.fixture
 def first(make_source, tmp_path):
     """A model of thirty genes."""
-    sf.tl.pretrain(atlas(make_source, N_OLD, seed=0), out=tmp_path / "first", **SMALL)
+    pretrain(atlas(make_source, N_OLD, seed=0), out=tmp_path / "first", **SMALL)
     return tmp_path / "first"
 
 
@@ -244,7 +245,7 @@ def test_pretraining_goes_on_with_further_genes(first, make_source, tmp_path):
     cells = atlas(make_source, N_OLD + N_NEW, seed=1)
     runs = {"start": {"init": first, **STILL}, "random": STILL, "whole": {"init": first}}
     for name, asked in runs.items():
-        sf.tl.pretrain(cells, out=tmp_path / name, **(SMALL | asked))
+        pretrain(cells, out=tmp_path / name, **(SMALL | asked))
     old, start, random, whole = (sf.models.load(tmp_path / name) for name in ("first", *runs))
     for each in (start, whole):
         genes = each.vocabulary
@@ -283,11 +284,11 @@ def test_an_unfinished_run_with_further_genes_goes_on(first, make_source, tmp_pa
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(_run, "save_folder", fail)
-        sf.tl.pretrain(cells, out=tmp_path / "stopped", **asked)
+        pretrain(cells, out=tmp_path / "stopped", **asked)
     with pytest.raises(ValueError, match="new_genes: was 'add', is 'ignore'"):
-        sf.tl.pretrain(cells, out=tmp_path / "stopped", new_genes="ignore", **asked)
+        pretrain(cells, out=tmp_path / "stopped", new_genes="ignore", **asked)
     for out in ("stopped", "whole"):
-        sf.tl.pretrain(cells, out=tmp_path / out, **asked)
+        pretrain(cells, out=tmp_path / out, **asked)
     one, whole = (sf.models.load(tmp_path / out).tensors("") for out in ("stopped", "whole"))
     for name in whole:
         np.testing.assert_array_equal(one[name], whole[name])

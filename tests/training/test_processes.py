@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
+from pretraining import pretrain
 
 import scflyformer as sf
 from scflyformer.training import _processes
@@ -41,7 +42,7 @@ def path(tmp_path_factory) -> Path:
 def alone(path) -> Path:
     """The model of one process."""
     out = path.parent / "alone"
-    sf.tl.pretrain(path, out=out, **ASKED)
+    pretrain(path, out=out, **ASKED)
     return out
 
 
@@ -121,7 +122,7 @@ def test_when_one_fails_all_end_and_the_run_can_go_on(path, alone, tmp_path):
     assert "Process 1 stops, because process 0 of 2 failed: KeyError" in ended.stderr
     assert os.listdir(out) == ["checkpoints"]
     assert [each.name for each in (out / "checkpoints" / "steps").iterdir()] == ["checkpoint-5"]
-    sf.tl.pretrain(path, out=out, **ASKED)
+    pretrain(path, out=out, **ASKED)
     assert_same(alone, out)
 
 

@@ -14,7 +14,7 @@ from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert, make_config
 from scflyformer.training import _trainer
 from scflyformer.training._objective import MaskedCells, TokenBudgetBatches
-from scflyformer.training._options import PretrainOptions
+from scflyformer.training._options import RunOptions
 from scflyformer.training._trainer import held_out_losses, train, unigram_losses
 
 OPTIONS = {
@@ -104,7 +104,7 @@ def test_the_best_weights_are_returned(structured, tmp_path, monkeypatch):
         return {"loss": loss, "mlm": loss / 2}
 
     monkeypatch.setattr(_trainer, "held_out_losses", found)
-    options = PretrainOptions(**(OPTIONS | {"eval_steps": 2}))
+    options = RunOptions(**(OPTIONS | {"eval_steps": 2}))
     cells = np.arange(120)
     network, log, metrics = train(
         tiny_network(40, "cell"), structured, cells[20:], cells[:20], folder=tmp_path, options=options, device="cpu"
@@ -125,7 +125,7 @@ def trained(structured, tmp_path):
     """Return a function that trains a tiny network: log and weights."""
 
     def run(objective: str = "cell", device: str = "cpu", num_workers: int = 0, **asked):
-        options = PretrainOptions(**(OPTIONS | {"objective": objective} | asked))
+        options = RunOptions(**(OPTIONS | {"objective": objective} | asked))
         cells, folder = np.arange(120), tmp_path / str(len(list(tmp_path.iterdir())))
         network, log, found = train(
             tiny_network(40, objective), structured, cells[20:], cells[:20],
@@ -227,7 +227,7 @@ def structured(make_store):
 @pytest.mark.parametrize("objective", ["cell", "mlm"])
 def test_learning_reduces_the_loss_below_gene_frequencies(structured, tmp_path, objective):
     """Which half a cell expresses is seen from its other genes, so half a unigram's uncertainty can be learned away."""
-    options = PretrainOptions(**(OPTIONS | {"objective": objective, "epochs": 20.0}))
+    options = RunOptions(**(OPTIONS | {"objective": objective, "epochs": 20.0}))
     cells = np.arange(120)
     network, log, found = train(
         tiny_network(40, objective), structured, cells[20:], cells[:20], folder=tmp_path, options=options, device="cpu"
@@ -278,11 +278,11 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
 )
 def test_settings_out_of_range(name, value, match):
     with pytest.raises(ValueError, match=match):
-        PretrainOptions(**(OPTIONS | {name: value}))
+        RunOptions(**(OPTIONS | {name: value}))
 
 
 def test_settings_may_be_numpy_numbers():
-    options = PretrainOptions(**(OPTIONS | {"hidden_size": np.int64(32), "epochs": np.float32(2)}))
+    options = RunOptions(**(OPTIONS | {"hidden_size": np.int64(32), "epochs": np.float32(2)}))
     from scflyformer.models._save import to_json
 
     assert json.loads(to_json({"options": vars(options)}))["options"]["hidden_size"] == 32

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scflyformer._cli._options import add_options
+from scflyformer._cli._options import add_options, add_settings, gathered
+from scflyformer._settings import settings
 from scflyformer._version import __version__
 
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
     "embed": "add a model's embedding to the cells of an h5ad file",
     "tokenize": "add rank-value encoded tokens to the cells of an h5ad file",
 }
+_SETTINGS = ("device", "dtype", "synonyms")
 _PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _fill(command, name)
     told = vars(parser.parse_args(words))
     name, verbosity, show = told.pop("command"), told.pop("verbosity"), told.pop("traceback")
+    asked = {setting: told.pop(setting, None) for setting in _settings_of(name)}
     try:
-        _run(name, told, verbosity)
+        with settings.override(**{setting: value for setting, value in asked.items() if value is not None}):
+            _run(name, told, verbosity)
     except Exception as error:
         if show or not (isinstance(error, OSError) or _is_own(error)):
             raise
@@ -63,8 +67,14 @@ def _fill(parser: argparse.ArgumentParser, name: str) -> None:
         add_options(parser, function, leave_out=("adata", "mod", "copy"))
         parser.add_argument("input", type=Path, help="h5ad file to read")
         parser.add_argument("output", type=Path, help="h5ad file to write; may be the same")
+    add_settings(parser, _settings_of(name))
     parser.add_argument("--verbosity", type=int, default=2, metavar="N", help="0: errors alone, to 3: hints [2]")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+
+
+def _settings_of(name: str) -> tuple[str, ...]:
+    """Return the settings that have an option; the tokens of a batch are one of training's own."""
+    return _SETTINGS if name == "pretrain" else (*_SETTINGS, "batch_tokens")
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -78,7 +88,8 @@ def _run(name: str, told: dict[str, Any], verbosity: int) -> None:
 
     scanpy.settings.verbosity = verbosity
     if name == "pretrain":
-        _function(name)(**told)
+        function = _function(name)
+        function(**gathered(function, told))
         return
     from anndata import read_h5ad
 

@@ -7,8 +7,11 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from scflyformer._settings import Settings
 
 _DATA = {"AnnData": str, "MuData": str, "OneSource": str}
 """What types that are known to type checkers alone are on a command line."""
@@ -18,30 +21,64 @@ _REPEAT = " Repeat the option for further values."
 def add_options(
     parser: argparse.ArgumentParser, function: Callable[..., Any], *, leave_out: Sequence[str] = ()
 ) -> None:
-    """Add a positional argument or an option for each parameter of ``function``."""
+    """Add a positional argument or an option for each parameter of ``function``, or for each field of a record."""
     summary, helps = describe(function)
     parser.description = summary
     hints = get_type_hints(function, localns=_DATA)
     for name, parameter in inspect.signature(function).parameters.items():
         if name in leave_out:
             continue
-        options = _kind(hints[name])
-        options["help"] = helps[name].replace("%", "%%") + options.get("help", "")
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            parser.add_argument(name, nargs="+", **(options | {"metavar": name.upper()}))
-            continue
-        if parameter.default is parameter.empty:
-            options["required"] = True
+        if (record := _record(hints[name])) is not None:
+            of_field, types = describe(record)[1], get_type_hints(record)
+            for field in fields(record):
+                _add_option(parser, field.name, types[field.name], of_field[field.name], field.default)
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            options = _kind(hints[name]) | {"metavar": name.upper(), "help": _escaped(helps[name])}
+            parser.add_argument(name, nargs="+", **options)
         else:
-            options["default"] = parameter.default
-            if parameter.default is not None and not isinstance(parameter.default, bool):
-                options["help"] += f" [{parameter.default}]"
-        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+            _add_option(parser, name, hints[name], helps[name], parameter.default)
 
 
-def describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Add an option for each of the settings named, which is `None` where it is not given."""
+    for name in names:
+        setting = getattr(Settings, name)
+        hint = get_type_hints(setting.fget)["return"]
+        _add_option(parser, name, hint, _plain((inspect.getdoc(setting) or "").partition("\n\n")[0]), None)
+
+
+def gathered(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``function``, with the fields of a record joined in one."""
+    for name, hint in get_type_hints(function, localns=_DATA).items():
+        if (record := _record(hint)) is not None:
+            values[name] = record(**{field.name: values.pop(field.name) for field in fields(record)})
+    return values
+
+
+def _record(hint: Any) -> Any:
+    """Return the dataclass that a type is, or may be, else `None`."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, help_text: str, default: Any) -> None:
+    options = _kind(hint)
+    options["help"] = _escaped(help_text) + options.get("help", "")
+    if default is inspect.Parameter.empty:
+        options["required"] = True
+    else:
+        options["default"] = default
+        if default is not None and not isinstance(default, bool):
+            options["help"] += f" [{default}]"
+    parser.add_argument(f"--{name.replace('_', '-')}", **options)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def describe(documented: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """Return what a numpy-style docstring says in front, and of each parameter."""
-    front, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\nParameters\n----------\n")
+    front, _, rest = inspect.cleandoc(documented.__doc__ or "").partition("\nParameters\n----------\n")
     parameters = re.split(r"\n[A-Z]\w+\n-+\n", rest)[0]
     helps: dict[str, str] = {}
     for names, text in re.findall(r"^(\w[\w, ]*)\n((?:(?: +.*)?(?:\n|\Z))+)", parameters, flags=re.M):

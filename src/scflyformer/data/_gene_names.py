@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer._settings import DEFAULT_MODEL, settings
+from scflyformer._settings import DEFAULT_MODEL
 from scflyformer.data._columns import column
 from scflyformer.data._matrix import missing_key
 from scflyformer.genes._coverage import Coverage, require_coverage
@@ -61,8 +61,7 @@ def what_opens(model: Model) -> str:
 
 
 def synonym_table(synonyms: str | os.PathLike[str] | SynonymTable | None) -> SynonymTable | None:
-    """Return a synonym table as it is, or read the one named; where none is, that of the settings."""
-    synonyms = settings.synonyms if synonyms is None else synonyms
+    """Return a synonym table as it is, or read the one named."""
     return synonyms if synonyms is None or isinstance(synonyms, SynonymTable) else read_synonyms(synonyms)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scflyformer._settings import settings
+
 if TYPE_CHECKING:
     import os
 
@@ -22,12 +24,17 @@ class Reading:
     gene_key
         Column of `var` with the gene names; `var_names` where `None`.
     synonyms
-        A FlyBase synonym file or table, or ``"flybase"`` to fetch it; that of the settings where `None`.
+        A FlyBase synonym file or table, or ``"flybase"`` to fetch it.
     """
 
     layer: str | None = None
     gene_key: str | None = None
     synonyms: str | os.PathLike[str] | SynonymTable | None = None
+
+    @classmethod
+    def as_set(cls, layer: str | None, gene_key: str | None) -> Reading:
+        """Return what a call asks for, with the synonyms that the settings name."""
+        return cls(layer, gene_key, settings.synonyms)
 
 
 AS_IT_IS = Reading()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scflyformer import _log
-from scflyformer._running import synonyms_of_call
+from scflyformer._deprecated import moved_to_settings
 from scflyformer._settings import settings
 from scflyformer.data import _adata
 from scflyformer.data._reading import Reading
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@moved_to_settings("synonyms")
 def tokenize(
     adata: AnnData | MuData,
     *,
@@ -28,7 +29,6 @@ def tokenize(
     mod: str | None = None,
     key_added: str = "tokens",
     copy: bool = False,
-    synonyms: str | os.PathLike[str] | None = None,
 ) -> AnnData | MuData | None:
     """Rank-value encode cells: each becomes its expressed genes, ordered by count over the gene's corpus median.
 
@@ -62,8 +62,6 @@ def tokenize(
         Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
-    synonyms
-        Deprecated: set `settings.synonyms`.
 
     Returns
     -------
@@ -103,10 +101,9 @@ def tokenize(
     from scflyformer import models
     from scflyformer.data._embedding import choose_model
 
-    synonyms = synonyms_of_call("pp.tokenize", synonyms)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     loaded = choose_model(cells, model) or models.load(settings.model)
-    reading = Reading(layer, gene_key, synonyms)
+    reading = Reading.as_set(layer, gene_key)
     rows, coverage = _adata.token_rows(cells, loaded, reading, max_len=max_len, with_values=False)
     max_len = loaded.max_len if max_len is None else max_len
     params = _adata.run_params(loaded, max_len=max_len, **vars(reading))

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from ._clock_genes import clock_genes as clock_genes
     from ._embed import embed as embed
     from ._perturb import perturb as perturb
+    from ._pretrain import PretrainOptions as PretrainOptions
     from ._pretrain import pretrain as pretrain
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     names={
+        "PretrainOptions": "_pretrain",
         "adapt": "_adapt",
         "age_acceleration": "_age_acceleration",
         "age_clock": "_age_clock",

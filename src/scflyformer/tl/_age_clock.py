@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
 from scflyformer.clock._tables import clock_tables
@@ -39,6 +40,7 @@ CONTROLS = ("depth", MEAN)
 """Feature sets that every call has."""
 
 
+@moved_to_settings("device", "dtype", "batch_tokens")
 def age_clock(
     adata: AnnData | MuData,
     *,
@@ -63,9 +65,6 @@ def age_clock(
     mod: str | None = None,
     key_added: str = "age_clock",
     copy: bool = False,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
 ) -> AnnData | MuData | None:
     """Predict the age of cells by ridge regression, from samples that were held out.
 
@@ -133,8 +132,6 @@ def age_clock(
         Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------
@@ -232,9 +229,8 @@ def age_clock(
     _check_arguments(features, target, aggregate, n_splits, pseudocell_size, level, clock, save)
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
-    reading = reading_of(data, model if clock is None else clock, use_rep, Reading(layer, gene_key))
-    layer, gene_key = reading.layer, reading.gene_key
-    running = Running.of_call("tl.age_clock", device, dtype, batch_tokens)
+    reading = reading_of(data, model if clock is None else clock, use_rep, Reading.as_set(layer, gene_key))
+    running = Running.as_set()
     params: dict[str, Any] = {
         "age_key": age_key,
         "groupby": groupby,
@@ -245,7 +241,7 @@ def age_clock(
     params |= {"features": features, "baselines": baselines if isinstance(baselines, str) else list(baselines)}
     params |= {"target": target, "n_splits": n_splits, "min_cells": min_cells, "level": level, "save": save}
     params |= {"aggregate": aggregate, "pseudocell_size": pseudocell_size, "seed": seed}
-    params |= {"layer": layer, "gene_key": gene_key}
+    params |= vars(reading)
     read = {"age_key": age_key, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **read)
     groups = _read_groups(data, groupby)

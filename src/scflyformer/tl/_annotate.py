@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scflyformer import _log
+from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.annotation._arms import finetuned, probe
 from scflyformer.annotation._run import baseline_names, results, train
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
 
 
+@moved_to_settings("device", "dtype", "batch_tokens")
 def annotate(
     adata: AnnData | MuData,
     *,
@@ -57,9 +59,6 @@ def annotate(
     mod: str | None = None,
     key_added: str = "annotation",
     copy: bool = False,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
 ) -> AnnData | MuData | None:
     """Label cells by a classifier on their embedding, tested on held-out samples beside baselines.
 
@@ -131,8 +130,6 @@ def annotate(
         Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------
@@ -223,13 +220,13 @@ def annotate(
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
-    running = Running.of_call("tl.annotate", device, dtype, batch_tokens)
-    asked = Reading(layer, gene_key)
+    running = Running.as_set()
+    asked = Reading.as_set(layer, gene_key)
     limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
     params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
     params["use_rep"] = use_rep
     params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
-    params |= limits | {"layer": layer, "gene_key": gene_key, "classifier": classifier, "save": save}
+    params |= limits | vars(asked) | {"classifier": classifier, "save": save}
     if method == "finetune":
         params["epochs"] = epochs
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scflyformer import _log
-from scflyformer._running import Running, synonyms_of_call
+from scflyformer._deprecated import moved_to_settings
+from scflyformer._running import Running
+from scflyformer._settings import settings
 from scflyformer.clock._run import ALL
 from scflyformer.data import _adata, _features
 from scflyformer.data._reading import Reading
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Kind = Literal["delete", "overexpress"]
 
 
+@moved_to_settings("synonyms", "device", "dtype", "batch_tokens")
 def clock_genes(
     adata: AnnData | MuData,
     *,
@@ -44,10 +47,6 @@ def clock_genes(
     mod: str | None = None,
     key_added: str = "clock_genes",
     copy: bool = False,
-    synonyms: str | os.PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
 ) -> AnnData | MuData | None:
     """Edit genes in cells and measure by how much a saved clock's predicted age changes.
 
@@ -106,10 +105,6 @@ def clock_genes(
         Key of `uns` to write.
     copy
         Return a changed copy instead of writing to ``adata``.
-    synonyms
-        Deprecated: set `settings.synonyms`.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------
@@ -177,15 +172,14 @@ def clock_genes(
     >>> results.loc[results["p_value"] < 0.05, "gene"].tolist()
     ['Hsp68']
     """
-    running = Running.of_call("tl.clock_genes", device, dtype, batch_tokens).exact()
-    synonyms = synonyms_of_call("tl.clock_genes", synonyms)
+    running = Running.as_set().exact()
     check_edits(kind, n_null, max_cells, kinds=("delete", "overexpress"))
     out, data = _adata.start(adata, mod=mod, copy=copy)
     samples = _features.sample_names(data, sample_key)
     everyone = np.full(data.n_obs, ALL, dtype=object)
     labels = everyone if groupby is None else _adata.obs_text(data, groupby, what="groupby")
     units = everyone if samples is None else samples
-    table = _adata.synonym_table(synonyms)
+    table = _adata.synonym_table(settings.synonyms)
     opened = open_clock(data, clock, Reading(layer, gene_key, table))
     every = isinstance(genes, str) and genes == "all"
     sets, unread = (None, []) if every else read_gene_sets(genes, opened.known, table)
@@ -236,7 +230,7 @@ def clock_genes(
         n_null=n_null,
         layer=layer,
         gene_key=gene_key,
-        synonyms=synonyms,
+        synonyms=settings.synonyms,
         seed=seed,
         device=running.device,
         dtype=running.dtype,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from scflyformer import _log
-from scflyformer._running import Running, synonyms_of_call
+from scflyformer._deprecated import moved_to_settings
+from scflyformer._running import Running
 from scflyformer._settings import DEFAULT_MODEL, settings
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@moved_to_settings("synonyms", "device", "dtype", "batch_tokens")
 def embed(
     adata: AnnData | MuData,
     *,
@@ -31,10 +33,6 @@ def embed(
     mod: str | None = None,
     key_added: str = EMBEDDING_KEY,
     copy: bool = False,
-    synonyms: str | os.PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
 ) -> AnnData | MuData | None:
     """Embed cells with a pretrained model.
 
@@ -67,10 +65,6 @@ def embed(
         Name of the keys written.
     copy
         Return a changed copy instead of writing to ``adata``.
-    synonyms
-        Deprecated: set `settings.synonyms`.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------
@@ -132,12 +126,11 @@ def embed(
     if pooling == "auto":
         pooling = loaded.pooling
     out, cells = _adata.start(adata, mod=mod, copy=copy)
-    running = Running.of_call("tl.embed", device, dtype, batch_tokens)
-    synonyms = synonyms_of_call("tl.embed", synonyms)
+    running = Running.as_set()
     if not _adata.is_lazy(cells, layer):
         place, number = pick_place(running)
         running = replace(running, device=str(place), dtype=str(number).removeprefix("torch."))
-    reading = Reading(layer, gene_key, synonyms)
+    reading = Reading.as_set(layer, gene_key)
     vectors, coverage = embed_cells(cells, loaded, reading, running, pooling=pooling)
     ran = {"device": running.device, "dtype": running.dtype}
     params = _adata.run_params(loaded, pooling=pooling, **vars(reading), **ran)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _log
-from scflyformer._running import Running, synonyms_of_call, warn_deprecated
+from scflyformer._deprecated import moved_to_settings, warn_deprecated
+from scflyformer._running import Running
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
 from scflyformer.data._reading import Reading
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@moved_to_settings("synonyms", "device", "dtype", "batch_tokens")
 def perturb(
     adata: AnnData | MuData,
     *,
@@ -56,10 +58,6 @@ def perturb(
     mod: str | None = None,
     key_added: str = "perturb",
     copy: bool = False,
-    synonyms: str | os.PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch_tokens: int | Literal["auto"] = "auto",
 ) -> AnnData | MuData | None:
     """Perturb genes in start cells and measure how far the cells move towards the goal state.
 
@@ -155,10 +153,6 @@ def perturb(
         Key of `uns` to write.
     copy
         Return a changed copy instead of writing to ``adata``.
-    synonyms
-        Deprecated: set `settings.synonyms`.
-    device, dtype, batch_tokens
-        Deprecated: set `settings.device`, `settings.dtype` and `settings.batch_tokens`.
 
     Returns
     -------
@@ -292,10 +286,10 @@ def perturb(
         n_label=n_label,
         max_cells=max_cells,
         seed=seed,
-        reading=Reading(layer, gene_key, synonyms_of_call("tl.perturb", synonyms)),
+        reading=Reading.as_set(layer, gene_key),
     )
     request.check()
-    running = Running.of_call("tl.perturb", device, dtype, batch_tokens).exact()
+    running = Running.as_set().exact()
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     found = analyse(cells, request, running, checkpoint=checkpoint)
     _adata.write(cells, uns={key_added: found})

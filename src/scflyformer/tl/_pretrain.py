@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from scflyformer import _log
+from scflyformer._deprecated import moved_to_settings
+from scflyformer._running import Running
+from scflyformer._settings import settings
+from scflyformer.training._options import PretrainOptions, RunOptions, flat_options, require_count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,13 +21,14 @@ if TYPE_CHECKING:
     OneSource: TypeAlias = AnnData | MuData | str | os.PathLike[str]
 
 
+@moved_to_settings("synonyms", "device", "dtype")
+@flat_options
 def pretrain(
     source: OneSource | Sequence[OneSource],
     *,
     out: str | os.PathLike[str],
     init: str | os.PathLike[str] | None = None,
     new_genes: Literal["add", "ignore"] = "add",
-    objective: Literal["cell", "mlm"] = "cell",
     exclude: Mapping[str, Sequence[str]] | None = None,
     sample_key: str | None = None,
     validation: float | Sequence[str] = 0.05,
@@ -31,31 +36,11 @@ def pretrain(
     gene_key: str | None = None,
     mod: str | None = None,
     min_cells: int = 10,
-    synonyms: str | os.PathLike[str] | None = None,
-    hidden_size: int = 192,
-    n_layers: int = 4,
-    n_heads: int = 4,
-    feed_forward: int | None = None,
-    max_len: int = 2048,
-    bert_len: int = 256,
-    dropout: float = 0.02,
-    code_size: int = 160,
-    n_directions: int = 160,
-    code_epochs: int = 10,
-    epochs: float = 1.0,
-    batch_tokens: int = 8192,
-    gradient_accumulation_steps: int = 1,
-    learning_rate: float = 1e-3,
-    warmup_steps: int = 200,
-    weight_decay: float = 0.001,
-    eval_steps: int = 500,
-    save_steps: int = 500,
+    options: PretrainOptions | None = None,
     weights: Literal["float32", "float16"] = "float32",
     keep_checkpoints: bool = False,
-    seed: int = 0,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     num_workers: int | Literal["auto"] = "auto",
+    seed: int = 0,
 ) -> None:
     """Pretrain a model on unlabelled cells and write a model folder.
 
@@ -82,10 +67,6 @@ def pretrain(
         With ``init``: what becomes of genes that the model lacks and ``min_cells`` cells express. ``"add"`` appends
         them to its vocabulary under the ids that the sources give them, with medians on its scale and weights that
         say little at first; ``"ignore"`` keeps the vocabulary as it is.
-    objective
-        ``"cell"``: masked genes, each with its value, and a cell token from which the expression profile is decoded and
-        which must, where there is a profile code, find the rest of a cell's counts from a random part of them.
-        ``"mlm"``: masked genes alone, the article's recipe.
     exclude
         Cells to leave out before anything is computed, such as ``{"batch": ["FCA4", "FCA13"]}``: `obs` column →
         value or values. A source without the column keeps its cells; a value that occurs nowhere is an error.
@@ -103,45 +84,18 @@ def pretrain(
         Modality, where sources are MuData objects.
     min_cells
         Genes that fewer cells express do not enter the vocabulary.
-    synonyms
-        A FlyBase synonym file (or ``"flybase"`` to fetch it), from which further names of the genes are written to
-        ``vocab.tsv``.
-    hidden_size, n_layers, n_heads, feed_forward
-        Shape of the network; ``feed_forward`` is twice the width where `None`.
-    max_len, bert_len
-        How many of a cell's genes the model reads, the highest ranked: the profile code up to ``max_len``, BERT, whose
-        time grows with it, up to ``bert_len``.
-    dropout
-        Share of hidden values set to zero in training.
-    code_size, n_directions
-        Sizes of the profile code, which is read off the values of all genes and stands beside the cell token in the
-        embedding: ``n_directions`` directions of expression, then ``code_size`` numbers of a small network that reads
-        all genes. At most the number of genes; ``code_size=0`` for no code; unused with ``objective="mlm"``.
-    code_epochs
-        Passes over the cells in which that small network is fitted, before the rest of the network trains; the
-        directions take one.
-    epochs
-        Passes over the training cells.
-    batch_tokens
-        Tokens a batch, over all processes, and at most one cell more.
-    gradient_accumulation_steps
-        Batches a step: trains as ``batch_tokens`` times this would, in the memory of one.
-    learning_rate, warmup_steps, weight_decay
-        AdamW, linear warm-up and linear decay to zero.
-    eval_steps, save_steps
-        Steps between held-out losses, which are also computed after the last step, and between checkpoints.
+    options
+        What the model learns, its shape and the steps of training; those of :class:`scflyformer.tl.PretrainOptions`
+        where `None`.
     weights
         Number format of the saved weights.
     keep_checkpoints
         Keep ``out/checkpoints`` after the model is written.
-    seed
-        Seed of weights, batches and masks.
-    device, dtype
-        Where and in which number format to train. ``"auto"`` follows the settings, else float32 on a CPU and
-        bfloat16 on CUDA. Recent server CPUs, too, train faster with ``"bfloat16"``.
     num_workers
         Processes that read batches ahead of the device, 0 for none; ``"auto"``: 4 on CUDA, else 0. No influence on the
         result.
+    seed
+        Seed of weights, batches and masks.
 
     Returns
     -------
@@ -180,12 +134,9 @@ def pretrain(
     ...     adata,
     ...     out="my-model",
     ...     sample_key="batch",
-    ...     hidden_size=32,
-    ...     n_layers=1,
-    ...     code_size=16,
-    ...     n_directions=16,
-    ...     code_epochs=1,
-    ...     epochs=0.5,
+    ...     options=sf.tl.PretrainOptions(
+    ...         hidden_size=32, n_layers=1, code_size=16, n_directions=16, code_epochs=1, epochs=0.5
+    ...     ),
     ... )
     >>> model = sf.models.load("my-model")
     >>> model.metrics["held_out"]["split_unit"]
@@ -196,61 +147,38 @@ def pretrain(
     """
     from scflyformer.genes._synonyms import read_synonyms
     from scflyformer.models import load
-    from scflyformer.network._device import pick_device, pick_dtype
-    from scflyformer.training._options import PretrainOptions, require_count
+    from scflyformer.network._device import pick_place
     from scflyformer.training._prepare import open_corpus, prepare, require_free
     from scflyformer.training._processes import processes
     from scflyformer.training._run import run, shape_of
     from scflyformer.training._sources import open_sources
 
+    options = options or PretrainOptions()
     target = Path(out).expanduser().resolve()
     require_free(target)
     start_from = None if init is None else load(init)
-    place = pick_device(device)
-    number = str(pick_dtype(dtype, place)).removeprefix("torch.")
+    place, picked = pick_place(Running.as_set())
+    number = str(picked).removeprefix("torch.")
     if number == "float16" and place.type != "cuda":
         raise ValueError(f"dtype='float16' trains on CUDA only, and this run is on {place.type}; take 'float32'.")
     if weights not in ("float32", "float16"):
         raise ValueError(f"weights={weights!r} is unknown; expected 'float32' or 'float16'.")
     if new_genes not in ("add", "ignore"):
         raise ValueError(f"new_genes={new_genes!r} is unknown; expected 'add' or 'ignore'.")
-    for name, asked in (("min_cells", min_cells), ("max_len", max_len), ("bert_len", bert_len)):
-        require_count(name, asked, least=1)
+    require_count("min_cells", min_cells, least=1)
     if num_workers != "auto":
         require_count("num_workers", num_workers, least=0)
-    shape: dict[str, Any] = {
-        "hidden_size": hidden_size,
-        "n_layers": n_layers,
-        "n_heads": n_heads,
-        "feed_forward": 2 * hidden_size if feed_forward is None else feed_forward,
-        "max_len": max_len,
-        "bert_len": min(bert_len, max_len) if objective == "cell" else max_len,
-        "dropout": dropout,
-        "code_size": code_size,
-        "n_directions": n_directions if code_size else 0,
-    }
-    options = PretrainOptions(
-        objective=objective,
-        code_epochs=code_epochs,
-        epochs=epochs,
-        batch_tokens=batch_tokens,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        eval_steps=eval_steps,
-        save_steps=save_steps,
-        seed=seed,
-        dtype=number,
-        **(shape if start_from is None else shape_of(start_from)),
-    )
-    if start_from is not None and start_from.has_cell_token != (objective == "cell"):
+    run_options = RunOptions.of(options, {} if start_from is None else shape_of(start_from), seed=seed, dtype=number)
+    if start_from is not None and start_from.has_cell_token != (options.objective == "cell"):
         before = "cell" if start_from.has_cell_token else "mlm"
-        raise ValueError(f"init={str(init)!r} was trained with objective={before!r}, not {objective!r}; pass that one.")
+        raise ValueError(
+            f"init={str(init)!r} was trained with objective={before!r}, not {options.objective!r}; pass that one."
+        )
     given: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
     if not given:
         raise ValueError("source is an empty list; give an AnnData, or the path of an h5ad file or a zarr store.")
-    table = None if synonyms is None else read_synonyms(synonyms)
+    named = settings.synonyms
+    table = None if named is None else read_synonyms(named)
     excluded = {key: _as_list(values) for key, values in (exclude or {}).items()}
     held_out = validation if isinstance(validation, Real) else _as_list(validation)
 
@@ -259,7 +187,7 @@ def pretrain(
             given, mod=mod, layer=layer, gene_key=gene_key, exclude=excluded, sample_key=sample_key
         ) as sources:
             identity = {
-                "options": vars(options),
+                "options": vars(run_options),
                 "sources": [each.record for each in sources],
                 "init": None if start_from is None else start_from.sha256,
                 "exclude": excluded,
@@ -270,7 +198,7 @@ def pretrain(
                 "mod": mod,
                 "min_cells": min_cells,
                 "new_genes": new_genes,
-                "synonyms": None if synonyms is None else Path(synonyms).name,
+                "synonyms": None if named is None else Path(named).name,
             }
             prepare(
                 sources,
@@ -291,7 +219,7 @@ def pretrain(
         held = run(
             group.each(lambda: open_corpus(target, validation=held_out, seed=seed)),
             target,
-            options=options,
+            options=run_options,
             init=start_from,
             weights=weights,
             device=place.type,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.models import Model
     from scflyformer.network._profile import ProfileEncoder
-    from scflyformer.training._options import PretrainOptions
+    from scflyformer.training._options import RunOptions
     from scflyformer.training._prepare import Corpus
     from scflyformer.training._processes import Processes
 
@@ -60,7 +60,7 @@ def run(
     corpus: Corpus,
     out: Path,
     *,
-    options: PretrainOptions,
+    options: RunOptions,
     init: Model | None,
     weights: str,
     device: str,
@@ -156,7 +156,7 @@ def run(
 
 
 def _fit_code(
-    encoder: ProfileEncoder, corpus: Corpus, groups: np.ndarray, out: Path, options: PretrainOptions, going_on: bool,
+    encoder: ProfileEncoder, corpus: Corpus, groups: np.ndarray, out: Path, options: RunOptions, going_on: bool,
     device: str, processes: Processes,
 ) -> None:  # fmt: skip
     """Fit the profile encoder in the first process; all take it over."""

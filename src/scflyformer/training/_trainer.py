@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scflyformer.network._network import CellBert
-    from scflyformer.training._options import PretrainOptions
+    from scflyformer.training._options import RunOptions
     from scflyformer.training._store import TokenStore
 
 _VALIDATION_BATCHES = 40
@@ -232,7 +232,7 @@ def train(
     *,
     groups: np.ndarray | None = None,
     folder: Path,
-    options: PretrainOptions,
+    options: RunOptions,
     device: str,
     num_workers: int | Literal["auto"] = "auto",
     processes: Processes = Processes(),  # noqa: B008, it is frozen
