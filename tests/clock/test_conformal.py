@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scflyformer.clock._conformal import coverage, half_width
+from scflyformer.clock._conformal import coverage, interval_radius
 
 RESIDUALS = np.array([1.0, -2, 0.5, -1.5, 2.5, 10, 4])
 UNITS = np.array(["a", "a", "b", "b", "b", "b", "c"])
@@ -24,18 +24,18 @@ UNITS = np.array(["a", "a", "b", "b", "b", "b", "c"])
     ],
 )
 def test_by_hand(level: float, expected: float) -> None:
-    assert half_width(RESIDUALS, UNITS, level) == expected
+    assert interval_radius(RESIDUALS, UNITS, level) == expected
     order = np.random.default_rng(0).permutation(7)
-    assert half_width(-RESIDUALS[order], UNITS[order], level) == expected
+    assert interval_radius(-RESIDUALS[order], UNITS[order], level) == expected
     often = np.repeat(np.arange(7), np.where(UNITS == "b", 30, 1))  # a sample with more cells of the same kind
-    assert half_width(RESIDUALS[often], UNITS[often], level) == expected
+    assert interval_radius(RESIDUALS[often], UNITS[often], level) == expected
 
 
 @pytest.mark.parametrize(("n", "level", "rank"), [(19, 0.9, 18), (10, 0.9, 10), (99, 0.95, 95), (4, 0.9, 4)])
 def test_of_single_cells_it_is_split_conformal(n: int, level: float, rank: int) -> None:
     """The smallest of rank ⌈level · (n + 1)⌉, or the largest there is."""
     residuals = np.random.default_rng(n).normal(size=n)
-    assert half_width(residuals, np.arange(n), level) == np.sort(np.abs(residuals))[rank - 1]
+    assert interval_radius(residuals, np.arange(n), level) == np.sort(np.abs(residuals))[rank - 1]
 
 
 def test_a_new_sample_is_covered_where_large_ones_are_quiet() -> None:
@@ -52,7 +52,7 @@ def test_a_new_sample_is_covered_where_large_ones_are_quiet() -> None:
         drawn = [unit() for _ in range(20)]
         residuals, new = np.concatenate(drawn), np.abs(unit())
         units = np.repeat(np.arange(20), [len(one) for one in drawn])
-        held.append((new <= half_width(residuals, units, 0.8)).mean())
+        held.append((new <= interval_radius(residuals, units, 0.8)).mean())
         pooled.append((new <= np.quantile(np.abs(residuals), 0.8)).mean())
     assert np.mean(held) == pytest.approx(0.81, abs=0.03)
     assert np.mean(pooled) < 0.7

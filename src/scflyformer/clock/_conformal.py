@@ -7,7 +7,7 @@ import numpy as np
 from scflyformer.stats._intervals import unit_codes
 
 
-def half_width(residuals: np.ndarray, units: np.ndarray, level: float) -> float:
+def interval_radius(residuals: np.ndarray, units: np.ndarray, level: float) -> float:
     """Return how far either side a prediction interval must reach to hold the share ``level`` of a new unit's cells.
 
     Every unit (a sample, or a cell) weighs the same, however many cells it has: a quantile of the mean of the units'

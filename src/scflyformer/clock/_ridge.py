@@ -156,11 +156,11 @@ def _squares(y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def _apply(head: LinearHead, parts: list[np.ndarray | sparse.csr_matrix], rows: np.ndarray) -> np.ndarray:
-    slope, out, at = head.weight[0] / head.scale, np.zeros(len(rows)), 0
+    slope, out, at = head.slope[0], np.full(len(rows), head.offset[0]), 0
     for part in parts:
         out += part[rows] @ slope[at : at + part.shape[1]]
         at += part.shape[1]
-    return out + head.bias[0] - head.mean @ slope
+    return out
 
 
 def _positive_solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

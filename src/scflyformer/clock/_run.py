@@ -116,7 +116,7 @@ class GroupClock:
         By feature set, units predicted outside the ages of their training cells.
     scales
         Scale → R² of the published recipe with features multiplied by it.
-    head, half_width
+    head, interval_radius
         Clock fitted on all cells, where asked for, and how far its intervals reach on the scale fitted.
     """
 
@@ -128,7 +128,7 @@ class GroupClock:
     outside: dict[str, np.ndarray]
     scales: dict[float, float] = field(default_factory=dict)
     head: LinearHead | None = None
-    half_width: float = float("nan")
+    interval_radius: float = float("nan")
 
     @property
     def ages(self) -> tuple[float, float]:
@@ -202,7 +202,7 @@ def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     options
         How.
     """
-    from scflyformer.clock._conformal import half_width
+    from scflyformer.clock._conformal import interval_radius
     from scflyformer.clock._ridge import nested_ridge
 
     target, final = options.target, options.final
@@ -220,11 +220,11 @@ def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
 
     def judged(on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True) -> Arm:
-        reach = np.empty(n_folds)
+        radius = np.empty(n_folds)
         for f in range(n_folds):
             train = fold != f
-            reach[f] = half_width(y[train] - inner[f, train], units.units[train], options.level)
-        return _arm(units, y, on_target, reach[fold], options, heads=heads, ordered=ordered)
+            radius[f] = interval_radius(y[train] - inner[f, train], units.units[train], options.level)
+        return _arm(units, y, on_target, radius[fold], options, heads=heads, ordered=ordered)
 
     arms = {arm: judged(each.predicted, each.inner, each.heads) for arm, each in fitted.items()}
     arms[MEAN] = judged(*_training_means(y, fold, units.samples), (), ordered=False)
@@ -232,18 +232,18 @@ def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     scales: dict[float, float] = {}
     if options.article and "embedding" in cells.blocks:
         arms[ARTICLE], scales = _article(cells, options, group)
-    head, reach = None, float("nan")
+    head, radius = None, float("nan")
     if final is not None:
         head = fitted[final].head
-        reach = half_width(y - fitted[final].predicted, units.units, options.level)
-    return GroupClock(group, positions, bundles, units, arms, outside, scales, head, reach)
+        radius = interval_radius(y - fitted[final].predicted, units.units, options.level)
+    return GroupClock(group, positions, bundles, units, arms, outside, scales, head, radius)
 
 
 def _arm(
     units: Cells,
     y: np.ndarray,
     on_target: np.ndarray,
-    reach: np.ndarray | float,
+    radius: np.ndarray | float,
     options: ClockOptions,
     *,
     heads: Sequence[LinearHead] = (),
@@ -253,7 +253,7 @@ def _arm(
     """Score predictions on the target's scale."""
     from scflyformer.stats._reports import number_scores
 
-    predicted, low, high = (from_target(v, options.target) for v in (on_target, on_target - reach, on_target + reach))
+    predicted, low, high = (from_target(v, options.target) for v in (on_target, on_target - radius, on_target + radius))
     scores = number_scores(
         units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered,
         n_boot=options.n_boot, seed=options.seed,

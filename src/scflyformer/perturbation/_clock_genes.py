@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from scflyformer import _log
-from scflyformer.clock._run import ARMS
 from scflyformer.data import _adata
-from scflyformer.data._ages import from_target
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD, Vocabulary
 from scflyformer.perturbation._edit import cells_with
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer._running import Running
+    from scflyformer.clock._saved import SavedClock
     from scflyformer.data._reading import Reading
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models import Model
@@ -34,10 +33,8 @@ class Clock:
 
     Attributes
     ----------
-    model
-        The folder, opened.
-    content
-        Its ``clock.json``.
+    saved
+        The clock's folder, opened.
     known
         The model with a vocabulary of the genes that the clock reads. Gene ``i`` has the number ``i + N_SPECIAL``,
         which is its token where the clock reads the embedding.
@@ -54,8 +51,7 @@ class Clock:
         The target where all features are 0, float64, shape (n_groups,).
     """
 
-    model: Model
-    content: dict[str, Any]
+    saved: SavedClock
     known: Model
     rows: TokenRows | None
     values: sparse.csr_matrix | None
@@ -111,30 +107,27 @@ def open_clock(
     ValueError
         When the cells have too few of its genes, or values are no expression.
     """
-    from scflyformer.clock._saved import aligned, read_clock
+    from scflyformer.clock._apply import aligned
+    from scflyformer.clock._saved import SavedClock
 
-    model, content, tensors = read_clock(clock)
+    saved = SavedClock.open(clock)
+    model, heads = saved.model, saved.heads
     table = _adata.synonym_table(reading.synonyms)
-    blocks = ARMS[content["features"]]
-    slope = tensors["weight"].astype(np.float64) / tensors["scale"]
-    mean, slopes = tensors["mean"].astype(np.float64), {}
-    offset = tensors["bias"].astype(np.float64)
     rows = values = None
     known, numbers, ahead = model, np.empty(0, dtype=np.int64), 0
-    if "embedding" in blocks:
+    if "embedding" in saved.blocks:
         rows, _ = _adata.token_rows(data, model, reading)
         ahead = model.embedding_size
-        slopes["embedding"] = slope[:, :ahead]
-        offset = offset - (mean * slope)[:, :ahead].sum(1)
-    if "expression" in blocks:
-        values, keep = aligned(data, content["genes"], reading)
+    if "expression" in saved.blocks:
+        values, keep = aligned(data, saved.genes, reading)
         values.eliminate_zeros()
-        slopes["expression"] = slope[:, ahead + keep]
-        offset = offset - (mean * slope)[:, ahead + keep].sum(1)
-        names = np.array(content["genes"], dtype=str)[keep]
+        heads = [head.restricted(np.concatenate([np.arange(ahead), ahead + keep])) for head in heads]
+        names = np.array(saved.genes, dtype=str)[keep]
         vocabulary, numbers = _genes_read(model.vocabulary, names, table, only=rows is None)
         known = replace(model, vocabulary=vocabulary)
-    return Clock(model, content, known, rows, values, numbers, slopes, offset)
+    slope, offset = (np.concatenate(parts) for parts in zip(*((h.slope, h.offset) for h in heads), strict=True))
+    slopes = {"embedding": slope[:, :ahead], "expression": slope[:, ahead:]}
+    return Clock(saved, known, rows, values, numbers, slopes, offset)
 
 
 def age_changes(
@@ -175,8 +168,8 @@ def age_changes(
     if clock.values is not None:
         part, change = _expression_part(clock, clock.values, group, sets, pairs, kind)
         old, moved = old + part, moved + change
-    before, target = old[pairs[0]], clock.content["target"]
-    return from_target(before + moved, target) - from_target(before, target)
+    before, to_age = old[pairs[0]], clock.saved.to_age
+    return to_age(before + moved) - to_age(before)
 
 
 def _embedding_part(
@@ -192,14 +185,16 @@ def _embedding_part(
     from scflyformer.network._infer import embed_rows
     from scflyformer.perturbation._copies import Edits, block_cuts, edit_block
 
-    network = clock.model.network()
-    pooling = clock.model.pooling
+    network = clock.saved.model.network()
+    pooling = clock.saved.model.pooling
     slope = clock.slopes["embedding"][group]
     with _log.progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
         vectors = embed_rows(network, rows, pooling=pooling, bar=bar, running=running)
     old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
 
-    tokens = np.where(sets < clock.model.vocabulary.n_tokens, sets, PAD)  # the others are read as expression alone
+    tokens = np.where(
+        sets < clock.saved.model.vocabulary.n_tokens, sets, PAD
+    )  # the others are read as expression alone
     touched = (tokens != PAD).any(1)[pairs[1]]
     if kind == "delete":
         cells, which = cells_with(rows, tokens)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from scflyformer.perturbation._shift import held_out_centroids, inliers
 from scflyformer.perturbation._tables import shift_columns
 
 if TYPE_CHECKING:
+    from scflyformer.clock._saved import SavedClock
     from scflyformer.models import Model
     from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._plan import Group
@@ -97,11 +97,11 @@ def read_probes(
     ends = np.cumsum([0, *(len(group.pool) for group in groups[:-1])])
     columns, readouts, about = shift_columns(states[2:]), list[Any]([towards]), dict[str, Any]()
     if clock is not None:
-        age, content = age_change(clock, model, groups)
+        age, opened = age_change(clock, model, groups)
         columns.append("age")
         readouts.append(age)
-        about |= {"clock_age_key": content.get("age_key"), "clock_target": content["target"]}
-        about["clock_sha256"] = content["folder_sha256"]
+        about |= {"clock_age_key": opened.age_key, "clock_target": opened.target}
+        about["clock_sha256"] = opened.model.sha256
     if classifier is not None:
         pool = cells.vectors[np.concatenate([group.pool for group in groups])]
         change, of, about["classifier_sha256"] = probability_change(classifier, model, pool, states[0])
@@ -172,30 +172,27 @@ def permuted_states(groups: list[Group], embedded: EmbeddedCells, *, n: int, see
     return ByGroup(parts, [len(group.pool) for group in groups], n + 1)
 
 
-def age_change(path: str | os.PathLike[str], model: Model, groups: list[Group]) -> tuple[AgeChange, dict[str, Any]]:
-    """Return the change in predicted age by a saved clock, and the clock's settings.
+def age_change(path: str | os.PathLike[str], model: Model, groups: list[Group]) -> tuple[AgeChange, SavedClock]:
+    """Return the change in predicted age by a saved clock, and the clock.
 
     Raises
     ------
     ValueError
         When the clock does not read this model's embedding, and that alone.
     """
-    from scflyformer.clock._saved import read_clock
-    from scflyformer.data._ages import from_target
+    from scflyformer.clock._saved import SavedClock
 
-    own, content, tensors = read_clock(path)
-    if content["features"] != "embedding":
+    clock = SavedClock.open(path)
+    if clock.features != "embedding":
         raise ValueError(
-            f"The clock in {own.path} reads {content['features']}; tl.perturb takes a clock of the embedding alone "
+            f"The clock in {clock.model.path} reads {clock.features}; tl.perturb takes a clock of the embedding alone "
             "(tl.age_clock(features='embedding', save=…)). For this clock use tl.clock_genes."
         )
-    _require_model(model, own, content, what="clock")
-    slopes = tensors["weight"].astype(np.float64) / tensors["scale"]
-    offsets = tensors["bias"].astype(np.float64) - (tensors["mean"].astype(np.float64) * slopes).sum(1)
-    row = {name: at for at, name in enumerate(content["groups"])}
-    content = content | {"folder_sha256": own.sha256}
-    clock = np.repeat([row.get(group.name, 0) for group in groups], [len(group.pool) for group in groups])
-    return AgeChange(slopes, offsets, clock, partial(from_target, target=content["target"])), content
+    _require_model(model, clock.model, clock.fitted_on_sha256, what="clock")
+    slopes, offsets = (np.concatenate(parts) for parts in zip(*((h.slope, h.offset) for h in clock.heads), strict=True))
+    number = clock.numbers(np.array([group.name for group in groups], dtype=object))
+    of_cell = np.repeat(number, [len(group.pool) for group in groups])
+    return AgeChange(slopes, offsets, of_cell, clock.to_age), clock
 
 
 def probability_change(
@@ -218,7 +215,7 @@ def probability_change(
 
     classifier, content = load_classifier(path)
     own = classifier.known_model
-    _require_model(model, own, content, what="classifier")
+    _require_model(model, own, content["model_sha256"], what="classifier")
     classes = content["classes"].astype(str)
     found = np.flatnonzero(np.isin(classes, [goal, f"{goal}.0"]))  # a float label in `obs` is 5.0, the state is 5
     asked = np.full(len(vectors), found[0]) if len(found) else classifier.head(vectors).argmax(1)
@@ -228,8 +225,9 @@ def probability_change(
     return change, goal if len(found) else "the cell's own", own.sha256
 
 
-def _require_model(model: Model, own: Model, content: dict[str, Any], *, what: str) -> None:
-    if model.sha256 not in (own.sha256, content["model_sha256"]):
+def _require_model(model: Model, own: Model, fitted_on: str, *, what: str) -> None:
+    """Refuse a saved readout, whose folder holds ``own``, of a model other than that which runs."""
+    if model.sha256 not in (own.sha256, fitted_on):
         raise ValueError(
             f"The {what} in {own.path} was fitted on another model than {model.name!r}; pass model= the model it was "
             f"fitted on, or model={str(own.path)!r}, which holds it."

@@ -38,10 +38,23 @@ class LinearHead:
     weight: np.ndarray
     bias: np.ndarray
 
+    @property
+    def slope(self) -> np.ndarray:
+        """Change of each output with one unit of each feature, float64, shape (n_outputs, n_features)."""
+        return (self.weight / self.scale).astype(np.float64)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """Each output where all features are 0, float64, shape (n_outputs,)."""
+        return self.bias - self.slope @ self.mean
+
+    def restricted(self, columns: np.ndarray) -> LinearHead:
+        """Return the head of some features, int64; the others count as average."""
+        return LinearHead(self.mean[columns], self.scale[columns], self.weight[:, columns], self.bias)
+
     def __call__(self, x: np.ndarray | sparse.csr_matrix) -> np.ndarray:
         """Return the outputs, float64, shape (n_cells, n_outputs), of features (n_cells, n_features)."""
-        slope = (self.weight / self.scale).T.astype(np.float64)
-        offset = self.bias - self.mean @ slope
+        slope, offset = self.slope.T, self.offset
         if sparse.issparse(x):
             return np.asarray(x @ slope) + offset
         out = np.empty((len(x), len(self.bias)))

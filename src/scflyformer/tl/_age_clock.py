@@ -247,13 +247,15 @@ def age_clock(
     groups = _read_groups(data, groupby)
     samples = _features.sample_names(data, sample_key)
     if clock is not None:
-        from scflyformer.clock._saved import apply_clock
+        from scflyformer.clock._apply import apply_clock
+        from scflyformer.clock._saved import SavedClock
 
-        columns, uns, saved = apply_clock(
-            data, clock, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, reading=reading,
+        saved = SavedClock.open(clock)
+        columns, uns = apply_clock(
+            data, saved, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, reading=reading,
             running=running, seed=seed,
         )  # fmt: skip
-        uns["params"] = _adata.run_params(saved, **(params | uns["params"]))
+        uns["params"] = _adata.run_params(saved.model, **(params | uns["params"]))
         _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None
@@ -270,7 +272,7 @@ def age_clock(
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
     rows = np.flatnonzero(known)
-    cells = Cells(_adata.cell_names(data, layer=layer), ages, samples, blocks).take(rows)
+    cells = Cells(_adata.cell_names(data, layer=reading.layer), ages, samples, blocks).take(rows)
     _check_ages(cells.ages, cells.samples, age_key, sample_key)
     options = ClockOptions(
         arms, article=ARTICLE in beside, target=target, n_splits=n_splits, seed=seed, aggregate=aggregate,
@@ -283,11 +285,9 @@ def age_clock(
     uns["params"] = _adata.run_params(loaded, **params)
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
-        from scflyformer.clock._saved import save_clock
+        from scflyformer.clock._saved import SavedClock
 
-        about: dict[str, Any] = {"features": features, "target": target, "age_key": age_key, "groupby": groupby}
-        about |= {"genes": genes, "aggregate": aggregate, "pseudocell_size": pseudocell_size, "level": level}
-        save_clock(save, loaded, clocks, uns["results"], about)
+        SavedClock.of(clocks, loaded, options, features, genes, age_key, groupby).save(save, uns["results"])
     columns = {name: np.full(data.n_obs, np.nan) for name in ("", "_low", "_high")}
     columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
     for one in clocks if groups is None else clocks[1:]:

@@ -184,7 +184,7 @@ def clock_genes(
     every = isinstance(genes, str) and genes == "all"
     sets, unread = (None, []) if every else read_gene_sets(genes, opened.known, table)
 
-    row = {name: at for at, name in enumerate(opened.content["groups"]) if groupby is not None and name != ALL}
+    row = {name: at for at, name in enumerate(opened.saved.groups) if groupby is not None and name != ALL}
     names, usable = _adata.cell_names(data, layer=layer), opened.usable()
     pools, bare = [], []
     for label in sorted(set(labels) - {None}):
@@ -214,14 +214,14 @@ def clock_genes(
     changes = age_changes(drawn, rows, scan.table.matrix(), scan.pairs, kind=kind, running=running)
     results = scan_results(scan, changes, units, opened.known.vocabulary, kind=kind)
     absent, skipped = left_out(scan, unread, bare, asked=not every)
-    content = opened.content
+    saved = opened.saved
     params = _adata.run_params(
-        opened.model,
+        saved.model,
         clock=clock,
-        clock_sha256=opened.model.sha256,
-        features=content["features"],
-        target=content["target"],
-        age_key=content.get("age_key"),
+        clock_sha256=saved.model.sha256,
+        features=saved.features,
+        target=saved.target,
+        age_key=saved.age_key,
         genes=genes if isinstance(genes, str | Mapping) else list(genes),
         kind=kind,
         groupby=groupby,
@@ -237,7 +237,7 @@ def clock_genes(
         ci_level=0.95,
         fdr_family="all rows of results",
     )
-    params |= {"model": content.get("model", opened.model.name), "model_sha256": content["model_sha256"]}
+    params |= {"model": saved.fitted_on, "model_sha256": saved.fitted_on_sha256}
     found = {"results": results, "absent": np.array(absent, dtype=object), "skipped": skipped, "params": params}
     _adata.write(data, uns={key_added: found})
     if absent:
