@@ -726,7 +726,7 @@ def test_a_saved_clock_keeps_its_interval(tiny_model: Path, tmp_path: Path) -> N
     _run(adata, tiny_model, features="expression", baselines="none", save=folder, level=0.8, groupby="cell_type")
     content = json.loads((folder / "clock.json").read_text())
     table = adata.uns["age_clock"]["predictions"]
-    for group, reach in zip(content["groups"], content["interval_radius"], strict=True):
+    for group, reach in zip(content["groups"], content["half_width"], strict=True):
         rows = table[table["group"] == group]
         off = np.log2(rows["age"].to_numpy() + 1) - np.log2(rows["expression"].to_numpy() + 1)
         assert reach == pytest.approx(interval_radius(off, rows["sample"].to_numpy(), 0.8))
@@ -734,7 +734,7 @@ def test_a_saved_clock_keeps_its_interval(tiny_model: Path, tmp_path: Path) -> N
     places = [content["groups"].index(name) for name in new.obs["cell_type"]]
     for end, sign in zip(ENDS, (-1, 1), strict=True):
         reach = sign * (np.log2(new.obs[f"age_clock{end}"] + 1) - np.log2(new.obs["age_clock"] + 1))
-        np.testing.assert_allclose(reach, np.array(content["interval_radius"])[places])
+        np.testing.assert_allclose(reach, np.array(content["half_width"])[places])
     row = new.uns["age_clock"]["results"].set_index("group").loc["all"]
     inside = (new.obs["age_clock_low"] <= new.obs["age"]) & (new.obs["age"] <= new.obs["age_clock_high"])
     assert row["coverage"] == pytest.approx(inside.groupby(new.obs["batch"]).mean().mean())
@@ -743,7 +743,7 @@ def test_a_saved_clock_keeps_its_interval(tiny_model: Path, tmp_path: Path) -> N
     assert new.uns["age_clock"]["n_outside"] == {"expression": int(beyond.sum())}
     params = new.uns["age_clock"]["params"]  # of the clock, not the defaults of this call
     assert params["features"] == "expression" and params["level"] == 0.8
-    content["interval_radius"] = content["half_width"][:1]
+    content["half_width"] = content["half_width"][:1]
     (folder / "clock.json").write_text(json.dumps(content))
     with pytest.raises(ModelFolderError, match="do not fit"):
         sf.tl.age_clock(new, clock=folder)
