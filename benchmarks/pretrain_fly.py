@@ -37,11 +37,11 @@ WHOLE_EXCLUDE = ["P5", "P6", "P7", "S1_rep1", "sample_brain"]
 SHAPES: dict[str, dict[str, Any]] = {
     "fly": {"n_heads": 3, "learning_rate": 1.2e-3},
     "fly-tiny": {
-        "hidden_size": 48,
+        "hidden_size": 36,
         "n_layers": 3,
         "n_heads": 3,
-        "code_size": 40,
-        "n_directions": 40,
+        "code_size": 32,
+        "n_directions": 112,
         "learning_rate": 1.5e-3,
     },
     "fly-tiny-mlm": {

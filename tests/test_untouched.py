@@ -148,7 +148,7 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
 def test_every_function_is_called(tiny_model: Path, tmp_path: Path) -> None:
     called = {name.split()[0] for name in steps(tiny_model, tmp_path, None)}
     known = {f"{package}.{name}" for package in ("pp", "tl", "pl", "get") for name in getattr(sf, package).__all__}
-    assert called == known
+    assert called == known - {"tl.PretrainOptions"}
 
 
 @pytest.mark.parametrize("how", STORED)

@@ -121,8 +121,11 @@ def test_from_the_tool(cells, tiny_model) -> None:
     sf.tl.perturb(
         cells, genes=wanted, state_key="age", start=30, goal=5, sample_key="batch", n_null=12, model=tiny_model
     )
-    axis = sf.pl.perturb_volcano(cells, show=False)
-    assert sum(len(points) for points in dots(axis)) == len(sf.get.perturb_df(cells)) == 8
+    for readout in ("net_shift", "shift"):
+        axis = sf.pl.perturb_volcano(cells, readout=readout, show=False)
+        table = sf.get.perturb_df(cells, readout=readout)
+        assert sum(len(points) for points in dots(axis)) == len(table) == 8
+        np.testing.assert_allclose(np.sort(np.concatenate(dots(axis))[:, 0]), np.sort(table["effect"]))
     assert {text.get_text() for text in names(axis)} == set(wanted)
 
 
@@ -135,6 +138,10 @@ def test_bad_requests(perturb_run: Callable) -> None:
         sf.pl.perturb_volcano(adata, groups="glia")
     with pytest.raises(ValueError, match="n_labels is -1; expected 0 or more"):
         sf.pl.perturb_volcano(adata, n_labels=-1)
+    with pytest.raises(ValueError, match="readout is 'age'; expected 'shift' or 'net_shift'"):
+        sf.pl.perturb_volcano(adata, readout="age")
+    with pytest.raises(ValueError, match="table='screen' holds estimates of the shift alone"):
+        sf.pl.perturb_volcano(adata, readout="net_shift", table="screen")
 
 
 def test_the_figure_says_what_its_colours_are(perturb_run: Callable) -> None:

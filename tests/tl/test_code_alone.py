@@ -10,7 +10,7 @@ from pretraining import pretrain
 
 import scflyformer as sf
 
-CODE = [80, 240]
+CODE = [36, 180]
 """Columns of the profile code in an embedding by fly-tiny."""
 
 
@@ -38,7 +38,7 @@ def _fails(*_, **__):
 
 def test_it_is_the_code_of_the_whole_embedding(whole: AnnData, cells: AnnData) -> None:
     np.testing.assert_allclose(cells.obsm["X_scflyformer"], whole.obsm["X_scflyformer"][:, slice(*CODE)], atol=1e-5)
-    assert cells.uns["X_scflyformer"]["parts"] == {"directions": [0, 79], "contrast": [80, 159]}
+    assert cells.uns["X_scflyformer"]["parts"] == {"directions": [0, 111], "contrast": [112, 143]}
     assert cells.uns["X_scflyformer"]["params"]["pooling"] == "code"
 
 

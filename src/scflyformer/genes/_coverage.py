@@ -196,7 +196,7 @@ def require_coverage(
             f"In {place} {said[:-1]}; {found.n_mapped} are spelt with the model's capitals and match: {shares}. "
             f"Capitals count, since genes can differ by them alone. {' '.join([*advice, species]).strip()}"
         )
-    solved = bool(advice) and best.n_genes >= AMPLE * coverage.n_vocabulary
+    solved = bool(advice) and best.n_genes >= AMPLE * min(coverage.n_vocabulary, len(found.index))
     if species:
         advice.append(species)
     elif not solved:

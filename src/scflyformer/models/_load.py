@@ -41,7 +41,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     >>> import scflyformer as sf
     >>> model = sf.models.load("fly-tiny")
     >>> model.name, model.max_len, model.embedding_size
-    ('fly-tiny', 1024, 240)
+    ('fly-tiny', 2048, 180)
     >>> model.metrics["held_out"]["split_unit"]
     'sample'
 

@@ -51,11 +51,11 @@ class Model:
     >>> model
     Model(name='fly-tiny', path=...Path('...fly-tiny'), sha256='...')
     >>> model.max_len, model.hidden_size, model.embedding_size
-    (1024, 80, 240)
+    (2048, 36, 180)
     >>> symbols = model.vocabulary.symbols
     >>> len(symbols), "Hsp68" in symbols
-    (2534, True)
-    >>> [source["name"] for source in model.provenance["data"]]
+    (4003, True)
+    >>> [source["name"] for source in model.provenance["data"]][:4]
     ['fca_head', 'fca_body', 'baker_brain', 'davie_brain_aging']
     """
 
@@ -118,7 +118,7 @@ class Model:
         --------
         >>> import scflyformer as sf
         >>> sf.models.load("fly-tiny").parts()
-        {'token': [0, 79], 'directions': [80, 159], 'contrast': [160, 239]}
+        {'token': [0, 35], 'directions': [36, 147], 'contrast': [148, 179]}
         """
         code, adapted = int(self.config.get("code_size", 0)), int(self.config.get("n_adapted", 0))
         widths = {} if pooling == "code" else {"token": self.hidden_size}
@@ -227,7 +227,7 @@ class Model:
         >>> model = sf.models.load("fly-tiny")
         >>> tensors = model.tensors("bert.embeddings.")
         >>> tensors["word_embeddings.weight"].shape[1]
-        80
+        36
         """
         from safetensors import safe_open
 

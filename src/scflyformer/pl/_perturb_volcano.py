@@ -32,6 +32,7 @@ def perturb_volcano(
     adata: AnnData | MuData,
     *,
     key: str = "perturb",
+    readout: Literal["shift", "net_shift"] = "shift",
     table: Literal["auto", "results", "screen"] = "auto",
     p: Literal["value", "tail"] = "value",
     groups: str | Sequence[str] | None = None,
@@ -56,9 +57,11 @@ def perturb_volcano(
         Data with results of :func:`scflyformer.tl.perturb`.
     key
         Key of `uns`: the `key_added` of the run.
+    readout
+        ``"shift"`` towards the goal; ``"net_shift"``, less that towards the start, which a screen does not estimate.
     table
         Which rows to draw: ``"screen"``, the estimates of all genes; ``"results"``, the genes that were run exactly.
-        ``"auto"``: the first, where there is a screen.
+        ``"auto"``: the first, where there is a screen, of the readout ``"shift"``.
     p
         ``"value"``: `p_value` and `fdr`, which count null genes. ``"tail"``: `p_tail` and `fdr_tail`, which
         extrapolate.
@@ -118,9 +121,14 @@ def perturb_volcano(
         raise ValueError(f"n_labels is {n_labels}; expected 0 or more.")
     if p not in ("value", "tail"):
         raise ValueError(f"p is {p!r}; expected 'value' or 'tail'.")
+    if readout not in ("shift", "net_shift"):
+        raise ValueError(f"readout is {readout!r}; expected 'shift' or 'net_shift'.")
+    if table == "screen" and readout != "shift":
+        raise ValueError(f"table='screen' holds estimates of the shift alone; got readout={readout!r}.")
     if table == "auto":
-        table = "screen" if "screen" in open_data(adata, mod=mod).uns.get(key, ()) else "results"
-    results = perturb_df(adata, key=key, table=table, groups=groups, mod=mod)
+        screened = readout == "shift" and "screen" in open_data(adata, mod=mod).uns.get(key, ())
+        table = "screen" if screened else "results"
+    results = perturb_df(adata, key=key, table=table, readout=readout, groups=groups, mod=mod)
     if p == "tail":
         results = results.assign(p_value=results["p_tail"], fdr=results["fdr_tail"])
     drawn = results[np.isfinite(results["effect"]) & np.isfinite(results["p_value"])]

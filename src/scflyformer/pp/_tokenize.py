@@ -93,10 +93,10 @@ def tokenize(
     Cells × the most tokens that a cell may have:
 
     >>> adata.obsm["tokens"].shape
-    (100, 1024)
+    (100, 2048)
     >>> coverage = adata.uns["tokens"]["coverage"]
     >>> coverage["scale"], coverage["n_genes"], coverage["n_genes_mapped"]
-    ('counts', 2088, 2087)
+    ('counts', 2088, 1893)
     """
     from scflyformer import models
     from scflyformer.data._embedding import choose_model

@@ -98,15 +98,15 @@ def embed(
     >>> adata = sf.datasets.fly_brain_simulated(100)
     >>> sf.tl.embed(adata, model="fly-tiny")
     >>> adata.obsm["X_scflyformer"].shape
-    (100, 240)
+    (100, 180)
     >>> adata.uns["X_scflyformer"]["parts"]
-    {'token': [0, 79], 'directions': [80, 159], 'contrast': [160, 239]}
+    {'token': [0, 35], 'directions': [36, 147], 'contrast': [148, 179]}
 
     Look at the coverage first: what the model cannot read is not in the embedding.
 
     >>> coverage = adata.uns["X_scflyformer"]["coverage"]
     >>> coverage["n_genes"], coverage["n_genes_mapped"]
-    (2088, 2087)
+    (2088, 1893)
     >>> adata.uns["X_scflyformer"]["params"]["model"]
     'fly-tiny'
 

@@ -243,10 +243,11 @@ def perturb(
       group held_out  interpretable
     0   all   sample           True
 
-    Then how many cells held the gene, and whether it does more than the genes that stand alike. ``ci_low`` and
-    ``ci_high`` are over three samples here, and no p-value is below 1 / 21.
+    Then how many cells held the gene, and whether it does more than the genes that stand alike, here in the shift
+    towards the goal less that towards the start. ``ci_low`` and ``ci_high`` are over three samples, and no p-value is
+    below 1 / 21.
 
-    >>> results = sf.get.perturb_df(adata)
+    >>> results = sf.get.perturb_df(adata, readout="net_shift")
     >>> results[["gene", "kind", "n_cells", "n_samples", "ci_over", "n_null"]]
          gene    kind  n_cells  n_samples  ci_over  n_null
     0  Msp300  delete       17          3  samples      20
