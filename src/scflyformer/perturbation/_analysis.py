@@ -194,8 +194,7 @@ def _read_genes(request: PerturbRequest, model: Model, reading: Reading) -> tupl
     genes, pairs = request.split_genes()
     alone = request.every_gene or (bool(pairs) and not len(genes))
     sets, unknown = ([], []) if alone else read_gene_sets(genes, model, table)
-    asked = request.pairs if isinstance(request.pairs, str) else [*(request.pairs or ()), *pairs]
-    return _Genes(sets, read_pairs(asked, sets, model, table)), unknown
+    return _Genes(sets, read_pairs(pairs, sets, model, table)), unknown
 
 
 def _embed(network: CellBert, rows: TokenRows, cells: np.ndarray, pooling: Pooling, running: Running) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,14 +108,14 @@ def near_name(name: str, vocabulary: Vocabulary) -> str:
 
 
 def read_pairs(
-    pairs: str | Iterable[Sequence[str]] | None, sets: list[GeneSet], model: Model, table: SynonymTable | None
+    pairs: Iterable[Sequence[str]], sets: list[GeneSet], model: Model, table: SynonymTable | None
 ) -> list[GeneSet]:
     """Return pairs of genes as sets of two, named by both.
 
     Parameters
     ----------
     pairs
-        ``"all"`` for every pair of the single genes in ``sets``, pairs of names, or `None`.
+        Pairs of names.
     sets
         The gene sets asked for.
     model, table
@@ -125,21 +124,9 @@ def read_pairs(
     Raises
     ------
     ValueError
-        When a pair is not two different genes that the model knows, or ``"all"`` finds fewer than two single genes.
+        When a pair is not two different genes that the model knows.
     """
-    if pairs is None:
-        return []
-    found: list[GeneSet] = []
-    if isinstance(pairs, str):
-        single = list({one.tokens: one for one in reversed(sets) if len(one.tokens) == 1}.values())[::-1]
-        if pairs != "all" or len(single) < 2:
-            raise ValueError(
-                f"pairs is {pairs!r} with {len(single)} single gene(s) known to the model; expected 'all' with two or "
-                "more, or a list of pairs of names."
-            )
-        found = [GeneSet(f"{a.name}+{b.name}", a.tokens + b.tokens) for a, b in combinations(single, 2)]
-    else:
-        found = [_read_pair(pair, model, table) for pair in pairs]
+    found = [_read_pair(pair, model, table) for pair in pairs]
     found = list({frozenset(one.tokens): one for one in reversed(found)}.values())[::-1]
     if twice := {one.name for one in found} & {one.name for one in sets}:
         raise ValueError(f"genes holds the pair {sorted(twice)[0]} and a set of that name; name the set otherwise.")

@@ -30,7 +30,6 @@ class PerturbRequest:
     genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]]
     kind: Kind
     dose: float
-    pairs: Literal["all"] | Sequence[tuple[str, str]] | None
     method: Literal["exact", "screen"]
     n_top: int
     state_key: str
@@ -98,8 +97,6 @@ class PerturbRequest:
                 f"genes={self.genes!r}, kind={self.kind!r}, n_null={self.n_null}. Pass genes='all', "
                 "kind='delete' and n_null=200, or method='exact'."
             )
-        if self.every_gene and self.pairs is not None:
-            raise ValueError("pairs goes with genes by name; got genes='all'. Name the genes, or leave pairs out.")
         for name, least in (("n_top", 1), ("n_label", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more.")

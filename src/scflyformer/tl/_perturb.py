@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _log
-from scflyformer._deprecated import moved_to_settings, warn_deprecated
+from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
@@ -16,6 +16,7 @@ from scflyformer.perturbation._analysis import analyse
 from scflyformer.perturbation._check import absent_words
 from scflyformer.perturbation._checkpoint import Checkpoint
 from scflyformer.perturbation._edit import Kind
+from scflyformer.perturbation._former import former_arguments
 from scflyformer.perturbation._make_readouts import Centroid
 from scflyformer.perturbation._request import PerturbRequest, sort_readouts
 
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
 
 @moved_to_settings("synonyms", "device", "dtype", "batch_tokens")
+@former_arguments
 def perturb(
     adata: AnnData | MuData,
     *,
     genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]],
     kind: Kind = "delete",
     dose: float = 0.5,
-    pairs: Literal["all"] | Sequence[tuple[str, str]] | None = None,
     method: Literal["exact", "screen"] = "exact",
     n_top: int = 50,
     state_key: str,
@@ -45,8 +46,6 @@ def perturb(
     pooling: Literal["auto", "cell", "code", "mean"] = "auto",
     centroid: Centroid = "mean",
     readouts: Sequence[str | os.PathLike[str]] = (),
-    clock: str | os.PathLike[str] | None = None,
-    classifier: str | os.PathLike[str] | None = None,
     downstream: int | Literal["all"] = 0,
     n_null: int = 200,
     n_label: int = 1000,
@@ -80,9 +79,9 @@ def perturb(
     genes
         Gene names (FBgn, symbol, CG id or synonym): each is perturbed alone. A dict of set name to names: the genes of
         a set are perturbed together. A tuple of two names in the list: both are perturbed together, and their
-        interaction is the shift of both less the shifts of each. ``"all"``: every gene that at least 10 perturbed cells
-        of a group hold, each
-        beside the others of its group.
+        interaction is the shift of both less the shifts of each; all pairs are
+        ``[*genes, *itertools.combinations(genes, 2)]``. ``"all"``: every gene that at least 10 perturbed cells of a
+        group hold, each beside the others of its group.
     kind
         ``"delete"``: the gene's token goes and later ones move up. ``"knockdown"``: it moves back by ``dose`` of the
         ranks behind it, and takes the value that stands there. ``"mask"``: it is hidden, as in pretraining. These are
@@ -93,8 +92,6 @@ def perturb(
     dose
         Share of the way of ``"knockdown"`` and ``"activate"``, above 0 and at most 1; at 1 ``"activate"`` is
         ``"overexpress"``.
-    pairs
-        Deprecated: give pairs as tuples in ``genes``; every pair is ``[*genes, *itertools.combinations(genes, 2)]``.
     method
         ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
         ``kind="delete"``: all genes are ranked by a first-order estimate from one backward pass a cell, each
@@ -128,8 +125,6 @@ def perturb(
         Folders of a clock of the embedding (:func:`scflyformer.tl.age_clock` with ``save``), of a classifier
         (:func:`scflyformer.tl.annotate` with ``save``), or of both: the change in predicted age is read off as well,
         and the change in the probability of the goal, where it is one of the classes, else of each cell's own class.
-    clock, classifier
-        Deprecated: give the folders in ``readouts``.
     downstream
         Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
@@ -255,19 +250,11 @@ def perturb(
     >>> (results["shift"] > results["null_mean"]).tolist()
     [True, True]
     """
-    for name, value, instead in (
-        ("pairs", pairs, "Give pairs as tuples in genes."),
-        ("clock", clock, "Give its folder in readouts."),
-        ("classifier", classifier, "Give its folder in readouts."),
-    ):
-        if value is not None:
-            warn_deprecated("tl.perturb", name, instead)
-    clock, classifier = sort_readouts([*readouts, *(folder for folder in (clock, classifier) if folder is not None)])
+    clock, classifier = sort_readouts(readouts)
     request = PerturbRequest(
         genes=genes,
         kind=kind,
         dose=dose,
-        pairs=pairs,
         method=method,
         n_top=n_top,
         state_key=state_key,
