@@ -86,7 +86,7 @@ def age_clock(
     age_key
         Column of `obs` with ages: numbers in any unit. Cells without an age are predicted by no clock.
     sample_key
-        Column of `obs` with the sample of each cell (a library, an animal).
+        Column of `obs` with the sample (library, animal). Whole samples are then held out.
     groupby
         Column of `obs`, such as cell types: a clock for each group, beside the one for all cells.
     use_rep

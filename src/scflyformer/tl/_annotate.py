@@ -81,10 +81,10 @@ def annotate(
         Column of `obs` with the labels, in ``reference`` or else in ``adata``. Cells labelled "Unknown" or
         "unannotated", or not at all, are not used for training. Not used with ``classifier``.
     sample_key
-        Column of `obs`, beside the labels, with the sample of each cell (a library, a donor). Whole samples are then
-        held out. Without it cells are, and the scores do not tell how labels carry over to a new sample.
+        Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out. Without
+        it cells are, and the scores do not tell how labels carry over to a new sample.
     groupby
-        Column of `obs` of ``adata`` (clusters): adds a table with a label for each group.
+        Column of `obs`, such as clusters: adds a table with a label for each group.
     use_rep
         Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
         name, it is not that of ``model``, or the expression has changed since; likewise in ``reference``.

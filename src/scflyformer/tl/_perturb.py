@@ -145,7 +145,7 @@ def perturb(
     mod
         Modality of a MuData.
     key_added
-        Key of `uns` to write.
+        Name of the key written, in `uns`.
     copy
         Return a changed copy instead of writing to ``adata``.
 

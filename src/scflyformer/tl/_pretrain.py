@@ -71,17 +71,17 @@ def pretrain(
         Cells to leave out before anything is computed, such as ``{"batch": ["FCA4", "FCA13"]}``: `obs` column →
         value or values. A source without the column keeps its cells; a value that occurs nowhere is an error.
     sample_key
-        Column of `obs` that names the sample; whole samples are then held out. Without it single cells are, and
-        ``metrics.json`` says so.
+        Column of `obs` with the sample (library, animal). Whole samples are then held out. Without it single cells are,
+        and ``metrics.json`` says so.
     validation
         Share of the cells to hold out for the reported loss (at least one sample), or the names of the samples.
     layer
-        Layer with the expression; `X` where `None`.
+        Layer with the expression; `X` by default.
     gene_key
-        Column of `var` with the gene ids, which must mean the same in all sources; `var_names` where `None`. Genes
-        without an id are left out.
+        Column of `var` with gene names, which must mean the same in all sources; `var_names` by default. Genes without
+        a name are left out.
     mod
-        Modality, where sources are MuData objects.
+        Modality of a MuData, in all sources.
     min_cells
         Genes that fewer cells express do not enter the vocabulary.
     options
