@@ -50,8 +50,8 @@ def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys:
 
 def _features_are_those_of_the_table(adata: object, text: str) -> None:
     """The page lists every feature set that can be asked for, and every name in backticks of `uns` is there."""
-    from scflyformer.tl._age_clock import BESIDE
+    from scflyformer.clock._request import COMPARED
 
-    assert re.findall(r"^\| `([a-z+]+)` \|", text, flags=re.MULTILINE) == list(BESIDE)
+    assert re.findall(r"^\| `([a-z+]+)` \|", text, flags=re.MULTILINE) == list(COMPARED)
     for name in ("results", "verdict", "predictions", "per_age", "genes", "confounding", "scale_trap"):
         assert name in adata.uns["age_clock"]  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer._running import Running
+    from scflyformer.clock._request import ClockRequest
     from scflyformer.clock._saved import SavedClock
     from scflyformer.data._reading import Reading
 
@@ -34,14 +35,11 @@ MIN_SHARED = 0.5
 def apply_clock(
     data: AnnData,
     clock: SavedClock,
+    request: ClockRequest,
+    running: Running,
     *,
     groups: np.ndarray | None,
     samples: np.ndarray | None,
-    age_key: str,
-    use_rep: str,
-    reading: Reading,
-    running: Running,
-    seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Predict ages by a saved clock.
 
@@ -51,24 +49,19 @@ def apply_clock(
         Group of each cell: a cell takes its group's clock where there is one, else that of all cells.
     samples
         Sample of each cell, for intervals.
-    age_key
-        Column of `obs` with ages; where it is there, the predictions are scored.
-    use_rep
-        Where the embedding may lie.
-    seed
-        Seed of the intervals.
 
     Returns
     -------
     By ending of the column in `obs`: predicted ages and their intervals, NaN for cells without counts in the clock's
     genes, and whether they lie outside the ages learnt; what goes to `uns`, the clock's settings as its ``params``.
     """
+    reading, age_key, seed = request.reading, request.age_key, request.seed
     blocks: list[Any] = []
     heads = clock.heads
     for block in clock.blocks:
         if block == "embedding":
             known = clock.fitted_on_sha256
-            x = embedding(data, clock.model, reading, running, use_rep=use_rep, sha256=known, tool="age_clock")
+            x = embedding(data, clock.model, reading, running, use_rep=request.use_rep, sha256=known, tool="age_clock")
             blocks.append(x)
         else:
             values, keep = aligned(data, clock.genes, reading)

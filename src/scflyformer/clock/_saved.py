@@ -17,7 +17,8 @@ from scflyformer.stats._linear import LinearHead
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scflyformer.clock._run import ClockOptions, GroupClock
+    from scflyformer.clock._request import ClockRequest
+    from scflyformer.clock._run import GroupClock
     from scflyformer.clock._units import Aggregate
     from scflyformer.data._ages import Target
     from scflyformer.models import Model
@@ -73,10 +74,7 @@ class SavedClock:
     fitted_on_sha256: str
 
     @classmethod
-    def of(
-        cls, clocks: Sequence[GroupClock], model: Model, options: ClockOptions, features: str, genes: Iterable[str],
-        age_key: str, groupby: str | None,
-    ) -> SavedClock:  # fmt: skip
+    def of(cls, clocks: Sequence[GroupClock], model: Model, request: ClockRequest, genes: Iterable[str]) -> SavedClock:
         """Return clocks that were fitted on all cells, that of all groups together first."""
         return cls(
             model=model,
@@ -84,16 +82,10 @@ class SavedClock:
             groups=[clock.group for clock in clocks],
             age_ranges=[clock.ages for clock in clocks],
             interval_radii=[clock.interval_radius for clock in clocks],
-            features=features,
-            target=options.target,
-            genes=[str(gene) for gene in genes] if "expression" in ARMS[features] else [],
-            aggregate=options.aggregate,
-            pseudocell_size=options.pseudocell_size,
-            level=options.level,
-            age_key=age_key,
-            groupby=groupby,
+            genes=[str(gene) for gene in genes] if "expression" in ARMS[request.features] else [],
             fitted_on=model.name,
             fitted_on_sha256=model.sha256,
+            **{name: getattr(request, name) for name in _ASKED},
         )
 
     @property
@@ -168,6 +160,8 @@ class SavedClock:
         )
 
 
+_ASKED = ("features", "target", "aggregate", "pseudocell_size", "level", "age_key", "groupby")
+"""Attributes that a request names alike."""
 _PLAIN = ("groups", "features", "target", "genes", "aggregate", "pseudocell_size", "level")
 """Attributes that ``clock.json`` holds under their name."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
-from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, MIN_SAMPLES, ClockOptions, run_clocks
+from scflyformer.clock._request import ClockRequest, Features
+from scflyformer.clock._run import ALL, ARMS, MIN_SAMPLES, run_clocks
 from scflyformer.clock._tables import clock_tables
 from scflyformer.clock._units import Aggregate, Cells
 from scflyformer.data import _adata, _features
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scflyformer.models import Model
-
-Features = Literal["embedding", "expression", "embedding+expression"]
-BESIDE = ("embedding", "expression", "embedding+expression", "random", "depth", MEAN, ARTICLE)
-"""What ``baselines`` takes."""
-CONTROLS = ("depth", MEAN)
-"""Feature sets that every call has."""
 
 
 @moved_to_settings("device", "dtype", "batch_tokens")
@@ -225,25 +220,30 @@ def age_clock(
     """
     from scflyformer.models._heads import check_target
 
-    beside = _beside(features, baselines)
-    _check_arguments(features, target, aggregate, n_splits, pseudocell_size, level, clock, save)
+    request = ClockRequest(
+        age_key=age_key,
+        sample_key=sample_key,
+        groupby=groupby,
+        use_rep=use_rep,
+        clock=clock,
+        features=features,
+        baselines=baselines,
+        target=target,
+        aggregate=aggregate,
+        pseudocell_size=pseudocell_size,
+        level=level,
+        n_splits=n_splits,
+        min_cells=min_cells,
+        save=save,
+        seed=seed,
+        reading=Reading.as_set(layer, gene_key),
+    )
+    request.check()
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
-    reading = reading_of(data, model if clock is None else clock, use_rep, Reading.as_set(layer, gene_key))
+    request = request.reads(reading_of(data, model if clock is None else clock, use_rep, request.reading))
     running = Running.as_set()
-    params: dict[str, Any] = {
-        "age_key": age_key,
-        "groupby": groupby,
-        "sample_key": sample_key,
-        "use_rep": use_rep,
-        "clock": clock,
-    }
-    params |= {"features": features, "baselines": baselines if isinstance(baselines, str) else list(baselines)}
-    params |= {"target": target, "n_splits": n_splits, "min_cells": min_cells, "level": level, "save": save}
-    params |= {"aggregate": aggregate, "pseudocell_size": pseudocell_size, "seed": seed}
-    params |= vars(reading)
-    read = {"age_key": age_key, "sample_key": sample_key, "groupby": groupby}
-    _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **read)
+    _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **request.columns())
     groups = _read_groups(data, groupby)
     samples = _features.sample_names(data, sample_key)
     if clock is not None:
@@ -251,11 +251,8 @@ def age_clock(
         from scflyformer.clock._saved import SavedClock
 
         saved = SavedClock.open(clock)
-        columns, uns = apply_clock(
-            data, saved, groups=groups, samples=samples, age_key=age_key, use_rep=use_rep, reading=reading,
-            running=running, seed=seed,
-        )  # fmt: skip
-        uns["params"] = _adata.run_params(saved.model, **(params | uns["params"]))
+        columns, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
+        uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"]))
         _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None
@@ -263,31 +260,25 @@ def age_clock(
     ages = read_ages(data, age_key, target=target)
     known = np.isfinite(ages)
     _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
-    arms = tuple(name for name in ARMS if name in (features, *beside, *CONTROLS))
-    loaded, blocks, genes = _blocks(
-        data, arms, use_rep, model, save, reading, running, article=ARTICLE in beside, seed=seed
-    )
-    arms = tuple(arm for arm in arms if arm != "depth" or "depth" in blocks)
+    loaded, blocks, genes = _blocks(data, model, request, running)
+    feature_sets = tuple(name for name in request.feature_sets if name != "depth" or "depth" in blocks)
     for name, block in blocks.items():
         if name != "depth":  # a cell without counts in the genes has nothing to be dated by
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
     rows = np.flatnonzero(known)
-    cells = Cells(_adata.cell_names(data, layer=reading.layer), ages, samples, blocks).take(rows)
+    cells = Cells(_adata.cell_names(data, layer=request.reading.layer), ages, samples, blocks).take(rows)
     _check_ages(cells.ages, cells.samples, age_key, sample_key)
-    options = ClockOptions(
-        arms, article=ARTICLE in beside, target=target, n_splits=n_splits, seed=seed, aggregate=aggregate,
-        final=None if save is None else features, pseudocell_size=pseudocell_size, level=level,
-    )  # fmt: skip
+    options = request.options(feature_sets)
     clocks, skipped = run_clocks(cells, None if groups is None else groups[rows], options, min_cells=min_cells)
     uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
     made = {} if loaded is not None else made_by(data, use_rep)
-    uns["params"] = _adata.run_params(loaded, **params)
+    uns["params"] = _adata.run_params(loaded, **request.params())
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
         from scflyformer.clock._saved import SavedClock
 
-        SavedClock.of(clocks, loaded, options, features, genes, age_key, groupby).save(save, uns["results"])
+        SavedClock.of(clocks, loaded, request, genes).save(save, uns["results"])
     columns = {name: np.full(data.n_obs, np.nan) for name in ("", "_low", "_high")}
     columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
     for one in clocks if groups is None else clocks[1:]:
@@ -302,43 +293,6 @@ def age_clock(
 
 def _named(columns: dict[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
     return {f"{key}{end}": values for end, values in columns.items()}
-
-
-def _beside(features: str, baselines: str | Sequence[str]) -> list[str]:
-    """Return the feature sets that stand beside ``features``.
-
-    Raises
-    ------
-    ValueError
-        When there is no such feature set.
-    """
-    if isinstance(baselines, str) and baselines in ("auto", "all", "none"):
-        named = {"auto": [name for name in BESIDE if name != "random"], "all": list(BESIDE), "none": []}
-        return named[baselines]
-    names = [baselines] if isinstance(baselines, str) or not isinstance(baselines, Sequence) else list(baselines)
-    if [name for name in names if name not in BESIDE]:
-        raise ValueError(
-            f"baselines is {baselines!r}; expected 'auto', 'all', 'none', or some of {', '.join(map(repr, BESIDE))}."
-        )
-    return names
-
-
-def _check_arguments(
-    features: str, target: str, aggregate: str, n_splits: int, size: int, level: float, clock: Any, save: Any
-) -> None:
-    options = {"features": (features, get_args(Features)), "target": (target, get_args(Target))}
-    options["aggregate"] = (aggregate, get_args(Aggregate))
-    for name, (value, known) in options.items():
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
-    if n_splits < 3:
-        raise ValueError(f"n_splits is {n_splits}; expected 3 or more: one fold tests, and one chooses the penalty.")
-    if size < 1:
-        raise ValueError(f"pseudocell_size is {size}; expected 1 or more cells.")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a share above 0 and below 1, such as 0.9.")
-    if clock is not None and save is not None:
-        raise ValueError("Both clock and save were given; a saved clock is used as it is. Give one of them.")
 
 
 def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, sample_key: str | None) -> None:
@@ -367,29 +321,22 @@ def _read_groups(data: AnnData, groupby: str | None) -> np.ndarray | None:
 
 
 def _blocks(
-    data: AnnData,
-    arms: Sequence[str],
-    use_rep: str,
-    model: Any,
-    save: Any,
-    reading: Reading,
-    running: Running,
-    *,
-    article: bool,
-    seed: int,
+    data: AnnData, model: Any, request: ClockRequest, running: Running
 ) -> tuple[Model | None, dict[str, Any], np.ndarray]:
     """Return the model (`None` for an embedding that no model here made), the feature matrices and the gene names."""
-    wanted = {block for arm in arms for block in ARMS[arm]} | ({"embedding"} if article else set())
+    use_rep, reading = request.use_rep, request.reading
+    wanted = {block for name in request.feature_sets for block in ARMS[name]}
+    wanted |= {"embedding"} if request.article else set()
     blocks: dict[str, Any] = {}
     genes = np.empty(0, dtype=object)
     loaded = choose_model(data, model, use_rep=use_rep)
-    if save is not None:
+    if request.save is not None:
         require_model(loaded, use_rep, what="save")
     if "embedding" in wanted:
         blocks["embedding"] = embedding(data, loaded, reading, running, use_rep=use_rep, tool="age_clock")
     if "random" in wanted:
         known = require_model(loaded, use_rep, what="The baseline 'random', an untrained network,")
-        blocks["random"] = untrained(data, known, reading, running, seed=seed)
+        blocks["random"] = untrained(data, known, reading, running, seed=request.seed)
     if "expression" in wanted:
         log_prefix = None if "embedding" in wanted and loaded is not None else ""
         blocks["expression"], genes = _features.expression(data, reading, log_prefix=log_prefix)
