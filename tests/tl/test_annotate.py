@@ -14,7 +14,7 @@ import pytest
 import scflyformer as sf
 from scflyformer import _log
 from scflyformer._running import Running
-from scflyformer.annotation._run import BASELINES
+from scflyformer.annotation._request import BASELINES
 from scflyformer.data import _embedding
 from scflyformer.data._reading import Reading
 from scflyformer.models import ModelFolderError

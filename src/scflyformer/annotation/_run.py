@@ -17,29 +17,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scflyformer.annotation._arms import Arm, Fitted
+    from scflyformer.annotation._request import AnnotateRequest
     from scflyformer.data._reading import Reading
     from scflyformer.stats._families import Family
-
-BASELINES = ("expression", "pca", "neighbours", "random", "majority")
-
-
-def baseline_names(baselines: str | Sequence[str]) -> list[str]:
-    """Return the baselines asked for, in the order of `BASELINES`.
-
-    Raises
-    ------
-    ValueError
-        When there is no such baseline.
-    """
-    if isinstance(baselines, str) and baselines in ("auto", "none"):
-        return list(BASELINES) if baselines == "auto" else []
-    names = [baselines] if isinstance(baselines, str) or not isinstance(baselines, Sequence) else baselines
-    unknown = [name for name in names if name not in BASELINES]
-    if unknown:
-        raise ValueError(
-            f"baselines is {baselines!r}; expected 'auto' (all), 'none', or some of {', '.join(map(repr, BASELINES))}."
-        )
-    return [name for name in BASELINES if name in names]
 
 
 def train(
@@ -47,13 +27,10 @@ def train(
     arm: Arm,
     labels: Labels,
     samples: np.ndarray | None,
+    request: AnnotateRequest,
     *,
     baselines: Sequence[str],
     features: Mapping[str, Callable[[], np.ndarray]],
-    min_score: float,
-    max_novelty: float,
-    n_splits: int,
-    seed: int,
     reading: Reading,
 ) -> tuple[Fitted, dict[str, Any]]:
     """Fit the classifier on all labelled cells and score it, and the baselines, on held-out ones.
@@ -66,14 +43,14 @@ def train(
         The classifier.
     labels, samples
         Class and sample of each cell.
+    request
+        Limits, folds and seed are used.
     baselines
         Names out of `BASELINES`, or of ``features``.
     features
         Gives what a baseline of that name reads, shape (n_obs, width); called where it is needed.
-    min_score, max_novelty, n_splits, seed
-        As for :func:`scflyformer.tl.annotate`.
     reading
-        What the baselines read.
+        What the baselines read in these cells.
 
     Returns
     -------
@@ -85,7 +62,8 @@ def train(
     y, n_classes = labels.codes[known], len(labels.classes)
     names = _adata.cell_names(labelled, layer=reading.layer)[known]
     within = None if samples is None else samples[known]
-    folds = _deal(names, within, y, n_splits, seed)
+    seed = request.seed
+    folds = _deal(names, within, y, request.n_splits, seed)
     fitted = arm.fit(known, y, folds, n_classes)
     tested = fitted.tested
     truth, units = y[tested], (names if within is None else within)[tested]
@@ -97,9 +75,9 @@ def train(
     best = fitted.probability[tested].argmax(axis=1)
 
     def row(name: str, probability: np.ndarray, strange: np.ndarray | None = None) -> dict[str, Any]:
-        covered = probability.max(axis=1) >= min_score
+        covered = probability.max(axis=1) >= request.min_score
         if strange is not None:
-            covered &= strange <= max_novelty
+            covered &= strange <= request.max_novelty
         scores = class_scores(truth, probability, units, covered=covered, seed=seed)
         other = probability.argmax(axis=1) if strange is None else None
         return {"features": name, **scores, **class_gains(truth, best, other, units, seed=seed), **same}
@@ -208,14 +186,13 @@ def results(
     trained: dict[str, Any],
     groups: np.ndarray | None,
     key: str,
-    *,
-    min_score: float,
-    max_novelty: float,
+    request: AnnotateRequest,
 ) -> dict[str, Any]:
     """Return what is written, by place and key."""
     classes = trained["classes"]
     best, score = probability.argmax(axis=1), probability.max(axis=1)
-    shown = np.where((score >= min_score) & (novelty <= max_novelty), best, len(classes))
+    labelled = (score >= request.min_score) & (novelty <= request.max_novelty)
+    shown = np.where(labelled, best, len(classes))
     uns: dict[str, Any] = {"classes": classes, "temperature": float(trained["temperature"])}
     uns["fit"] = {
         name: np.asarray(value) if isinstance(value, list) else value for name, value in trained["notes"].items()

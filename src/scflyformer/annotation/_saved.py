@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scflyformer.annotation._classifier import Classifier
 from scflyformer.data import _features
+
+if TYPE_CHECKING:
+    from scflyformer.annotation._request import AnnotateRequest
 
 _PREFIX, FILE = "classifier.", "labels.json"
 _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
@@ -19,10 +22,7 @@ def save_classifier(
     path: str | os.PathLike[str],
     classifier: Classifier,
     trained: dict[str, Any],
-    *,
-    label_key: str | None,
-    min_score: float,
-    max_novelty: float,
+    request: AnnotateRequest,
 ) -> None:
     """Write a model folder with ``labels.json`` and the classifier."""
     from scflyformer.models._heads import save_head
@@ -35,9 +35,9 @@ def save_classifier(
         "temperature": classifier.temperature,
         "prior": trained["prior"],
         "notes": trained["notes"],
-        "min_score": min_score,
-        "max_novelty": max_novelty,
-        "label_key": label_key,
+        "min_score": request.min_score,
+        "max_novelty": request.max_novelty,
+        "label_key": request.label_key,
         "pooling": model.pooling,
         "metrics": rows,
         "per_class": records(trained["per_class"]),

@@ -12,7 +12,8 @@ from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.annotation._arms import finetuned, probe
-from scflyformer.annotation._run import baseline_names, results, train
+from scflyformer.annotation._request import AnnotateRequest
+from scflyformer.annotation._run import results, train
 from scflyformer.annotation._saved import load_classifier, records, save_classifier
 from scflyformer.data import _adata, _features
 from scflyformer.data._embedding import (
@@ -212,23 +213,30 @@ def annotate(
     """
     from scflyformer.models._heads import check_target
 
-    others = baseline_names(baselines)
-    _check_arguments(reference, label_key, classifier, method, min_score, max_novelty, save)
+    request = AnnotateRequest(
+        label_key=label_key,
+        sample_key=sample_key,
+        groupby=groupby,
+        use_rep=use_rep,
+        classifier=classifier,
+        method=method,
+        baselines=baselines,
+        min_score=min_score,
+        max_novelty=max_novelty,
+        epochs=epochs,
+        n_splits=n_splits,
+        save=save,
+        seed=seed,
+        reading=Reading.as_set(layer, gene_key),
+    )
+    request.check(reference)
     check_target(save)
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     labels_here = label_key if reference is None and classifier is None else None
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
     _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
-    running = Running.as_set()
-    asked = Reading.as_set(layer, gene_key)
-    limits: dict[str, Any] = {"min_score": min_score, "max_novelty": max_novelty}
-    params: dict[str, Any] = {"label_key": label_key, "sample_key": sample_key, "groupby": groupby, "method": method}
-    params["use_rep"] = use_rep
-    params |= {"baselines": baselines if isinstance(baselines, str) else others, "n_splits": n_splits, "seed": seed}
-    params |= limits | vars(asked) | {"classifier": classifier, "save": save}
-    if method == "finetune":
-        params["epochs"] = epochs
+    asked, running, others = request.reading, Running.as_set(), request.compared
 
     if classifier is not None:
         labeller, trained = load_classifier(classifier)
@@ -266,9 +274,8 @@ def annotate(
             ),
         }
         fitted, trained = train(
-            labelled, arm, labels, samples, baselines=others, features=features, n_splits=n_splits, seed=seed,
-            reading=reading, **limits,
-        )  # fmt: skip
+            labelled, arm, labels, samples, request, baselines=others, features=features, reading=reading
+        )
         labeller = fitted.classifier
         if reference is None:
             probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading, running)
@@ -282,11 +289,11 @@ def annotate(
 
     empty = (x == 0).all(axis=1)
     probability[empty], novelty[empty] = trained["prior"], np.nan
-    result = results(cells, probability, novelty, trained, groups, key_added, **limits)
+    result = results(cells, probability, novelty, trained, groups, key_added, request)
     if save is not None:
-        save_classifier(save, labeller, trained, label_key=label_key, **limits)
+        save_classifier(save, labeller, trained, request)
     uns = result["uns"][key_added]
-    uns["params"] = _adata.run_params(labeller.model, mode=mode, **params)
+    uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params())
     if labeller.model is None:
         uns["params"] |= {name: value for name, value in made_by(cells, use_rep).items() if name.startswith("model")}
     _adata.write(cells, **result)
@@ -325,27 +332,6 @@ def _check_width(x: np.ndarray, expected: int, use_rep: str) -> None:
             f"obsm[{use_rep!r}] has {x.shape[1]} dimensions in the cells and {expected} in the reference; expected the "
             "same embedding in both."
         )
-
-
-def _check_arguments(
-    reference: Any, label_key: Any, classifier: Any, method: str, min_score: float, max_novelty: float, save: Any
-) -> None:
-    if method not in ("probe", "finetune"):
-        raise ValueError(f"method is {method!r}; expected 'probe' or 'finetune'.")
-    for name, value in {"min_score": min_score, "max_novelty": max_novelty}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; expected a number from 0 to 1.")
-    if classifier is None:
-        if label_key is None:
-            raise ValueError(
-                "label_key is missing; name the column of obs with the labels to learn, or pass classifier=."
-            )
-        return
-    for name, value in {"reference": reference, "save": save}.items():
-        if value is not None:
-            raise ValueError(
-                f"Both classifier and {name} were given; a saved classifier is used as it is. Give one of them."
-            )
 
 
 def _has_mod(data: Any) -> bool:
