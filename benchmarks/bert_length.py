@@ -1,6 +1,6 @@
 """How many genes of a cell should BERT read? Length against what the cell token gains, and against speed.
 
-``python benchmarks/bert_length.py --drawn drawn`` pretrains three models of the shape of ``fly-tiny`` that differ only
+``python benchmarks/bert_length.py --drawn drawn`` pretrains three small models that differ only
 in how many of a cell's genes BERT reads: 256, 512 or 1,024. They see neither the evaluation libraries, nor fca_head
 FCA5 and FCA14, nor any cell of davie. Then the cell token is judged by neighbours in FCA5 and FCA14, neighbours and
 ages in davie's w1118, and olfactory neurons of other plates, whose whole transcriptomes are longest; the profile code
@@ -21,12 +21,15 @@ from _probing import probed
 from _report import report
 from _representations import Part
 from ablation import antenna
-from pretrain_fly import DTYPES, EXCLUDE, MIN_CELLS, SHAPES, WHOLE_EXCLUDE, WHOLE_SETS, add_data_argument
+from pretrain_fly import DTYPES, EXCLUDE, MIN_CELLS, WHOLE_EXCLUDE, WHOLE_SETS, add_data_argument
 from profile_code import SETS, VALIDATION, tasks
 
 import scflyformer as sf
 
 LENGTHS = (256, 512, 1024)
+SHAPE: dict[str, Any] = {
+    "hidden_size": 48, "n_layers": 3, "n_heads": 3, "code_size": 40, "n_directions": 40, "learning_rate": 1.5e-3,
+}  # fmt: skip
 TIMED = ("fly/fca_head", "fly/davie_brain_aging", "fly_whole/hung_midgut_1923")
 N_TIMED, N_TURNS = 1000, 5
 
@@ -36,7 +39,7 @@ def trained(data: Path, drawn: Path, work: Path, bert_len: int, epochs: float) -
     out = work / f"length-{bert_len}-{epochs:g}"
     if not (out / "model.safetensors").exists():
         files = [data / "fly" / f"{name}.h5ad" for name in SETS] + [data / f"{name}.h5ad" for name in WHOLE_SETS]
-        settings = SHAPES["fly-tiny"] | {"code_epochs": 3, "epochs": epochs, "dropout": 0.0, "warmup_steps": 100}
+        settings = SHAPE | {"code_epochs": 3, "epochs": epochs, "dropout": 0.0, "warmup_steps": 100}
         with sf.settings.override(device="cpu", dtype=DTYPES["fly-tiny"]):
             sf.tl.pretrain(
                 files + sorted(drawn.glob("*.h5ad")), out=out, sample_key="batch", gene_key="FBgn",
@@ -85,7 +88,7 @@ def main() -> None:
     if args.drawn is None:
         parser.error("--drawn names the folder of cells that draw_cells.py wrote; it is missing.")
     models = [trained(args.data, args.drawn, args.work, length, args.epochs) for length in LENGTHS]
-    width = SHAPES["fly-tiny"]["hidden_size"]
+    width = SHAPE["hidden_size"]
     columns = [
         Part(args.work, model, f"token, BERT reads {length}", slice(0, width))
         for model, length in zip(models, LENGTHS, strict=True)
