@@ -13,7 +13,9 @@ def test_models_differ_in_length_alone_and_see_no_evaluation_library(tmp_path, m
     from profile_code import VALIDATION
 
     asked = []
-    monkeypatch.setattr(sf.tl, "pretrain", lambda files, **options: asked.append((files, options)))
+    monkeypatch.setattr(
+        sf.tl, "pretrain", lambda files, **options: asked.append((files, options | vars(options.pop("options"))))
+    )
     for length in LENGTHS:
         trained(tmp_path, tmp_path, tmp_path, length, 0.5)
     assert [options.pop("bert_len") for _, options in asked] == list(LENGTHS)
