@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 

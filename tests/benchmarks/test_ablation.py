@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from pretraining import pretrain
+from flat_options import pretrain
 from scipy import sparse
 
 import scflyformer as sf

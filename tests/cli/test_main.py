@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 from scflyformer import _cli

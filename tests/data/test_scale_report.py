@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import scipy.sparse as sp
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 from scflyformer import _log

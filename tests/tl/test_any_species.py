@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 

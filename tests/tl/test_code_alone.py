@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 

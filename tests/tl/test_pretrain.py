@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 
@@ -323,7 +323,7 @@ def test_seeds_differ(module_cells, trained, tmp_path):
 KILLED = """
     import os, signal, sys
     import anndata as ad
-    from pretraining import pretrain
+    from flat_options import pretrain
     from scflyformer.training import _trainer
 
     losses, seen = _trainer.losses, []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL, Vocabulary

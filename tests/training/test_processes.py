@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
-from pretraining import pretrain
+from flat_options import pretrain
 
 import scflyformer as sf
 from scflyformer.training import _processes
