@@ -39,22 +39,26 @@ def mlm_twin(like: Model, folder: Path) -> Model:
     if not (folder / "config.json").exists():
         config = type(like.network().config).from_dict(like.network().config.to_dict())
         config.objective, config.code_size, config.n_directions = "mlm", 0, 0
-        config.max_position_embeddings = like.max_len
+        config.max_position_embeddings = config.max_len = like.bert_len
         network = CellBert(config)
         own = network.state_dict()
         theirs = {name: tensor for name, tensor in like.network().state_dict().items() if name in own}
         place = "bert.embeddings.position_embeddings.weight"
-        theirs[place] = theirs[place][-like.max_len :]  # the first is the cell token's
+        theirs[place] = theirs[place][-like.bert_len :]  # the first is the cell token's
         network.load_state_dict(theirs)
         save_folder(folder, network, like.vocabulary, metrics={}, provenance={"from": like.sha256}, card="# Twin\n")
     return models.load(folder)
 
 
 def draw_cells(path: Path, model: Model, n: int, *, n_others: int = 50, seed: int = 0) -> tuple[TokenRows, TokenRows]:
-    """Return ``n`` cells of about the median length, ranked, and others, from which centroids come."""
+    """Return ``n`` cells of about the median length, ranked, and others, from which centroids come.
+
+    They are cut to the genes that BERT reads, so that a loop over them has the same ones.
+    """
     adata = ad.read_h5ad(path)
     some = adata[np.sort(np.random.default_rng(seed).choice(len(adata), min(500, len(adata)), replace=False))].copy()
     rows, _ = _adata.token_rows(some, model, Reading(gene_key="FBgn"), progress=False)
+    rows = rows.cut(model.bert_len)
     middle = np.argsort(np.abs(rows.lengths - np.median(rows.lengths)), kind="stable")
     return rows.take(np.sort(middle[:n])), rows.take(np.sort(middle[-n_others:]))
 

@@ -109,7 +109,7 @@ def profile(settings: Settings, repeats: int) -> str:
     if not part.model.has_cell_token:
         raise ValueError(f"The profile counts a network with a cell token; {part.model.name} has none. Use another.")
     ranked, _ = _adata.token_rows(part.adata, part.model, Reading(gene_key=GENE_KEY), progress=False)
-    lengths = np.minimum(ranked.lengths, part.model.max_len)
+    lengths = np.minimum(ranked.lengths, part.model.bert_len)
     shape = Shape.of(part.model.config)
     plain = reference(shape, lengths, part.loop.batch)
     more = sum(plain.values()) / sum(needed(shape, lengths).values())

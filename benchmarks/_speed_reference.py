@@ -106,6 +106,7 @@ class PlainLoop:
         if network.profile_encoder is not None:
             code = network.profile_encoder(tokens, values, panel)
             cell = cell + network.code_to_cell(network.profile_encoder.leading(code))
+        tokens, values, mask = (part[:, : self.model.bert_len] for part in (tokens, values, mask))
         genes = words(tokens) + network.value_encoder(values.unsqueeze(-1))
         embedded = torch.cat([cell.unsqueeze(1), genes], dim=1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
@@ -114,6 +115,6 @@ class PlainLoop:
         return vectors if code is None else torch.cat([vectors, code], dim=1)
 
     def _mean_batch(self, cells: list[Cell], _: torch.Tensor) -> torch.Tensor:
-        tokens, _, mask = self._padded(cells)
+        tokens, _, mask = (part[:, : self.model.bert_len] for part in self._padded(cells))
         hidden = self.bert(input_ids=tokens, attention_mask=mask, output_hidden_states=True).hidden_states[-2]
         return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
