@@ -160,12 +160,12 @@ def perturb(
         `gene_id` (joined by ``+``). As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low
         `fdr`; `p_tail` and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which
         extrapolates. `p_label`, of ``"shift"``: how often the effect on a goal drawn by chance is as large, over 1,000
-        permutations of the states' names, of samples where each sample is of one state, else of cells (few samples
-        can be permuted in few ways; none after a screen, or below 20 null genes); `log_fc`, log2 of goal over start
-        expression (for a set the mean; about ±30 where a state lacks the gene), the answer without a model; `noise`, how far a cell that nothing was done to moves when it is
-        embedded anew; `interpretable`, whether held-out cells of the two states are told apart. (After a screen
-        `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"`` are those of the estimates, over all genes, and
-        the other readouts have no null genes.)
+        permutations of the states' names, of samples where each sample is of one state, else of cells (few samples can
+        be permuted in few ways; none after a screen, or below 20 null genes); `log_fc`, log2 of goal over start
+        expression (for a set the mean; about ±30 where a state lacks the gene), the answer without a model; `noise`,
+        how far a cell that nothing was done to moves when it is embedded anew; `interpretable`, whether held-out cells
+        of the two states are told apart. (After a screen `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"``
+        are those of the estimates, over all genes, and the other readouts have no null genes.)
     `"cells"` : DataFrame, a row per perturbed cell
         `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout.
     `"null"` : DataFrame, a row per null gene
