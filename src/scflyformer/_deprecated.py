@@ -19,13 +19,7 @@ _FORMER: ContextVar[Mapping[str, Any]] = ContextVar("_FORMER")
 
 
 def moved_to_settings(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a public function take arguments that have become settings, which are set for the call.
-
-    Parameters
-    ----------
-    names
-        Of the arguments, which are those of the settings.
-    """
+    """Let a public function take arguments that have become settings of the same names, which are set for the call."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)

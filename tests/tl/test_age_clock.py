@@ -411,8 +411,8 @@ def test_more_genes_than_the_readout_takes(tiny_model: Path, monkeypatch: pytest
 
     adata = _flies(ageing=1.0)
     monkeypatch.setattr(_features, "MAX_GENES", 20)
-    values, names = _features.expression(adata)
-    everything = np.asarray(sf.data._adata.expression(adata)[0].todense())
+    values, names = _features.expression_features(adata)
+    everything = np.asarray(sf.data._adata.log_expression(adata)[0].todense())
     top = set(adata.var_names[np.argsort(-everything.std(axis=0))[:20]])
     assert values.shape == (300, 20)
     assert set(names) == top
@@ -498,7 +498,7 @@ def test_feature_sets_that_are_the_same_cannot_be_told_apart() -> None:
     counts = adata.X.toarray()
     counts[1::2] = counts[::2, ::-1]
     adata.X = counts
-    adata.obsm["X_mine"] = sf.data._adata.expression(adata)[0].toarray()
+    adata.obsm["X_mine"] = sf.data._adata.log_expression(adata)[0].toarray()
     row = _date(adata, baselines=["expression"]).loc[("all", "expression")]
     np.testing.assert_allclose(row[["r2_gain", "r2_gain_low", "r2_gain_high"]].astype(float), 0, atol=1e-6)
     assert any("cannot be told from expression" in line for line in adata.uns["age_clock"]["verdict"])

@@ -337,7 +337,7 @@ def _blocks(
         blocks["random"] = untrained(data, known, reading, running, seed=request.seed)
     if "expression" in wanted:
         log_prefix = None if "embedding" in wanted and loaded is not None else ""
-        blocks["expression"], genes = _features.expression(data, reading, log_prefix=log_prefix)
+        blocks["expression"], genes = _features.expression_features(data, reading, log_prefix=log_prefix)
     try:
         blocks["depth"] = _features.depth(data, layer=reading.layer)
     except ValueError as error:  # the embedding in obsm is as good, such as after X was scaled
