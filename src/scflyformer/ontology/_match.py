@@ -57,7 +57,8 @@ def match_labels(labels: Iterable[str], ontology: Ontology, *, given: Mapping[st
 @cache
 def _index(ontology: Ontology) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Return terms by plain name and by plain synonym."""
-    names, synonyms = defaultdict(list), defaultdict(list)
+    names: dict[str, list[str]] = defaultdict(list)
+    synonyms: dict[str, list[str]] = defaultdict(list)
     for term, name in ontology.names.items():
         names[_plain(name)].append(term)
         for word in ontology.synonyms[term]:
