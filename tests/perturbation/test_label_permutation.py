@@ -43,9 +43,9 @@ def test_cells_change_state_within_samples_that_hold_both() -> None:
 
 def found_chunks(names: np.ndarray) -> list[int]:
     """The chunk of each cell."""
-    from scflyformer.perturbation._label_permutation import _chunks
+    from scflyformer.perturbation._label_permutation import _chunks_by_name
 
-    return _chunks(names, 0).tolist()
+    return _chunks_by_name(names, 0).tolist()
 
 
 def test_order_has_no_say() -> None:

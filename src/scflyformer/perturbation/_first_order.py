@@ -63,32 +63,19 @@ def first_order_shifts(
 
     Parameters
     ----------
-    network
-        The network; it is moved to the device and set to evaluation. Its parameters get no gradients.
     rows
         Ranked cells, at most ``network.limit(pooling)`` tokens each.
-    centroids
-        All centroids, shape (n_centroids, width).
     states
         The centroid that each cell is held against; negative where there is none, int64, shape (n_cells,).
     pooling
-        ``"cell"``: the cell token and the profile code. ``"code"``: the profile code alone, for which the result is
-        exact. ``"mean"``: the mean over the genes kept.
+        As for :func:`scflyformer.network._infer.embed_rows`; for ``"code"`` the result is exact.
     running
         How to run; `SCREEN_TOKENS` a batch unless a number of tokens is asked for.
-    bar
-        Moved by the number of cells done with ``bar.update``.
 
     Returns
     -------
     The estimate for each token of ``rows``, float64, shape (n_tokens,); NaN where a cell has no centroid, or no other
     token.
-
-    Raises
-    ------
-    ValueError
-        When a cell is longer than the network reads, ``pooling`` is unknown, the cell token is asked of a network that
-        has none, or a batch has no tokens.
     """
     check_embedding(network, pooling, running)
     limit = network.limit(pooling)
