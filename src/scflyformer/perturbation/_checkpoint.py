@@ -27,9 +27,9 @@ class Checkpoint:
             return 0, []
         advice = "Name another file by checkpoint=, or delete it."
         try:
-            with np.load(self.path, allow_pickle=False) as found:
-                key, done = str(found["key"]), int(found["done"])
-                arrays = [found[f"array{number}"] for number in range(int(found["n_arrays"]))]
+            with np.load(self.path, allow_pickle=False) as saved:
+                key, done = str(saved["key"]), int(saved["done"])
+                arrays = [saved[f"array{number}"] for number in range(int(saved["n_arrays"]))]
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise ValueError(f"{self.path} is no checkpoint of a scan ({error}). {advice}") from error
         if key != self.key:

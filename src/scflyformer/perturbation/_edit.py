@@ -85,9 +85,9 @@ def cells_with(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarra
     )
     which, column = np.nonzero(sets != PAD)
     asked = sparse.csr_matrix((np.ones(len(which), np.float32), (which, sets[which, column])), shape=(len(sets), width))
-    found = (asked @ held.T).tocoo()
-    order = np.lexsort((found.col, found.row))
-    return found.col[order].astype(np.int64), found.row[order].astype(np.int64)
+    hits = (asked @ held.T).tocoo()
+    order = np.lexsort((hits.col, hits.row))
+    return hits.col[order].astype(np.int64), hits.row[order].astype(np.int64)
 
 
 def delete_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None) -> Edited:

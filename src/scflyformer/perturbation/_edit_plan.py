@@ -147,7 +147,7 @@ def plan_edits(
     bounds = np.cumsum([0, *(len(group.cells) for group in groups)])
     parts = [ranked.take(np.arange(first, last)) for first, last in pairwise(bounds)]
     matched_in, eligible = parts, [np.unique(ranked.tokens) if measured is None else measured] * len(groups)
-    apart = sets is not None
+    exclude_tested = sets is not None
     if sets is None:
         eligible = [np.flatnonzero(np.bincount(part.tokens, minlength=n_tokens) >= MIN_CELLS) for part in parts]
         matched_in = [part.select(np.isin(part.tokens, genes)) for part, genes in zip(parts, eligible, strict=True)]
@@ -158,7 +158,9 @@ def plan_edits(
     for number, (group, part, genes) in enumerate(zip(groups, matched_in, eligible, strict=True)):
         places = range(len(sets)) if chosen is None else [int(place) for place in chosen[number]]
         tested = [sets[place] for place in places]
-        drawn = draw_null_sets(tested, part, genes, nulls, group=group.name, n_tokens=n_tokens, apart=apart)
+        drawn = draw_null_sets(
+            tested, part, genes, nulls, group=group.name, n_tokens=n_tokens, exclude_tested=exclude_tested
+        )
         sets_of_group.append(
             {places[at]: [table.add(tokens) for tokens in (tested[at].tokens, *null)] for at, null in drawn.items()}
         )

@@ -123,8 +123,8 @@ def read_pairs(
     ValueError
         When a pair is not two different genes that the model knows, or has the name of a set.
     """
-    found = [_read_pair(pair, model, table) for pair in pairs]
-    different = list({frozenset(pair.tokens): pair for pair in reversed(found)}.values())[::-1]
+    read = [_read_pair(pair, model, table) for pair in pairs]
+    different = list({frozenset(pair.tokens): pair for pair in reversed(read)}.values())[::-1]
     if twice := {pair.name for pair in different} & {gene_set.name for gene_set in sets}:
         raise ValueError(f"genes holds the pair {sorted(twice)[0]} and a set of that name; name the set otherwise.")
     return different

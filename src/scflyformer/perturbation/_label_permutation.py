@@ -1,15 +1,33 @@
-"""States dealt anew: what a shift would be if the names of the states meant nothing."""
+"""Shifts towards permuted states: what a shift would be if the names of the states meant nothing."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 
-from scflyformer.perturbation._readouts import TowardsLabels
+from scflyformer.perturbation._readouts import ByGroup, TowardsLabels
+
+if TYPE_CHECKING:
+    from scflyformer.perturbation._cells import EmbeddedCells, StateGroup
 
 CHUNKS = 10
 """Parts that the cells of a state in a sample are dealt to, where samples hold cells of both states."""
+
+
+def permuted_states(groups: list[StateGroup], embedded: EmbeddedCells, *, n: int, seed: int) -> ByGroup | None:
+    """Return shifts of the cells of all groups towards the goal, then towards goals of permuted states."""
+    if not n:
+        return None
+    parts = []
+    for group in groups:
+        cells = np.concatenate([group.start, group.goal])
+        goal = np.repeat([False, True], [len(group.start), len(group.goal)])
+        edited = np.searchsorted(group.start, group.cells)
+        samples, names = embedded.samples[cells], embedded.names[cells]
+        parts.append(permuted_labels(embedded.vectors[cells], goal, samples, names, edited, n=n, seed=seed))
+    return ByGroup(parts, [len(group.cells) for group in groups], n + 1)
 
 
 def permuted_labels(

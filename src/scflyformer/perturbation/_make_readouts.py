@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scflyformer import _log
+from scflyformer.perturbation._label_permutation import permuted_states
 from scflyformer.perturbation._p_values import LEAST_NULLS
-from scflyformer.perturbation._readouts import AgeChange, ByGroup, ProbabilityChange, Readout, TokenMove, TowardsStates
+from scflyformer.perturbation._readouts import AgeChange, ProbabilityChange, Readout, TokenMove, TowardsStates
 from scflyformer.perturbation._shift import held_out_centroids, inliers
 from scflyformer.perturbation._tables import shift_columns
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.network._infer import Pooling
     from scflyformer.perturbation._cells import EmbeddedCells, StateGroup
+    from scflyformer.perturbation._readouts import ByGroup
     from scflyformer.perturbation._request import PerturbRequest
 
 Centroid = Literal["mean", "trimmed"]
@@ -126,8 +128,10 @@ def group_centroids(group: StateGroup, embedded: EmbeddedCells, centroid: Centro
     def middle(cells: np.ndarray) -> np.ndarray:
         return vectors[cells[counted(cells)]].astype(np.float64).mean(0, keepdims=True)
 
-    apart, of_start = held_out_centroids(vectors[group.start], samples[group.start], counted=counted(group.start))
-    parts = [middle(group.goal), apart]
+    start_centroids, of_start = held_out_centroids(
+        vectors[group.start], samples[group.start], counted=counted(group.start)
+    )
+    parts = [middle(group.goal), start_centroids]
     which = np.full((len(group.cells), 2 + len(group.alt)), -1, dtype=np.int64)
     which[:, 0] = 0
     place = of_start[np.searchsorted(group.start, group.cells)]
@@ -137,22 +141,6 @@ def group_centroids(group: StateGroup, embedded: EmbeddedCells, centroid: Centro
             which[:, 2 + number] = sum(map(len, parts))
             parts.append(middle(cells))
     return np.concatenate(parts), which
-
-
-def permuted_states(groups: list[StateGroup], embedded: EmbeddedCells, *, n: int, seed: int) -> ByGroup | None:
-    """Return shifts of the cells of all groups towards the goal, then towards goals of permuted states."""
-    from scflyformer.perturbation._label_permutation import permuted_labels
-
-    if not n:
-        return None
-    parts = []
-    for group in groups:
-        cells = np.concatenate([group.start, group.goal])
-        goal = np.repeat([False, True], [len(group.start), len(group.goal)])
-        edited = np.searchsorted(group.start, group.cells)
-        samples, names = embedded.samples[cells], embedded.names[cells]
-        parts.append(permuted_labels(embedded.vectors[cells], goal, samples, names, edited, n=n, seed=seed))
-    return ByGroup(parts, [len(group.cells) for group in groups], n + 1)
 
 
 def age_change(path: str | os.PathLike[str], model: Model, groups: list[StateGroup]) -> tuple[AgeChange, SavedClock]:

@@ -84,7 +84,7 @@ def draw_null_sets(
     *,
     group: str,
     n_tokens: int,
-    apart: bool = True,
+    exclude_tested: bool = True,
 ) -> dict[int, list[Tokens]]:
     """Draw null sets for each gene set: every member replaced by a gene that stands alike in the same cells.
 
@@ -99,7 +99,7 @@ def draw_null_sets(
         ``rows``.
     group
         Name of the cells' group, which has a part in the seed.
-    apart
+    exclude_tested
         Whether tested genes are never drawn, unless hardly any other gene is left.
 
     Returns
@@ -109,7 +109,7 @@ def draw_null_sets(
     detection, rank = gene_profile(rows.indptr, rows.tokens, n_tokens)
     found_only = draw.kind in FOUND_ONLY
     eligible = np.flatnonzero(detection > 0) if found_only else measured
-    free = np.setdiff1d(eligible, [token for tested in sets for token in tested.tokens]) if apart else eligible
+    free = np.setdiff1d(eligible, [token for tested in sets for token in tested.tokens]) if exclude_tested else eligible
     if len(free) < min(draw.n, _FEW_NULLS):  # nearly all genes are tested: each stands against all the others
         free = eligible
     drawn: dict[int, list[Tokens]] = {}
@@ -136,10 +136,10 @@ def _held_whole(rows: TokenRows, sets: np.ndarray, n_tokens: int) -> np.ndarray:
     """Return which sets, shape (n_sets, width), some cell holds whole."""
     shape, ones = (len(rows), n_tokens), np.ones(len(rows.tokens), dtype=np.float32)
     held = sparse.csr_matrix((ones, rows.tokens, rows.indptr), shape=shape).tocsc()
-    found = np.ones(len(sets), dtype=bool)
+    whole = np.ones(len(sets), dtype=bool)
     for place, genes in enumerate(sets):
         both = held[:, genes[0]]
         for gene in genes[1:]:
             both = both.multiply(held[:, gene])
-        found[place] = both.nnz > 0
-    return found
+        whole[place] = both.nnz > 0
+    return whole

@@ -50,12 +50,12 @@ class TowardsLabels:
         Sum of the embeddings of each sample's cells, float64, shape (n_samples, embedding size).
     goals
         Which samples are the goal in which permutation, bool, shape (n_permutations, n_samples).
-    own
+    sample
         The sample of each cell, which takes no part in the centroids that it is held against; int64, shape (n_cells,).
     """
 
-    def __init__(self, sums: np.ndarray, goals: np.ndarray, own: np.ndarray) -> None:
-        self.sums, self.goals, self.own, self.width = sums, goals.astype(np.float64), own, len(goals)
+    def __init__(self, sums: np.ndarray, goals: np.ndarray, sample: np.ndarray) -> None:
+        self.sums, self.goals, self.sample, self.width = sums, goals.astype(np.float64), sample, len(goals)
         gram = sums @ sums.T
         cross = self.goals @ gram  # |goal - own|^2 = |goal|^2 - 2 goal . own + |own|^2, permutations × left-out sample
         whole = (cross * self.goals).sum(1, keepdims=True)
@@ -63,17 +63,17 @@ class TowardsLabels:
 
     def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Return the changes; NaN where a goal is nothing but the cell's own sample."""
-        own = self.own[source]
+        sample = self.sample[source]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self._cosines(after, own) - self._cosines(before, own)
+            return self._cosines(after, sample) - self._cosines(before, sample)
 
-    def _cosines(self, vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def _cosines(self, vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
         cells = vectors.astype(np.float64)
         cells /= np.linalg.norm(cells, axis=1, keepdims=True)
         dots = cells @ self.sums.T
-        left_out = self.goals[:, own].T
-        apart = dots @ self.goals.T - left_out * dots[np.arange(len(own)), own][:, None]
-        return np.where(self.goals.sum(1) > left_out, apart / self.norms[:, own].T, np.nan)
+        left_out = self.goals[:, sample].T
+        towards_goal = dots @ self.goals.T - left_out * dots[np.arange(len(sample)), sample][:, None]
+        return np.where(self.goals.sum(1) > left_out, towards_goal / self.norms[:, sample].T, np.nan)
 
 
 class AgeChange:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scflyformer.perturbation._gene_sets import GeneSet
 
 MOST = 5
-"""Reasons that are told in words; all are in the table of what was skipped."""
+"""Reasons that are given in words; all are in the table of what was skipped."""
 
 
 def reasons_unknown(unknown: list[str], vocabulary: Vocabulary, known: set[str], place: str) -> dict[str, str]:

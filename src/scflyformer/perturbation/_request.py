@@ -122,7 +122,7 @@ def sort_readouts(
     from scflyformer.clock._saved import FILE as CLOCK_FILE
 
     files = {"clock": CLOCK_FILE, "classifier": CLASSIFIER_FILE}
-    found: dict[str, str | os.PathLike[str]] = {}
+    by_kind: dict[str, str | os.PathLike[str]] = {}
     for folder in [folders] if isinstance(folders, str | os.PathLike) else folders:
         kinds = [kind for kind, file in files.items() if (Path(folder).expanduser() / file).exists()]
         if not kinds:
@@ -130,7 +130,7 @@ def sort_readouts(
                 f"readouts holds {str(folder)!r}; expected folders of saved clocks and classifiers, which hold "
                 f"{CLOCK_FILE} or {CLASSIFIER_FILE}: tl.age_clock and tl.annotate make them with save=."
             )
-        if kinds[0] in found:
+        if kinds[0] in by_kind:
             raise ValueError(f"readouts holds two folders of a {kinds[0]}; give one, and run again for the other.")
-        found[kinds[0]] = folder
-    return found.get("clock"), found.get("classifier")
+        by_kind[kinds[0]] = folder
+    return by_kind.get("clock"), by_kind.get("classifier")

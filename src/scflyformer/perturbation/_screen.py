@@ -131,7 +131,7 @@ def _group_tables(
         NullDraw("delete", request.n_null, request.seed),
         group=group.name,
         n_tokens=n_tokens,
-        apart=False,
+        exclude_tested=False,
     )
     null_genes = [np.array([tokens[0] for tokens in drawn[place]], dtype=np.int64) for place in range(len(genes))]
     judged = [_judged(mean[gene], mean[others]) for gene, others in zip(genes, null_genes, strict=True)]
@@ -186,7 +186,7 @@ def compare_with_exact(
 ) -> dict[str, pd.DataFrame]:
     """Return the screen beside the exact shifts of the genes that were run, and how far their ranks agree by group.
 
-    The agreement is over the genes drawn by chance, and apart over those at the top.
+    The agreement is over the genes drawn by chance, and separately over those at the top.
     """
     exact = {
         (group.name, readout.tokens[0]): summarise(readout, samples)["shift"]

@@ -58,8 +58,8 @@ def held_out_centroids(
     np.add.at(sums, code, vectors * weight[:, None])
     sizes = np.bincount(code, weights=weight, minlength=len(names))
     left = weight.sum() - sizes
-    apart = (sums.sum(0) - sums) / np.maximum(left, 1)[:, None]
-    return apart, np.where(left[code] > 0, code, -1)
+    centroids = (sums.sum(0) - sums) / np.maximum(left, 1)[:, None]
+    return centroids, np.where(left[code] > 0, code, -1)
 
 
 def sample_means(values: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ def separability_table(groups: list[StateGroup], cells: EmbeddedCells, *, seed: 
     rows = []
     for group in groups:
         start, goal = group.start, group.goal
-        found = separability(
+        result = separability(
             cells.vectors[start],
             cells.vectors[goal],
             (cells.samples[start], cells.samples[goal]),
@@ -129,13 +129,13 @@ def separability_table(groups: list[StateGroup], cells: EmbeddedCells, *, seed: 
         rows.append(
             {
                 "group": group.name,
-                "auroc": found.auroc,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "held_out": found.held_out,
+                "auroc": result.auroc,
+                "ci_low": result.low,
+                "ci_high": result.high,
+                "held_out": result.held_out,
                 "n_start": len(start),
                 "n_goal": len(goal),
-                "interpretable": found.interpretable,
+                "interpretable": result.interpretable,
             }
         )
     return text_index(pd.DataFrame(rows))
