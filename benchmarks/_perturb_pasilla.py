@@ -14,7 +14,7 @@ from scflyformer.data import _adata
 from scflyformer.data._reading import Reading
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._nulls import gene_profile, match_nulls
+from scflyformer.perturbation._null_sets import gene_profile, match_nulls
 from scflyformer.stats._fdr import false_discovery_rate
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from scflyformer.data._reading import Reading
 from scflyformer.models._save import save_folder
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
-from scflyformer.perturbation._copies import Edits, perturbed_shifts
+from scflyformer.perturbation._copies import perturbed_shifts
+from scflyformer.perturbation._edit import Edits
 from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
 

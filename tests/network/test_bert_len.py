@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD
 from scflyformer.network._infer import embed_rows
-from scflyformer.perturbation._contextual import contextual_moves
-from scflyformer.perturbation._copies import Edits, edit_block, perturbed_shifts
+from scflyformer.perturbation._copies import edit_block, perturbed_shifts
+from scflyformer.perturbation._downstream import contextual_moves
+from scflyformer.perturbation._edit import Edits
 from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
 from scflyformer.tokens._rows import TokenRows

@@ -26,7 +26,7 @@ def test_whole_samples_change_state() -> None:
     )
     assert list(found.goals[0]) == [False] * 3 + [True] * 3 and len(np.unique(found.goals, axis=0)) > 10
     np.testing.assert_allclose(found.sums[2], vectors[20:30].sum(0))
-    assert list(found.own) == [0] * 10 + [1] * 10 + [2] * 10
+    assert list(found.sample) == [0] * 10 + [1] * 10 + [2] * 10
 
 
 def test_cells_change_state_within_samples_that_hold_both() -> None:
@@ -43,9 +43,9 @@ def test_cells_change_state_within_samples_that_hold_both() -> None:
 
 def found_chunks(names: np.ndarray) -> list[int]:
     """The chunk of each cell."""
-    from scflyformer.perturbation._label_permutation import _chunks
+    from scflyformer.perturbation._label_permutation import _chunks_by_name
 
-    return _chunks(names, 0).tolist()
+    return _chunks_by_name(names, 0).tolist()
 
 
 def test_order_has_no_say() -> None:
@@ -55,7 +55,7 @@ def test_order_has_no_say() -> None:
     again = permuted_labels(vectors[order], goal[order], samples[order], names[order], np.argsort(order), n=9, seed=3)
     assert first is not None and again is not None
     np.testing.assert_array_equal(first.goals, again.goals)
-    np.testing.assert_array_equal(first.own, again.own)
+    np.testing.assert_array_equal(first.sample, again.sample)
     np.testing.assert_allclose(first.sums, again.sums)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scflyformer.perturbation._nulls import null_effect, null_p_value
+from scflyformer.perturbation._p_values import null_effect, null_p_value
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._intervals import t_interval
 

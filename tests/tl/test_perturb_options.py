@@ -16,7 +16,7 @@ import scflyformer as sf
 from scflyformer.perturbation import _checkpoint
 from scflyformer.perturbation import _copies as _perturbed
 from scflyformer.perturbation import _screen as _perturb_screen
-from scflyformer.perturbation._nulls import null_p_value, tail_p_value
+from scflyformer.perturbation._p_values import null_p_value, tail_p_value
 
 if TYPE_CHECKING:
     from anndata import AnnData

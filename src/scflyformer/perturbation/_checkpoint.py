@@ -14,20 +14,7 @@ EVERY_SECONDS = 20.0
 
 
 class Checkpoint:
-    """A file that holds the results of the first blocks of a scan.
-
-    Parameters
-    ----------
-    path
-        The file.
-    key
-        Fingerprint of all that the results depend on.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such folder.
-    """
+    """A file that holds the results of the first blocks of a scan; ``key``: a hash of all that they depend on."""
 
     def __init__(self, path: str | os.PathLike[str], key: str) -> None:
         self.path, self.key, self._written = Path(path), key, time.monotonic()
@@ -35,20 +22,14 @@ class Checkpoint:
             raise FileNotFoundError(f"checkpoint={str(path)!r}: there is no folder {self.path.parent}; make it first.")
 
     def load(self) -> tuple[int, list[np.ndarray]]:
-        """Return how many blocks are done, and the arrays saved; 0 and none where there is no file.
-
-        Raises
-        ------
-        ValueError
-            When the file is no checkpoint, or that of another call.
-        """
+        """Return how many blocks are done, and the arrays saved; 0 and none where there is no file."""
         if not self.path.exists():
             return 0, []
         advice = "Name another file by checkpoint=, or delete it."
         try:
-            with np.load(self.path, allow_pickle=False) as found:
-                key, done = str(found["key"]), int(found["done"])
-                arrays = [found[f"array{number}"] for number in range(int(found["n_arrays"]))]
+            with np.load(self.path, allow_pickle=False) as saved:
+                key, done = str(saved["key"]), int(saved["done"])
+                arrays = [saved[f"array{number}"] for number in range(int(saved["n_arrays"]))]
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise ValueError(f"{self.path} is no checkpoint of a scan ({error}). {advice}") from error
         if key != self.key:

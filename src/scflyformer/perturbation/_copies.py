@@ -13,15 +13,17 @@ import torch
 from scflyformer._running import AS_SET, Running
 from scflyformer.genes._vocabulary import PAD
 from scflyformer.network._device import pick_batch_tokens, pick_place
-from scflyformer.network._infer import MEAN_LAYER, Pooling, embed_rows, padded
+from scflyformer.network._infer import MEAN_LAYER, Pooling, padded
 from scflyformer.network._memory import run_batches
-from scflyformer.perturbation._edit import Edited, Kind, edit_tokens
+from scflyformer.perturbation._cells import Embedder
+from scflyformer.perturbation._edit import edit_tokens
 from scflyformer.perturbation._readouts import TowardsStates
 from scflyformer.tokens._batches import pad_rows
 
 if TYPE_CHECKING:
     from scflyformer.network._network import CellBert
     from scflyformer.perturbation._checkpoint import Checkpoint
+    from scflyformer.perturbation._edit import Edited, Edits
     from scflyformer.perturbation._readouts import Readout
     from scflyformer.tokens._rows import TokenRows
 
@@ -30,38 +32,15 @@ BLOCK_TOKENS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
-class Edits:
-    """What is done to which cells.
-
-    Attributes
-    ----------
-    sets
-        Token ids of each gene set, short ones filled with the padding id, shape (n_sets, width).
-    cells, chosen
-        Cell and set of each edited copy, int64, shape (n_pairs,) each.
-    kind, dose
-        The edit, as for :func:`scflyformer.perturbation._edit.edit_tokens`.
-    """
-
-    sets: np.ndarray
-    cells: np.ndarray
-    chosen: np.ndarray
-    kind: Kind
-    dose: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
 class Mean:
-    """A readout of which only weighted sums over copies are kept.
+    """A readout of which only weighted means over copies are kept.
 
     Attributes
     ----------
-    readout
-        What is summed.
     slot
-        The sum that each pair goes to, int64, shape (n_pairs,).
+        The mean that each copy goes to, int64, shape (n_copies,).
     weight
-        Its weight there, float64, shape (n_pairs,).
+        Its weight there, float64, shape (n_copies,).
     """
 
     readout: Readout
@@ -70,52 +49,39 @@ class Mean:
 
 
 def read_copies(
-    network: CellBert,
+    embedder: Embedder,
     rows: TokenRows,
     edits: Edits,
     *,
     vectors: np.ndarray,
-    pooling: Pooling,
     readouts: Sequence[Readout],
     means: Sequence[Mean] = (),
     checkpoint: Checkpoint | None = None,
     bar: Any = None,
-    running: Running = AS_SET,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Embed every edited copy once and read it off.
 
+    Under mean pooling, before and after alike are the mean over the genes present in both, so that a gene is not
+    credited for its own removal or arrival.
+
     Parameters
     ----------
-    network
-        The network.
     rows
         Ranked cells, cut here to what the embedding is made of where longer.
-    edits
-        What is done to which of them.
     vectors
-        The unedited cells, embedded with the same ``pooling``, shape (n_cells, width).
-    pooling
-        ``"cell"``, ``"code"``: the embedding. ``"mean"``: before and after alike, the mean over the genes present in
-        both, so that a gene is not credited for its own removal or arrival.
-    readouts
-        What is kept of each copy.
-    means
-        What is averaged over copies.
+        The unedited cells, embedded in the same way, shape (n_cells, width).
     checkpoint
         Where to keep the blocks that are done; those found there are not run again.
-    bar
-        Moved by the number of copies done with ``bar.update``.
-    running
-        How the network runs.
 
     Returns
     -------
-    For each readout float64, shape (n_pairs, its width), NaN where the edit leaves nothing of a cell; and for each mean
-    float64, shape (n_slots, its width), NaN where no copy is left.
+    For each readout float64, shape (n_copies, its width), NaN where the edit leaves nothing of a cell; and for each
+    mean float64, shape (n_slots, its width), NaN where no copy is left.
     """
-    n_pairs, limit = len(edits.cells), network.limit(pooling)
+    network, pooling = embedder.network, embedder.pooling
+    limit = network.limit(pooling)
     rows = rows.cut(limit)
-    values = [np.full((n_pairs, readout.width), np.nan) for readout in readouts]
+    values = [np.full((len(edits), readout.width), np.nan) for readout in readouts]
     sums = [np.zeros((2, int(mean.slot.max(initial=-1)) + 1, mean.readout.width)) for mean in means]
     done, saved = (0, []) if checkpoint is None else checkpoint.load()
     if done:
@@ -126,17 +92,20 @@ def read_copies(
     for number, block in enumerate(cuts[done:], start=done + 1):
         edited = edit_block(rows, edits, block, max_len=limit)
         counted = edited.shared if pooling == "mean" else None
-        after = embed_rows(network, edited.rows, pooling=pooling, counted=counted, running=running)
-        before = mean_over_kept(network, rows, edited, running) if pooling == "mean" else vectors[edited.source]
+        after = embedder.embed(edited.rows, counted=counted)
+        if pooling == "mean":
+            before = mean_over_kept(network, rows, edited, embedder.running)
+        else:
+            before = vectors[edited.source]
         left = (edited.rows.lengths > 0) & before.any(axis=1) & after.any(axis=1)
         before, after, source = before[left], after[left], edited.source[left]
         for kept, readout in zip(values, readouts, strict=True):
             kept[block[left]] = readout(before, after, source)
-        for own, mean in zip(sums, means, strict=True):
-            weight, found = mean.weight[block[left], None], mean.readout(before, after, source)
-            known = np.isfinite(found)
-            np.add.at(own[0], mean.slot[block[left]], np.where(known, found * weight, 0))
-            np.add.at(own[1], mean.slot[block[left]], known * weight)
+        for (total, total_weight), mean in zip(sums, means, strict=True):
+            weight, read = mean.weight[block[left], None], mean.readout(before, after, source)
+            known = np.isfinite(read)
+            np.add.at(total, mean.slot[block[left]], np.where(known, read * weight, 0))
+            np.add.at(total_weight, mean.slot[block[left]], known * weight)
         if checkpoint is not None:
             checkpoint.save(number, [*values, *sums])
         if bar is not None:
@@ -156,38 +125,20 @@ def perturbed_shifts(
     pooling: Pooling,
     running: Running = AS_SET,
 ) -> np.ndarray:
-    """Return cos(after, centroid) - cos(before, centroid) of each pair, float64, shape (n_pairs, n_states).
+    """Return cos(after, centroid) - cos(before, centroid) of each copy, float64, shape (n_copies, n_states).
 
     ``centroids`` and ``states`` as for :class:`scflyformer.perturbation._readouts.TowardsStates`, the rest as for
     :func:`read_copies`.
     """
-    readout = TowardsStates(centroids, states)
-    found, _ = read_copies(network, rows, edits, vectors=vectors, pooling=pooling, readouts=[readout], running=running)
-    return found[0]
+    embedder = Embedder(network, pooling, running)
+    values, _ = read_copies(embedder, rows, edits, vectors=vectors, readouts=[TowardsStates(centroids, states)])
+    return values[0]
 
 
-def mean_over_kept(
-    network: CellBert,
-    rows: TokenRows,
-    edited: Edited,
-    running: Running = AS_SET,
-) -> np.ndarray:
+def mean_over_kept(network: CellBert, rows: TokenRows, edited: Edited, running: Running = AS_SET) -> np.ndarray:
     """Mean over an unedited cell's genes that its edited copy kept, from one pass per cell.
 
-    Parameters
-    ----------
-    network
-        The network.
-    rows
-        Ranked cells, at most ``network.bert_len`` tokens each.
-    edited
-        Their edited copies.
-    running
-        How the network runs.
-
-    Returns
-    -------
-    Float64, shape (n_copies, width); zeros where nothing was kept.
+    Float64, shape (n_copies, width); zeros where nothing was kept. Cells have at most ``network.bert_len`` tokens each.
     """
     unique, which = np.unique(edited.source, return_inverse=True)
     cells = rows.take(unique)
@@ -210,12 +161,7 @@ def mean_over_kept(
 
 
 def block_cuts(rows: TokenRows, edits: Edits) -> list[np.ndarray]:
-    """Split pairs into blocks of at most `BLOCK_TOKENS` tokens, longest cells first, and within these cell by cell.
-
-    Returns
-    -------
-    Positions of the pairs of each block, int64.
-    """
+    """Return positions of copies in blocks of at most `BLOCK_TOKENS` tokens, longest cells first, then cell by cell."""
     lengths = rows.lengths[edits.cells]
     if edits.kind in ("overexpress", "activate"):
         lengths = lengths + (edits.sets != PAD).sum(1)[edits.chosen]
@@ -226,7 +172,7 @@ def block_cuts(rows: TokenRows, edits: Edits) -> list[np.ndarray]:
 
 
 def edit_block(rows: TokenRows, edits: Edits, block: np.ndarray, *, max_len: int) -> Edited:
-    """Return the copies of some pairs, given by position."""
+    """Return some of the copies, given by position."""
     return edit_tokens(
         rows,
         edits.sets[edits.chosen[block]],

@@ -7,7 +7,7 @@ way to the last rank, an activation part of the way to the first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,6 +21,35 @@ FOUND_ONLY = ("delete", "knockdown", "mask")
 """Kinds that act only in cells which hold a gene of the set."""
 DOSED = ("knockdown", "activate")
 """Kinds that are done by a dose."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What is done to which cells.
+
+    Attributes
+    ----------
+    sets
+        Token ids of each gene set, short ones filled with the padding id, shape (n_sets, width).
+    cells, chosen
+        Cell and set of each edited copy, int64, shape (n_copies,) each.
+    kind, dose
+        The edit, as for :func:`edit_tokens`.
+    """
+
+    sets: np.ndarray
+    cells: np.ndarray
+    chosen: np.ndarray
+    kind: Kind
+    dose: float = 1.0
+
+    def __len__(self) -> int:
+        """Return the number of copies."""
+        return len(self.cells)
+
+    def take(self, copies: np.ndarray) -> Edits:
+        """Return some of the copies, given by position."""
+        return replace(self, cells=self.cells[copies], chosen=self.chosen[copies])
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +75,9 @@ class Edited:
 
 
 def cells_with(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find which cells hold at least one token of which set.
+    """Return which cells hold at least one token of which set, as pairs (cell, set), by set, then by cell.
 
-    Parameters
-    ----------
-    rows
-        Ranked cells.
-    sets
-        Token ids of each set, short ones filled with the padding id, shape (n_sets, width).
-
-    Returns
-    -------
-    Pairs (cell, set) as two int64 arrays, ordered by set, then by cell.
+    ``sets`` are token ids, short sets filled with the padding id, shape (n_sets, width).
     """
     width = int(max(rows.tokens.max(initial=PAD), sets.max(initial=PAD))) + 1
     held = sparse.csr_matrix(
@@ -65,54 +85,31 @@ def cells_with(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarra
     )
     which, column = np.nonzero(sets != PAD)
     asked = sparse.csr_matrix((np.ones(len(which), np.float32), (which, sets[which, column])), shape=(len(sets), width))
-    found = (asked @ held.T).tocoo()
-    order = np.lexsort((found.col, found.row))
-    return found.col[order].astype(np.int64), found.row[order].astype(np.int64)
+    hits = (asked @ held.T).tocoo()
+    order = np.lexsort((hits.col, hits.row))
+    return hits.col[order].astype(np.int64), hits.row[order].astype(np.int64)
 
 
 def delete_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None) -> Edited:
-    """Take tokens out of cells; later tokens move up.
+    """Take tokens out of cells; later tokens move up. A token that a cell lacks changes nothing there.
 
-    Parameters
-    ----------
-    rows
-        Ranked cells.
-    sets
-        Token ids to take out: one set for all copies, shape (width,), or one per copy, shape (n_copies, width), short
-        ones filled with the padding id.
-    source
-        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens.
-
-    Returns
-    -------
-    The edited copies. A token that a cell lacks changes nothing there.
+    ``sets`` and ``source`` as for :func:`edit_tokens`.
     """
-    source, sets = _pairs(rows, sets, source, everywhere=False)
+    source, sets = _set_of_each_copy(rows, sets, source, everywhere=False)
     before = rows.take(source)
-    hit, _ = _match(before, sets)
+    hit, _ = _find_members(before, sets)
     after = before.select(~hit)
     return Edited(after, source, np.ones(len(after.tokens), dtype=bool), ~hit)
 
 
 def mask_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None) -> Edited:
-    """Hide tokens: the mask token stands in their place, its value not shown.
+    """Put the mask token in the place of tokens, its value not shown; a token that a cell lacks changes nothing there.
 
-    Parameters
-    ----------
-    rows
-        Ranked cells.
-    sets
-        Token ids to hide, shaped as for `delete_tokens`.
-    source
-        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens.
-
-    Returns
-    -------
-    The edited copies, each as long as its cell. A token that a cell lacks changes nothing there.
+    ``sets`` and ``source`` as for :func:`edit_tokens`.
     """
-    source, sets = _pairs(rows, sets, source, everywhere=False)
+    source, sets = _set_of_each_copy(rows, sets, source, everywhere=False)
     before = rows.take(source)
-    hit, _ = _match(before, sets)
+    hit, _ = _find_members(before, sets)
     tokens = np.where(hit, np.int32(MASK), before.tokens)
     values = np.where(hit, np.float32(HIDDEN_VALUE), before.values)
     return Edited(TokenRows(before.indptr, tokens, values, before.panel), source, ~hit, ~hit)
@@ -121,22 +118,9 @@ def mask_tokens(rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = N
 def overexpress_tokens(
     rows: TokenRows, sets: np.ndarray, source: np.ndarray | None = None, *, max_len: int | None = None
 ) -> Edited:
-    """Put tokens in front of cells, in the set's order, with the value of the cell's first token.
+    """Put tokens in front of cells, in the set's order, with the value of the cell's first token, 0 where it has none.
 
-    Parameters
-    ----------
-    rows
-        Ranked cells.
-    sets
-        Token ids to put in front, each at most once a set, shaped as for `delete_tokens`.
-    source
-        The row each copy is made from, repeats allowed. By default, with one set, every row.
-    max_len
-        Tokens a copy may have; the last ones fall off.
-
-    Returns
-    -------
-    The edited copies. In a cell without tokens the value is 0.
+    ``sets``, ``source`` and ``max_len`` as for :func:`edit_tokens`.
     """
     return move_tokens(rows, sets, source, dose=1.0, towards="front", max_len=max_len)
 
@@ -158,34 +142,17 @@ def move_tokens(
     its new rank, so values still fall along the ranks, and the tokens it passes move by one.
 
     Of several tokens in a set, each moves to right behind (towards the front: right before) the token that had the
-    rank it would take alone; those that meet there keep the set's order.
+    rank it would take alone; those that meet there keep the set's order. A token that a cell lacks is put in for
+    ``"front"`` and changes nothing for ``"back"``; put in behind the last one it takes the last one's value, 0 in a
+    cell without tokens.
 
-    Parameters
-    ----------
-    rows
-        Ranked cells.
-    sets
-        Token ids to move, each at most once a set, shaped as for `delete_tokens`.
-    source
-        The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens
-        for ``"back"`` and every row for ``"front"``.
-    dose
-        Share of the way, above 0 and at most 1.
-    towards
-        The end that they move to. A token that a cell lacks is put in for ``"front"``; it changes nothing for
-        ``"back"``.
-    max_len
-        Tokens a copy may have; the last ones fall off.
-
-    Returns
-    -------
-    The edited copies. A token put in behind the last one takes the last one's value; 0 in a cell without tokens.
+    ``sets``, ``source`` and ``max_len`` as for :func:`edit_tokens`.
     """
     front = towards == "front"
-    source, sets = _pairs(rows, sets, source, everywhere=front)
+    source, sets = _set_of_each_copy(rows, sets, source, everywhere=front)
     before = rows.take(source)
     lengths = before.lengths
-    hit, rank = _match(before, sets)
+    hit, rank = _find_members(before, sets)
     copy, column = np.nonzero(sets != PAD if front else rank >= 0)
     held = rank[copy, column] >= 0
     start = np.where(held, rank[copy, column], lengths[copy])
@@ -228,10 +195,9 @@ def edit_tokens(
 
     Parameters
     ----------
-    rows
-        Ranked cells.
     sets
-        Token ids of genes, each at most once a set, shaped as for `delete_tokens`.
+        Token ids of genes, each at most once a set: one set for all copies, shape (width,), or one per copy, shape
+        (n_copies, width), short ones filled with the padding id.
     source
         The row each copy is made from, repeats allowed. By default, with one set, the rows that hold one of its tokens
         for the kinds of `FOUND_ONLY` and every row for the others.
@@ -242,15 +208,6 @@ def edit_tokens(
         Share of the way to the last or first rank, above 0 and at most 1; of ``"knockdown"`` and ``"activate"`` alone.
     max_len
         Tokens a copy may have, for the kinds that put tokens in; the last ones fall off.
-
-    Returns
-    -------
-    The edited copies.
-
-    Raises
-    ------
-    ValueError
-        When ``kind`` is unknown.
     """
     if kind == "delete":
         return delete_tokens(rows, sets, source)
@@ -265,7 +222,7 @@ def edit_tokens(
     raise ValueError(f"kind={kind!r} is unknown; expected one of {get_args(Kind)}.")
 
 
-def _pairs(
+def _set_of_each_copy(
     rows: TokenRows, sets: np.ndarray, source: np.ndarray | None, *, everywhere: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     sets = np.asarray(sets, dtype=np.int32)
@@ -277,8 +234,8 @@ def _pairs(
     return source, np.broadcast_to(sets, (len(source), sets.shape[-1]))
 
 
-def _match(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which tokens belong to their cell's set, and the rank of each set member in its cell, -1 where it is absent."""
+def _find_members(rows: TokenRows, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which tokens belong to their cell's set, and the rank of each set member in its cell, -1 where absent."""
     owner = np.repeat(np.arange(len(rows)), rows.lengths)
     hit = np.zeros(len(rows.tokens), dtype=bool)
     rank = np.full(sets.shape, -1, dtype=np.int64)

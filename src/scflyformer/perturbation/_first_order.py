@@ -63,32 +63,19 @@ def first_order_shifts(
 
     Parameters
     ----------
-    network
-        The network; it is moved to the device and set to evaluation. Its parameters get no gradients.
     rows
         Ranked cells, at most ``network.limit(pooling)`` tokens each.
-    centroids
-        All centroids, shape (n_centroids, width).
     states
         The centroid that each cell is held against; negative where there is none, int64, shape (n_cells,).
     pooling
-        ``"cell"``: the cell token and the profile code. ``"code"``: the profile code alone, for which the result is
-        exact. ``"mean"``: the mean over the genes kept.
+        As for :func:`scflyformer.network._infer.embed_rows`; for ``"code"`` the result is exact.
     running
         How to run; `SCREEN_TOKENS` a batch unless a number of tokens is asked for.
-    bar
-        Moved by the number of cells done with ``bar.update``.
 
     Returns
     -------
     The estimate for each token of ``rows``, float64, shape (n_tokens,); NaN where a cell has no centroid, or no other
     token.
-
-    Raises
-    ------
-    ValueError
-        When a cell is longer than the network reads, ``pooling`` is unknown, the cell token is asked of a network that
-        has none, or a batch has no tokens.
     """
     check_embedding(network, pooling, running)
     limit = network.limit(pooling)
@@ -109,9 +96,9 @@ def first_order_shifts(
             return
         tokens, values = padded(network, rows, cells, target, pooling=pooling)
         with mixed:
-            found = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
+            estimate = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
         place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=limit)
-        out[place[place >= 0]] = found.cpu().numpy()[place >= 0]
+        out[place[place >= 0]] = estimate.cpu().numpy()[place >= 0]
 
     budget = pick_batch_tokens(running.batch_tokens, target, default=SCREEN_TOKENS)
     run_batches(network, run, rows.lengths[known], budget, bar=bar)
@@ -131,9 +118,9 @@ def _estimate(
             linear = encoder.linear(encoder.profile(tokens, values), panel)
             code = encoder.code(linear)
         if pooling == "code":
-            found = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-            found[present] = _through_code(network, tokens, values, linear, code, None, code, goals)
-            return found
+            estimate = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
+            estimate[present] = _through_code(network, tokens, values, linear, code, None, code, goals)
+            return estimate
     seen = present[:, : network.bert_len]
     with torch.no_grad():
         embedded = network._embedded(tokens, values, None, code)[0].float()
@@ -153,12 +140,12 @@ def _estimate(
     with torch.no_grad():
         to_read, to_bias = (sum(parts) / (_SCALE * len(parts)) for parts in zip(*slopes, strict=True))
         moved = (to_read * step).sum(2)[:, front:]
-        found = (moved.flip(1).cumsum(1).flip(1) - moved - to_bias).double()
-        found = nn.functional.pad(found, (0, tokens.shape[1] - found.shape[1]))
+        estimate = (moved.flip(1).cumsum(1).flip(1) - moved - to_bias).double()
+        estimate = nn.functional.pad(estimate, (0, tokens.shape[1] - estimate.shape[1]))
         if code is not None:
             whole = vectors if pooling == "cell" else None
-            found[present] += _through_code(network, tokens, values, linear, code, to_read[:, 0], whole, goals)
-    return found
+            estimate[present] += _through_code(network, tokens, values, linear, code, to_read[:, 0], whole, goals)
+    return estimate
 
 
 def _vectors(network: CellBert, embedded: Tensor, bias: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
@@ -217,16 +204,16 @@ def _through_code(
     shown = values[present].clamp(min=0).unsqueeze(1)
     without = linear[owner] - shown * encoder.rows(tokens[present] - N_SPECIAL)
     change = encoder.code(without) - code[owner]
-    found = torch.zeros(len(owner), dtype=torch.float64, device=owner.device)
+    estimate = torch.zeros(len(owner), dtype=torch.float64, device=owner.device)
     if to_start is not None:
         to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
-        found = (encoder.leading(change) * to_leading).sum(1).double()
+        estimate = (encoder.leading(change) * to_leading).sum(1).double()
     if vectors is None:
-        return found
+        return estimate
     dot = (vectors.double() * goals.double()).sum(1)
     square = vectors.double().square().sum(1)
     size = code.shape[1]
     new_dot = dot[owner] + (change * goals[owner, -size:]).sum(1).double()
     new_square = square[owner] + (change * (2 * code[owner] + change)).sum(1).double()
     length = goals.double().norm(dim=1)
-    return found + new_dot / (new_square.sqrt() * length[owner]) - (dot / (square.sqrt() * length))[owner]
+    return estimate + new_dot / (new_square.sqrt() * length[owner]) - (dot / (square.sqrt() * length))[owner]

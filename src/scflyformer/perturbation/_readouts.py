@@ -12,29 +12,15 @@ from scflyformer.stats._classification import softmax
 
 
 class Readout(Protocol):
-    """Turns embeddings before and after an edit into numbers.
-
-    Attributes
-    ----------
-    width
-        Numbers an edited copy.
-    """
+    """Turns embeddings before and after an edit into numbers, ``width`` of them an edited copy."""
 
     width: int
 
     def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Return the numbers of each copy.
+        """Return the numbers of each copy, float64, shape (n_copies, width).
 
-        Parameters
-        ----------
-        before, after
-            Embeddings, shape (n_copies, embedding size) each.
-        source
-            The cell that each copy was made from, int64, shape (n_copies,).
-
-        Returns
-        -------
-        Float64, shape (n_copies, width).
+        ``before`` and ``after`` are embeddings, shape (n_copies, embedding size) each; ``source`` is the cell that each
+        copy was made from, int64, shape (n_copies,).
         """
         ...
 
@@ -42,13 +28,8 @@ class Readout(Protocol):
 class TowardsStates:
     """Change in the cosine with each state's centroid.
 
-    Parameters
-    ----------
-    centroids
-        All centroids, shape (n_centroids, embedding size).
-    states
-        The centroid that stands for a state in the eyes of a cell; negative where there is none, shape (n_cells,
-        n_states).
+    ``states`` is the place of the centroid of each cell for each state; negative where there is none, shape (n_cells,
+    n_states).
     """
 
     def __init__(self, centroids: np.ndarray, states: np.ndarray) -> None:
@@ -69,12 +50,12 @@ class TowardsLabels:
         Sum of the embeddings of each sample's cells, float64, shape (n_samples, embedding size).
     goals
         Which samples are the goal in which permutation, bool, shape (n_permutations, n_samples).
-    own
+    sample
         The sample of each cell, which takes no part in the centroids that it is held against; int64, shape (n_cells,).
     """
 
-    def __init__(self, sums: np.ndarray, goals: np.ndarray, own: np.ndarray) -> None:
-        self.sums, self.goals, self.own, self.width = sums, goals.astype(np.float64), own, len(goals)
+    def __init__(self, sums: np.ndarray, goals: np.ndarray, sample: np.ndarray) -> None:
+        self.sums, self.goals, self.sample, self.width = sums, goals.astype(np.float64), sample, len(goals)
         gram = sums @ sums.T
         cross = self.goals @ gram  # |goal - own|^2 = |goal|^2 - 2 goal . own + |own|^2, permutations × left-out sample
         whole = (cross * self.goals).sum(1, keepdims=True)
@@ -82,17 +63,17 @@ class TowardsLabels:
 
     def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Return the changes; NaN where a goal is nothing but the cell's own sample."""
-        own = self.own[source]
+        sample = self.sample[source]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self._cosines(after, own) - self._cosines(before, own)
+            return self._cosines(after, sample) - self._cosines(before, sample)
 
-    def _cosines(self, vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def _cosines(self, vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
         cells = vectors.astype(np.float64)
         cells /= np.linalg.norm(cells, axis=1, keepdims=True)
         dots = cells @ self.sums.T
-        left_out = self.goals[:, own].T
-        apart = dots @ self.goals.T - left_out * dots[np.arange(len(own)), own][:, None]
-        return np.where(self.goals.sum(1) > left_out, apart / self.norms[:, own].T, np.nan)
+        left_out = self.goals[:, sample].T
+        towards_goal = dots @ self.goals.T - left_out * dots[np.arange(len(sample)), sample][:, None]
+        return np.where(self.goals.sum(1) > left_out, towards_goal / self.norms[:, sample].T, np.nan)
 
 
 class AgeChange:
@@ -105,9 +86,7 @@ class AgeChange:
     offsets
         The target where all features are 0, shape (n_clocks,).
     clock
-        The clock that dates each cell, int64, shape (n_cells,).
-    to_age
-        Turns the target into an age.
+        The clock of each cell, int64, shape (n_cells,).
     """
 
     width = 1
@@ -128,14 +107,7 @@ class AgeChange:
 class ProbabilityChange:
     """Change in the probability that a classifier gives to one class of each cell.
 
-    Parameters
-    ----------
-    head
-        Turns embeddings into logits.
-    temperature
-        Of the logits.
-    classes
-        The class of each cell that is asked about, int64, shape (n_cells,).
+    ``head`` turns embeddings into logits; ``classes`` is the class of each cell, int64, shape (n_cells,).
     """
 
     width = 1
@@ -151,13 +123,7 @@ class ProbabilityChange:
 
 
 class TokenMove:
-    """Move of the cell token, from which the decoder gives expression.
-
-    Parameters
-    ----------
-    hidden_size
-        Width of a token; the cell token is the first part of the embedding.
-    """
+    """Move of the cell token, the first part of the embedding, from which the decoder gives expression."""
 
     def __init__(self, hidden_size: int) -> None:
         self.width = hidden_size
@@ -168,16 +134,9 @@ class TokenMove:
 
 
 class ByGroup:
-    """Readouts of the same width, each for the cells of one group.
+    """Readouts of the same width, each for the cells of one group, `None` for a group without one.
 
-    Parameters
-    ----------
-    parts
-        One readout a group; `None` for a group without one.
-    sizes
-        Cells of each group; cells are numbered group by group.
-    width
-        Numbers an edited copy.
+    ``sizes`` are the numbers of cells of the groups; cells are numbered group by group.
     """
 
     def __init__(self, parts: list[Any], sizes: list[int], width: int) -> None:
@@ -188,7 +147,7 @@ class ByGroup:
         out, which = np.full((len(source), self.width), np.nan), np.searchsorted(self.ends, source, side="right")
         for number in np.unique(which):
             if (part := self.parts[number]) is not None:
-                own = which == number
+                inside = which == number
                 first = self.ends[number - 1] if number else 0
-                out[own] = part(before[own], after[own], source[own] - first)
+                out[inside] = part(before[inside], after[inside], source[inside] - first)
         return out

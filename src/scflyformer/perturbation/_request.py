@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from scflyformer.data._states import read_state, read_states, require_disjoint
-from scflyformer.perturbation._check import check_edits
 from scflyformer.perturbation._edit import DOSED, Kind
 from scflyformer.perturbation._make_readouts import Centroid
 
@@ -60,8 +59,8 @@ class PerturbRequest:
         """Return genes and sets without pairs, and the pairs among them."""
         if isinstance(self.genes, str) or not isinstance(self.genes, Sequence):
             return self.genes, []
-        pairs = [one for one in self.genes if isinstance(one, tuple)]
-        return [one for one in self.genes if not isinstance(one, tuple)], pairs
+        pairs = [gene for gene in self.genes if isinstance(gene, tuple)]
+        return [gene for gene in self.genes if not isinstance(gene, tuple)], pairs
 
     def states(self, column: pd.Series) -> tuple[State, State, list[State]]:
         """Return the states start, goal and alternatives, as the column of states has them."""
@@ -105,21 +104,25 @@ class PerturbRequest:
             raise ValueError(f"downstream is {most!r}; expected a whole number of genes, or 'all'.")
 
 
+def check_edits(kind: str, n_null: int, max_cells: int | None, *, kinds: tuple[str, ...]) -> None:
+    """Raise `ValueError` where the edit, null sets or cells asked for are out of range."""
+    if kind not in kinds:
+        raise ValueError(f"kind is {kind!r}; expected {', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}.")
+    if n_null < 0:
+        raise ValueError(f"n_null is {n_null}; expected 0 (no p-values) or more; 200 resolve p-values to 0.005.")
+    if max_cells is not None and max_cells < 1:
+        raise ValueError(f"max_cells is {max_cells}; expected 1 or more, or None for all cells.")
+
+
 def sort_readouts(
     folders: Sequence[str | os.PathLike[str]],
 ) -> tuple[str | os.PathLike[str] | None, str | os.PathLike[str] | None]:
-    """Return the folder of a saved clock and that of a saved classifier among ``folders``, at most one each.
-
-    Raises
-    ------
-    ValueError
-        When a folder is neither, or there are two of a kind.
-    """
+    """Return the folder of a saved clock and that of a saved classifier among ``folders``, at most one each."""
     from scflyformer.annotation._saved import FILE as CLASSIFIER_FILE
     from scflyformer.clock._saved import FILE as CLOCK_FILE
 
     files = {"clock": CLOCK_FILE, "classifier": CLASSIFIER_FILE}
-    found: dict[str, str | os.PathLike[str]] = {}
+    by_kind: dict[str, str | os.PathLike[str]] = {}
     for folder in [folders] if isinstance(folders, str | os.PathLike) else folders:
         kinds = [kind for kind, file in files.items() if (Path(folder).expanduser() / file).exists()]
         if not kinds:
@@ -127,7 +130,7 @@ def sort_readouts(
                 f"readouts holds {str(folder)!r}; expected folders of saved clocks and classifiers, which hold "
                 f"{CLOCK_FILE} or {CLASSIFIER_FILE}: tl.age_clock and tl.annotate make them with save=."
             )
-        if kinds[0] in found:
+        if kinds[0] in by_kind:
             raise ValueError(f"readouts holds two folders of a {kinds[0]}; give one, and run again for the other.")
-        found[kinds[0]] = folder
-    return found.get("clock"), found.get("classifier")
+        by_kind[kinds[0]] = folder
+    return by_kind.get("clock"), by_kind.get("classifier")

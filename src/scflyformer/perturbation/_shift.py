@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors divided by their length; zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
 def state_cosines(vectors: np.ndarray, centroids: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Cosine of each cell with its centroid of each state.
+    """Return the cosine of each cell with its centroid of each state, float64, shape (n_cells, n_states).
 
-    Parameters
-    ----------
-    vectors
-        Embeddings, shape (n_cells, width).
-    centroids
-        All centroids, shape (n_centroids, width).
-    which
-        The centroid that stands for a state in the eyes of a cell; negative where there is none, shape (n_cells,
-        n_states).
-
-    Returns
-    -------
-    Float64, shape (n_cells, n_states); NaN where there is no centroid or a vector has no length.
+    ``which`` is the place of that centroid among ``centroids``, negative where there is none, shape (n_cells,
+    n_states). NaN where there is no centroid or a vector has no length.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         cells = vectors.astype(np.float64)
@@ -46,22 +40,11 @@ def inliers(vectors: np.ndarray, share: float = 0.9) -> np.ndarray:
 def held_out_centroids(
     vectors: np.ndarray, samples: np.ndarray, *, counted: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centroid of a state for each of its own cells, from cells that are apart from it.
+    """Return centroids of a state for its own cells, and the centroid of each cell, -1 where no cell is left for it.
 
-    Parameters
-    ----------
-    vectors
-        Embeddings of the state's cells, shape (n_cells, width).
-    samples
-        Sample of each cell, shape (n_cells,). With two or more samples a cell's centroid is the mean over the cells of
-        the other samples; otherwise the mean over all other cells.
-    counted
-        Cells that enter the means, bool, shape (n_cells,); all by default.
-
-    Returns
-    -------
-    Centroids, float64, shape (n_centroids, width), and the one of each cell, int64, shape (n_cells,); -1 where no cell
-    is left for it.
+    With two or more samples a cell's centroid is the mean over the cells of the other samples; otherwise the mean over
+    all other cells. ``counted`` cells, bool, shape (n_cells,), enter the means. Centroids are float64, shape
+    (n_centroids, width); the numbers int64, shape (n_cells,).
     """
     vectors = vectors.astype(np.float64)
     n = len(vectors)
@@ -75,8 +58,8 @@ def held_out_centroids(
     np.add.at(sums, code, vectors * weight[:, None])
     sizes = np.bincount(code, weights=weight, minlength=len(names))
     left = weight.sum() - sizes
-    apart = (sums.sum(0) - sums) / np.maximum(left, 1)[:, None]
-    return apart, np.where(left[code] > 0, code, -1)
+    centroids = (sums.sum(0) - sums) / np.maximum(left, 1)[:, None]
+    return centroids, np.where(left[code] > 0, code, -1)
 
 
 def sample_means(values: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -1,18 +1,17 @@
-"""What a perturbation run found, as tables."""
+"""Tables of what edits did: the results of `tl.perturb` and of `tl.clock_genes`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from scflyformer.data._columns import plain_names
-from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._nulls import beside_nulls, label_p_value, tail_p_value
-from scflyformer.perturbation._scan import MIN_CELLS
+from scflyformer.data._tables import text_index
+from scflyformer.perturbation._gene_sets import join_names
+from scflyformer.perturbation._p_values import compare_with_nulls, label_p_value, tail_p_value
 from scflyformer.perturbation._shift import sample_means
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._intervals import t_interval
@@ -20,8 +19,8 @@ from scflyformer.stats._intervals import t_interval
 if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.perturbation._cells import EmbeddedCells
-    from scflyformer.perturbation._run import Found
-    from scflyformer.perturbation._scan import Scan, Shifts
+    from scflyformer.perturbation._edit_plan import EditPlan, SetReadout
+    from scflyformer.perturbation._scan_result import ScanResult
 
 RESULTS = (
     "gene",
@@ -44,11 +43,54 @@ RESULTS = (
     "p_tail",
     "fdr_tail",
 )
-"""Columns of the results, in this order; those that not every run has follow."""
+"""Columns of the results of `tl.perturb`, in this order; those that not every run has follow."""
+
+CLOCK_RESULTS = (
+    "gene",
+    "gene_id",
+    "group",
+    "kind",
+    "n_cells",
+    "n_samples",
+    "change",
+    "ci_low",
+    "ci_high",
+    "share_older",
+    "null_mean",
+    "effect",
+    "p_value",
+    "fdr",
+    "ci_over",
+    "n_null",
+)
+"""Columns of the results of `tl.clock_genes`, in this order."""
 
 
-UNEXPRESSED = "measured, but not expressed in the perturbed cells"
-"""Why a gene that the model knows and the data hold has no row."""
+class Summary(TypedDict):
+    """Cells, samples, the mean over sample means, its 95 % t interval, and what that is over."""
+
+    n_cells: int
+    n_samples: int
+    shift: float
+    ci_low: float
+    ci_high: float
+    ci_over: str
+
+
+def summarise(readout: SetReadout, samples: np.ndarray, column: int = 0) -> Summary:
+    """Sum up what was read off; the interval is over sample means, or over cells where there is one sample."""
+    values, own_samples = readout.values[:, column], samples[readout.cells]
+    means = sample_means(values, own_samples)
+    several = len(means) > 1
+    low, high = t_interval(means if several else values[np.isfinite(values)])
+    return {
+        "n_cells": int(np.isfinite(values).sum()),
+        "n_samples": len(means),
+        "shift": _mean(means),
+        "ci_low": low,
+        "ci_high": high,
+        "ci_over": "samples" if several else "cells",
+    }
 
 
 def shift_columns(alt: list[str]) -> list[str]:
@@ -63,125 +105,80 @@ def shift_columns(alt: list[str]) -> list[str]:
 
 
 def make_tables(
-    scan: Scan,
-    found: Found,
-    columns: list[str],
-    cells: EmbeddedCells,
-    vocabulary: Vocabulary,
-    *,
-    kind: str,
+    plan: EditPlan, result: ScanResult, columns: list[str], cells: EmbeddedCells, vocabulary: Vocabulary
 ) -> dict[str, pd.DataFrame]:
-    """Sum up a scan.
+    """Return ``"results"``, ``"cells"`` and ``"null"``, as `tl.perturb` documents them.
 
-    Parameters
-    ----------
-    scan, found
-        What was edited, and what was read off.
-    columns
-        Name of each readout, ``"shift"`` first.
-    cells
-        All cells.
-    vocabulary
-        The genes.
-    kind
-        The edit.
-
-    Returns
-    -------
-    ``"results"``, ``"cells"`` and ``"null"``, as `tl.perturb` documents them.
+    ``columns`` names the readouts, ``"shift"`` first.
     """
-    results, by_cell, null = [], [], []
-    samples, names = cells.samples, cells.names
+    rows, by_cell, null_tables = [], [], []
+    samples = cells.samples
 
     @cache  # in a scan of all genes each is a null gene of many
-    def mean_of(group: int, at: int, column: int) -> tuple[float, int]:
-        one = found.shifts[group][at]
-        values = one.values[:, column]
-        return _mean(sample_means(values, samples[one.cells])), int(np.isfinite(values).sum())
+    def mean_of(group: int, number: int, column: int) -> tuple[float, int]:
+        readout = result.shifts[group][number]
+        values = readout.values[:, column]
+        return _mean(sample_means(values, samples[readout.cells])), int(np.isfinite(values).sum())
 
-    for place, number in sorted((place, at) for at, own in enumerate(scan.wanted) for place in own):
-        pool, shifts = scan.pools[number], found.shifts[number]
-        own, *beside = scan.wanted[number][place]
-        about = {"gene": scan.sets[place].name, "group": pool.name}
-        one, beside = shifts[own], [at for at in beside if at in shifts]
-        row: dict[str, Any] = {"n_start": len(pool.cells), "gene_id": join_names(vocabulary.gene_ids, one.tokens)}
-        table: dict[str, Any] = {"null_gene": [join_names(vocabulary.names, shifts[at].tokens) for at in beside]}
+    for place, at in sorted((place, at) for at, in_group in enumerate(plan.sets_of_group) for place in in_group):
+        group, shifts = plan.groups[at], result.shifts[at]
+        number, *null = plan.sets_of_group[at][place]
+        tested, null = shifts[number], [null_number for null_number in null if null_number in shifts]
+        gene = {"gene": plan.sets[place].name, "group": group.name}
+        row = {"n_start": len(group.cells), "gene_id": join_names(vocabulary.gene_ids, tested.tokens)}
+        table: dict[str, Any] = {"null_gene": [join_names(vocabulary.names, shifts[which].tokens) for which in null]}
         for column, name in enumerate(columns):
-            summary = summarise(one, samples, column)
-            drawn = [mean_of(number, at, column) for at in beside]
+            summary = summarise(tested, samples, column)
+            drawn = [mean_of(at, which, column) for which in null]
             values = np.array([mean for mean, _ in drawn], dtype=np.float64)
-            judged = summary | beside_nulls(summary["shift"], values)
-            judged["p_tail"] = tail_p_value(summary["shift"], values)
+            judged = {
+                **summary,
+                **compare_with_nulls(summary["shift"], values),
+                "p_tail": tail_p_value(summary["shift"], values),
+            }
             table |= {name: values} | ({"n_cells": [n for _, n in drawn]} if name == "shift" else {})
-            if found.labels is not None:
-                null_labels = found.labels[[scan.slot_of[number, at] for at in beside]]
-                p_label = label_p_value(found.labels[scan.slot_of[number, own]], null_labels)
+            if result.labels is not None:
+                null_labels = result.labels[[plan.slot_of[at, which] for which in null]]
+                p_label = label_p_value(result.labels[plan.slot_of[at, number]], null_labels)
                 judged["p_label"] = p_label if name == "shift" else np.nan
-            results.append({**about, "kind": kind, "readout": name, **row, **judged})
-        null.append(pd.DataFrame({**about, **table}))
-        by_cell.append(_cell_table(about, one, columns, names, samples))
+            rows.append({**gene, "kind": plan.kind, "readout": name, **row, **judged})
+        null_tables.append(pd.DataFrame({**gene, **table}))
+        by_cell.append(_cell_table(gene, tested, columns, cells))
     null_columns = ["gene", "group", "null_gene", "n_cells", *columns]
     empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(columns, np.float64))
-    filled = [table for table in null if len(table)]
+    filled = [table for table in null_tables if len(table)]
     null_table = pd.concat(filled, ignore_index=True)[null_columns] if filled else empty
     return {
-        "results": _by_readout(pd.DataFrame(results), columns),
+        "results": _by_readout(pd.DataFrame(rows), columns),
         "cells": pd.concat(by_cell, ignore_index=True),
         "null": null_table.astype({"n_cells": np.int64}),
     }
 
 
-def summarise(shifts: Shifts, samples: np.ndarray, column: int = 0) -> dict[str, Any]:
-    """Return cells, samples, the mean over sample means of what was read off, and its 95 % t interval.
-
-    The interval is over sample means, or over cells where there is one sample.
-    """
-    values, own = shifts.values[:, column], samples[shifts.cells]
-    means = sample_means(values, own)
-    several = len(means) > 1
-    low, high = t_interval(means if several else values[np.isfinite(values)])
-    return {
-        "n_cells": int(np.isfinite(values).sum()),
-        "n_samples": len(means),
-        "shift": _mean(means),
-        "ci_low": low,
-        "ci_high": high,
-        "ci_over": "samples" if several else "cells",
-    }
-
-
-def left_out(
-    unknown: Mapping[str, str], unmeasured: Mapping[str, str], scan: Scan, bare: list[str], *, every: bool
-) -> tuple[dict[str, str], pd.DataFrame]:
-    """Return the names without any result with the reason, and why each combination of gene and group has none.
-
-    Parameters
-    ----------
-    unknown
-        Names that are not in the scan, and why.
-    unmeasured
-        Names in the scan of which the data measure no gene, and why.
-    scan
-        What was edited where.
-    bare
-        Groups without start or goal cells.
-    every
-        Whether all genes were asked for.
-    """
-    reasons = [(name, "all", reason) for name, reason in unknown.items()]
-    reasons += [("all", label, "no start or no goal cells") for label in bare]
-    if every:
-        empty = [pool.name for pool, wanted in zip(scan.pools, scan.wanted, strict=True) if not wanted]
-        reasons += [("all", label, f"no gene in {MIN_CELLS} perturbed cells") for label in empty]
-        return dict(unknown), skipped_table(reasons)
-    nowhere, lacking = scan.without_cells()
-    reasons += [(*one, unmeasured.get(one[0], UNEXPRESSED)) for one in lacking]
-    return {**unknown, **{name: unmeasured.get(name, UNEXPRESSED) for name in nowhere}}, skipped_table(reasons)
-
-
-def skipped_table(reasons: list[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return what has no row in the results: gene, group and why."""
-    return pd.DataFrame(reasons, columns=["gene", "group", "reason"], dtype=object)
+def clock_results(plan: EditPlan, changes: np.ndarray, samples: np.ndarray, vocabulary: Vocabulary) -> pd.DataFrame:
+    """Return the results as `tl.clock_genes` documents them, sets outermost, from the change of each copy."""
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    by_group = zip(plan.groups, plan.sets_of_group, plan.by_set(changes[:, None]), strict=True)
+    for at, (group, in_group, readouts) in enumerate(by_group):
+        summaries = {number: summarise(readout, samples) for number, readout in readouts.items()}
+        for place, (number, *null) in in_group.items():
+            summary, gene_set = summaries[number], plan.sets[place]
+            null_changes = np.array(
+                [summaries[which]["shift"] for which in null if which in summaries], dtype=np.float64
+            )
+            rows[place, at] = {
+                "gene": gene_set.name,
+                "gene_id": join_names(vocabulary.gene_ids, gene_set.tokens),
+                "group": group.name,
+                "kind": plan.kind,
+                **summary,
+                "change": summary["shift"],
+                "share_older": _share_above_zero(readouts[number].values),
+                **compare_with_nulls(summary["shift"], null_changes),
+            }
+    table = pd.DataFrame([rows[key] for key in sorted(rows)])
+    table["fdr"] = false_discovery_rate(table["p_value"].to_numpy())
+    return text_index(table[list(CLOCK_RESULTS)])
 
 
 def _by_readout(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -193,21 +190,17 @@ def _by_readout(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return results[[*RESULTS, *(name for name in results if name not in RESULTS)]]
 
 
-def _cell_table(
-    about: dict[str, str], one: Shifts, columns: list[str], names: np.ndarray, samples: np.ndarray
-) -> pd.DataFrame:
-    kept = np.isfinite(one.values[:, 0])
-    perturbed = one.cells[kept]
-    read = dict(zip(columns, one.values[kept].T, strict=True))
-    return pd.DataFrame(
-        {**about, "cell": plain_names(names[perturbed]), "sample": samples[perturbed].astype(object), **read}
-    )
+def _cell_table(gene: dict[str, str], tested: SetReadout, columns: list[str], cells: EmbeddedCells) -> pd.DataFrame:
+    kept = np.isfinite(tested.values[:, 0])
+    edited = tested.cells[kept]
+    read = dict(zip(columns, tested.values[kept].T, strict=True))
+    about = {"cell": plain_names(cells.names[edited]), "sample": cells.samples[edited].astype(object)}
+    return pd.DataFrame({**gene, **about, **read})
 
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def join_names(names: np.ndarray, tokens: tuple[int, ...]) -> str:
-    """Return the names of a set's genes, joined by ``+``."""
-    return "+".join(str(names[token - N_SPECIAL]) for token in tokens)
+def _share_above_zero(values: np.ndarray) -> float:
+    return _mean(values[np.isfinite(values)] > 0)

@@ -15,17 +15,21 @@ from scflyformer._settings import settings
 from scflyformer.clock._run import ALL
 from scflyformer.data import _adata, _features
 from scflyformer.data._reading import Reading
-from scflyformer.perturbation._check import absent_words, check_edits
-from scflyformer.perturbation._clock_genes import age_changes, open_clock
-from scflyformer.perturbation._clock_genes_tables import left_out, scan_results
-from scflyformer.perturbation._plan import choose_cells, read_gene_sets
-from scflyformer.perturbation._scan import MIN_CELLS, Pool, plan_scan
+from scflyformer.data._tables import text_index
+from scflyformer.perturbation._cells import CellGroup, choose_cells
+from scflyformer.perturbation._clock_reader import age_changes, open_clock
+from scflyformer.perturbation._edit_plan import MIN_CELLS, plan_edits
+from scflyformer.perturbation._gene_sets import read_gene_sets
+from scflyformer.perturbation._null_sets import NullDraw
+from scflyformer.perturbation._reasons import absent_words, left_out
+from scflyformer.perturbation._request import check_edits
+from scflyformer.perturbation._tables import clock_results
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.perturbation._plan import GeneSet
+    from scflyformer.perturbation._gene_sets import GeneSet
 
 Kind = Literal["delete", "overexpress"]
 
@@ -191,7 +195,7 @@ def clock_genes(
         cells = np.flatnonzero(usable & (labels == label))
         if len(cells):
             chosen = choose_cells(cells, names, units, max_cells=max_cells, seed=seed)
-            pools.append(Pool(label, chosen, row.get(label, 0)))
+            pools.append(CellGroup(label, chosen))
         else:
             bare.append(label)
     if not pools:
@@ -205,15 +209,21 @@ def clock_genes(
         _log.warning("clock_genes: without sample_key cells count as independent, and intervals come out too narrow.")
 
     drawn = opened.take(np.concatenate([pool.cells for pool in pools]))
-    rows = np.repeat([pool.row for pool in pools], [len(pool.cells) for pool in pools])
-    scan = plan_scan(
-        drawn.ranked(), pools, sets, names=opened.known.vocabulary.names, kind=kind, n_null=n_null, seed=seed
+    rows = np.repeat([row.get(pool.name, 0) for pool in pools], [len(pool.cells) for pool in pools])
+    names = opened.known.vocabulary.names
+    plan = plan_edits(drawn.ranked(), pools, sets, NullDraw(kind, n_null, seed), names=names)
+    if not len(plan.copies):
+        raise ValueError(_nothing(plan.sets, len(rows), every=every))
+    changes = age_changes(drawn, rows, plan.copies, running)
+    results = clock_results(plan, changes, units, opened.known.vocabulary)
+    absent, skipped = left_out(
+        plan,
+        dict.fromkeys(unread, "not read by the clock"),
+        dict.fromkeys(bare, "no cells with counts in the genes that the clock reads"),
+        {},
+        unexpressed="not expressed in the drawn cells",
+        every=every,
     )
-    if not len(scan.pairs[0]):
-        raise ValueError(_nothing(scan.sets, len(rows), every=every))
-    changes = age_changes(drawn, rows, scan.table.matrix(), scan.pairs, kind=kind, running=running)
-    results = scan_results(scan, changes, units, opened.known.vocabulary, kind=kind)
-    absent, skipped = left_out(scan, unread, bare, asked=not every)
     saved = opened.saved
     params = _adata.run_params(
         saved.model,
@@ -238,7 +248,12 @@ def clock_genes(
         fdr_family="all rows of results",
     )
     params |= {"model": saved.fitted_on, "model_sha256": saved.fitted_on_sha256}
-    found = {"results": results, "absent": np.array(absent, dtype=object), "skipped": skipped, "params": params}
+    found = {
+        "results": results,
+        "absent": np.array(list(absent), dtype=object),
+        "skipped": text_index(skipped),
+        "params": params,
+    }
     _adata.write(data, uns={key_added: found})
     if absent:
         _log.warning(f"clock_genes: left out: {absent_words(found)}.")
@@ -249,7 +264,7 @@ def clock_genes(
     return out if copy else None
 
 
-def _nothing(sets: list[GeneSet], n_cells: int, *, every: bool) -> str:
+def _nothing(sets: Sequence[GeneSet], n_cells: int, *, every: bool) -> str:
     if every:
         return (
             f"No gene that the clock reads is expressed in {MIN_CELLS} cells or more of a group; {n_cells} cells were "

@@ -13,10 +13,10 @@ from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
 from scflyformer.data._reading import Reading
 from scflyformer.perturbation._analysis import analyse
-from scflyformer.perturbation._check import absent_words
 from scflyformer.perturbation._checkpoint import Checkpoint
 from scflyformer.perturbation._edit import Kind
 from scflyformer.perturbation._former import former_arguments
+from scflyformer.perturbation._reasons import absent_words
 from scflyformer.perturbation._request import PerturbRequest, sort_readouts
 
 if TYPE_CHECKING:

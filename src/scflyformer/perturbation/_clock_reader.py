@@ -1,4 +1,4 @@
-"""What a saved clock makes of edited cells: its genes, its drawn cells, and the change in their predicted age."""
+"""A saved clock's reading of cells: its genes, and the change in predicted age when genes are edited."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scflyformer import _log
 from scflyformer.data import _adata
 from scflyformer.genes._resolve import resolve_genes
 from scflyformer.genes._vocabulary import N_SPECIAL, PAD, Vocabulary
+from scflyformer.perturbation._cells import Embedder
 from scflyformer.perturbation._edit import cells_with
 from scflyformer.tokens._rows import TokenRows
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from scflyformer.data._reading import Reading
     from scflyformer.genes._synonyms import SynonymTable
     from scflyformer.models import Model
-    from scflyformer.perturbation._edit import Kind
+    from scflyformer.perturbation._edit import Edits
 
 
 @dataclass(frozen=True, eq=False)
-class Clock:
+class ClockReader:
     """A saved clock and the cells as it reads them.
 
     Attributes
@@ -66,7 +67,7 @@ class Clock:
             parts.append(np.diff(self.values.indptr) > 0)
         return np.logical_and.reduce(parts)
 
-    def take(self, cells: np.ndarray) -> Clock:
+    def take(self, cells: np.ndarray) -> ClockReader:
         """Return the clock with some of the cells."""
         rows = None if self.rows is None else self.rows.take(cells)
         return replace(self, rows=rows, values=None if self.values is None else self.values[cells])
@@ -93,20 +94,8 @@ class Clock:
         return TokenRows(indptr, gene[first].astype(np.int32), np.zeros(len(first), dtype=np.float32))
 
 
-def open_clock(
-    data: AnnData,
-    clock: str | os.PathLike[str],
-    reading: Reading,
-) -> Clock:
-    """Open a clock's folder and read the cells as it does.
-
-    Raises
-    ------
-    ModelFolderError
-        When the folder holds no clock, or a damaged one.
-    ValueError
-        When the cells have too few of its genes, or values are no expression.
-    """
+def open_clock(adata: AnnData, clock: str | os.PathLike[str], reading: Reading) -> ClockReader:
+    """Open a clock's folder and read the cells as it does."""
     from scflyformer.clock._apply import aligned
     from scflyformer.clock._saved import SavedClock
 
@@ -116,10 +105,10 @@ def open_clock(
     rows = values = None
     known, numbers, ahead = model, np.empty(0, dtype=np.int64), 0
     if "embedding" in saved.blocks:
-        rows, _ = _adata.token_rows(data, model, reading)
+        rows, _ = _adata.token_rows(adata, model, reading)
         ahead = model.embedding_size
     if "expression" in saved.blocks:
-        values, keep = aligned(data, saved.genes, reading)
+        values, keep = aligned(adata, saved.genes, reading)
         values.eliminate_zeros()
         heads = [head.restricted(np.concatenate([np.arange(ahead), ahead + keep])) for head in heads]
         names = np.array(saved.genes, dtype=str)[keep]
@@ -127,85 +116,62 @@ def open_clock(
         known = replace(model, vocabulary=vocabulary)
     slope, offset = (np.concatenate(parts) for parts in zip(*((h.slope, h.offset) for h in heads), strict=True))
     slopes = {"embedding": slope[:, :ahead], "expression": slope[:, ahead:]}
-    return Clock(saved, known, rows, values, numbers, slopes, offset)
+    return ClockReader(saved, known, rows, values, numbers, slopes, offset)
 
 
-def age_changes(
-    clock: Clock,
-    group: np.ndarray,
-    sets: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
-    *,
-    kind: Kind,
-    running: Running,
-) -> np.ndarray:
+def age_changes(clock: ClockReader, head: np.ndarray, edits: Edits, running: Running) -> np.ndarray:
     """Change in predicted age when gene sets are edited in cells.
 
     Parameters
     ----------
     clock
         The clock, with the drawn cells alone.
-    group
-        The row of the clock that dates each cell, int64, shape (n_cells,).
-    sets
-        Numbers of the genes of each set, short ones filled with the padding id, shape (n_sets, width).
-    pairs
-        Cell and set of each edited copy, int64, shape (n_pairs,) each.
-    kind
-        The edit.
-    running
-        How the network runs.
+    head
+        The linear clock that each cell is read by, int64, shape (n_cells,).
+    edits
+        Sets hold numbers of genes, which may lie behind the model's tokens.
 
     Returns
     -------
-    New minus old predicted age, in the unit of the clock's ages, float64, shape (n_pairs,); NaN where the edit leaves
+    New minus old predicted age, in the unit of the clock's ages, float64, shape (n_copies,); NaN where the edit leaves
     nothing for the clock to read.
     """
-    old, moved = clock.offset[group], np.zeros(len(pairs[0]))
+    old, moved = clock.offset[head], np.zeros(len(edits))
     if clock.rows is not None:
-        part, change = _embedding_part(clock, clock.rows, group, sets, pairs, kind, running)
+        part, change = _embedding_part(clock, clock.rows, head, edits, running)
         old, moved = old + part, moved + change
     if clock.values is not None:
-        part, change = _expression_part(clock, clock.values, group, sets, pairs, kind)
+        part, change = _expression_part(clock, clock.values, head, edits)
         old, moved = old + part, moved + change
-    before, to_age = old[pairs[0]], clock.saved.to_age
+    before, to_age = old[edits.cells], clock.saved.to_age
     return to_age(before + moved) - to_age(before)
 
 
 def _embedding_part(
-    clock: Clock,
-    rows: TokenRows,
-    group: np.ndarray,
-    sets: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
-    kind: Kind,
-    running: Running,
+    clock: ClockReader, rows: TokenRows, head: np.ndarray, edits: Edits, running: Running
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the embedding adds to the target of each cell, and how that changes in each pair."""
-    from scflyformer.network._infer import embed_rows
-    from scflyformer.perturbation._copies import Edits, block_cuts, edit_block
+    """Return what the embedding adds to the target of each cell, and how that changes in each copy."""
+    from scflyformer.perturbation._copies import block_cuts, edit_block
 
-    network = clock.saved.model.network()
-    pooling = clock.saved.model.pooling
-    slope = clock.slopes["embedding"][group]
+    model = clock.saved.model
+    embedder = Embedder(model.network(), model.pooling, running)
+    slope = clock.slopes["embedding"][head]
     with _log.progress(total=len(rows), desc="embedding cells", unit="cell") as bar:
-        vectors = embed_rows(network, rows, pooling=pooling, bar=bar, running=running)
+        vectors = embedder.embed(rows, bar=bar)
     old = np.einsum("ij,ij->i", vectors.astype(np.float64), slope)
 
-    tokens = np.where(
-        sets < clock.saved.model.vocabulary.n_tokens, sets, PAD
-    )  # the others are read as expression alone
-    touched = (tokens != PAD).any(1)[pairs[1]]
-    if kind == "delete":
+    tokens = np.where(edits.sets < model.vocabulary.n_tokens, edits.sets, PAD)  # others are read as expression alone
+    touched = (tokens != PAD).any(1)[edits.chosen]
+    if edits.kind == "delete":
         cells, which = cells_with(rows, tokens)
-        touched &= np.isin(pairs[0] * len(sets) + pairs[1], cells * len(sets) + which)
+        touched &= np.isin(edits.cells * len(tokens) + edits.chosen, cells * len(tokens) + which)
     at = np.flatnonzero(touched)
-    change = np.zeros(len(pairs[0]))
-    with _log.progress(total=len(at), desc=f"{kind} genes", unit="cell") as bar:
-        some = Edits(tokens, pairs[0][at], pairs[1][at], kind)
-        for block in block_cuts(rows, some):
-            edited = edit_block(rows, some, block, max_len=network.limit(pooling))
-            after = embed_rows(network, edited.rows, pooling=pooling, running=running).astype(np.float64)
+    change = np.zeros(len(edits))
+    with _log.progress(total=len(at), desc=f"{edits.kind} genes", unit="cell") as bar:
+        of_tokens = replace(edits.take(at), sets=tokens)
+        for block in block_cuts(rows, of_tokens):
+            edited = edit_block(rows, of_tokens, block, max_len=embedder.network.limit(embedder.pooling))
+            after = embedder.embed(edited.rows).astype(np.float64)
             after = np.einsum("ij,ij->i", after, slope[edited.source])
             change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)
             bar.update(len(block))
@@ -213,27 +179,22 @@ def _embedding_part(
 
 
 def _expression_part(
-    clock: Clock,
-    values: sparse.csr_matrix,
-    group: np.ndarray,
-    sets: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
-    kind: Kind,
+    clock: ClockReader, values: sparse.csr_matrix, head: np.ndarray, edits: Edits
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what expression adds to the target of each cell, and how that changes in each pair."""
+    """Return what expression adds to the target of each cell, and how that changes in each copy."""
     slope = clock.slopes["expression"]
     cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
     added = sparse.csr_matrix(
-        (values.data * slope[group[cell], values.indices], values.indices, values.indptr), shape=values.shape
+        (values.data * slope[head[cell], values.indices], values.indices, values.indptr), shape=values.shape
     )
     old = np.asarray(added.sum(axis=1)).ravel()
-    members = _members(sets, clock.numbers)
-    change = -_at(added @ members, pairs)
-    if kind == "overexpress":
+    members = _members(edits.sets, clock.numbers)
+    change = -_of_copies(added @ members, edits)
+    if edits.kind == "overexpress":
         highest = values.max(axis=1).toarray().ravel().astype(np.float64)
-        return old, change + highest[pairs[0]] * np.asarray(slope @ members)[group[pairs[0]], pairs[1]]
+        return old, change + highest[edits.cells] * np.asarray(slope @ members)[head[edits.cells], edits.chosen]
     ones = sparse.csr_matrix((np.ones(values.nnz), values.indices, values.indptr), shape=values.shape)
-    left = np.diff(values.indptr)[pairs[0]] - _at(ones @ members, pairs)
+    left = np.diff(values.indptr)[edits.cells] - _of_copies(ones @ members, edits)
     return old, np.where(left > 0, change, np.nan)
 
 
@@ -245,11 +206,11 @@ def _members(sets: np.ndarray, numbers: np.ndarray) -> sparse.csc_matrix:
     return asked[numbers].tocsc()
 
 
-def _at(matrix: sparse.csr_matrix, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return one entry of a sparse matrix for each pair, float64, shape (n_pairs,)."""
-    if not len(pairs[0]):
+def _of_copies(matrix: sparse.csr_matrix, edits: Edits) -> np.ndarray:
+    """Return the entry of a cells × sets matrix for each copy, float64, shape (n_copies,)."""
+    if not len(edits):
         return np.empty(0)
-    return np.asarray(matrix.tocsr()[pairs[0], pairs[1]], dtype=np.float64).ravel()
+    return np.asarray(matrix.tocsr()[edits.cells, edits.chosen], dtype=np.float64).ravel()
 
 
 def _relative(indptr: np.ndarray) -> np.ndarray:
@@ -267,11 +228,11 @@ def _genes_read(
     With ``only`` it holds no genes but those named.
     """
     index = resolve_genes(list(names), vocabulary, synonyms=table).index.astype(np.int64)
-    strange = index < 0
-    further, place = np.unique(names[strange], return_inverse=True)
-    kept = np.unique(index[~strange]) if only else np.arange(vocabulary.n_genes)
-    index[~strange] = np.searchsorted(kept, index[~strange])
-    index[strange] = len(kept) + place
+    unknown = index < 0
+    further, place = np.unique(names[unknown], return_inverse=True)
+    kept = np.unique(index[~unknown]) if only else np.arange(vocabulary.n_genes)
+    index[~unknown] = np.searchsorted(kept, index[~unknown])
+    index[unknown] = len(kept) + place
     none = np.full(len(further), "")
     extended = Vocabulary(
         gene_ids=np.concatenate([vocabulary.gene_ids[kept], further]),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scflyformer.perturbation import _copies as _perturbed
-from scflyformer.perturbation._contextual import contextual_moves
-from scflyformer.perturbation._copies import Edits
+from scflyformer.perturbation import _copies
+from scflyformer.perturbation._downstream import contextual_moves
+from scflyformer.perturbation._edit import Edits
 
 
 def states(network, tokens: list[int], values: list[float]) -> dict[int, np.ndarray]:
@@ -21,7 +21,7 @@ def states(network, tokens: list[int], values: list[float]) -> dict[int, np.ndar
 
 @pytest.mark.parametrize("kind", ["delete", "overexpress", "knockdown", "mask"])
 def test_against_one_by_one(make_network, make_rows, kind, monkeypatch) -> None:
-    monkeypatch.setattr(_perturbed, "BLOCK_TOKENS", 40)
+    monkeypatch.setattr(_copies, "BLOCK_TOKENS", 40)
     network, rows = make_network(), make_rows([6, 9, 4])
     cells = np.array([0, 1, 2, 1, 0])
     sets = np.array([[rows.tokens[0]], [rows.tokens[8]]], dtype=np.int32)
@@ -34,7 +34,7 @@ def test_against_one_by_one(make_network, make_rows, kind, monkeypatch) -> None:
     found, counts = contextual_moves(network, rows, edits, slot)
     want: dict[tuple[int, int], list[float]] = {}
     for copy, (cell, number) in enumerate(zip(cells, chosen, strict=True)):
-        edited = _perturbed.edit_block(rows, edits, np.array([copy]), max_len=network.max_len)
+        edited = _copies.edit_block(rows, edits, np.array([copy]), max_len=network.max_len)
         before = states(network, *row(rows, cell))
         after = states(network, edited.rows.tokens.tolist(), edited.rows.values.tolist())
         for token in set(before) & set(after):

@@ -1,4 +1,4 @@
-"""Null genes matched to a tested gene, and what a shift is worth beside theirs."""
+"""p-values and effects of a shift beside those of null sets."""
 
 from __future__ import annotations
 
@@ -6,77 +6,11 @@ import numpy as np
 
 LEAST_NULLS = 20
 """Null shifts from which a tail is fitted."""
-_POOL = 1.5
-"""Null genes are drawn from the nearest ``_POOL * n`` candidates."""
-
-
-def gene_profile(indptr: np.ndarray, genes: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Describe where each gene stands in ranked cells.
-
-    Parameters
-    ----------
-    indptr
-        Row pointer over cells, shape (n_cells + 1,).
-    genes
-        Gene index of each entry, in rank order within a cell, shape (nnz,).
-    n_genes
-        Number of genes.
-
-    Returns
-    -------
-    Detection rate (share of cells that hold the gene, 0 to 1) and mean relative rank over these cells (0 first, 1
-    last; 1 for a gene that no cell holds), float64, shape (n_genes,) each.
-    """
-    lengths = np.diff(indptr)
-    place = np.arange(len(genes)) - np.repeat(indptr[:-1], lengths)
-    relative = place / np.repeat(np.maximum(lengths - 1, 1), lengths)
-    count = np.bincount(genes, minlength=n_genes)
-    total = np.bincount(genes, weights=relative, minlength=n_genes)
-    rank = np.where(count > 0, total / np.maximum(count, 1), 1.0)
-    return count / max(len(lengths), 1), rank
-
-
-def match_nulls(
-    detection: np.ndarray, rank: np.ndarray, target: int, candidates: np.ndarray, n: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw genes that stand where the target stands.
-
-    Parameters
-    ----------
-    detection
-        Detection rate of each gene, shape (n_genes,).
-    rank
-        Mean relative rank of each gene, shape (n_genes,).
-    target
-        Index of the gene to match; never drawn.
-    candidates
-        Indices that may be drawn, without the tested genes, shape (n_candidates,).
-    n
-        How many to draw.
-    rng
-        Source of chance.
-
-    Returns
-    -------
-    At most ``n`` different indices, sorted: a draw from the ``1.5 n`` candidates nearest in detection
-    (arcsine-square-root scale, on which its sampling error is alike everywhere) and rank, each divided by its standard
-    deviation over the candidates. All of them where there are no more than ``n``.
-    """
-    candidates = np.sort(candidates[candidates != target])
-    if len(candidates) <= n:
-        return candidates
-    features = np.column_stack([np.arcsin(np.sqrt(detection)), rank])
-    scale = features[candidates].std(0)
-    distance = (((features[candidates] - features[target]) / np.where(scale > 0, scale, 1.0)) ** 2).sum(1)
-    nearest = candidates[np.argsort(distance, kind="stable")[: int(np.ceil(_POOL * n))]]
-    return np.sort(rng.choice(nearest, size=n, replace=False))
 
 
 def null_p_value(observed: float, null: np.ndarray) -> float:
     """Two-sided p-value of a shift among null shifts.
 
-    Returns
-    -------
     (1 + number of null shifts at least as far from the null median as the observed one) / (1 + number of null shifts),
     so never 0 (Phipson and Smyth 2010, Stat Appl Genet Mol Biol 9, 39); NaN without null shifts. Equal but for rounding
     counts as equal.
@@ -94,11 +28,8 @@ def tail_p_value(observed: float, null: np.ndarray) -> float:
 
     For scans in which 1 / (1 + number of null shifts) is too coarse. Centre, scale and degrees of freedom are those at
     which median, and median and 90 % quantile of the distance from it, are those of the null shifts: a few true shifts
-    among them have little say. What lies beyond is extrapolated.
-
-    Returns
-    -------
-    0 to 1; NaN for fewer than `LEAST_NULLS` null shifts, or for ones that are all alike.
+    among them have little say. What lies beyond is extrapolated. NaN for fewer than `LEAST_NULLS` null shifts, or for
+    ones that are all alike.
     """
     from scipy.optimize import brentq
     from scipy.stats import t
@@ -129,11 +60,8 @@ def null_effect(observed: float, null: np.ndarray) -> tuple[float, float]:
     return mean, (observed - mean) / spread if spread > 0 else float("nan")
 
 
-def beside_nulls(observed: float, null: np.ndarray) -> dict[str, float | int]:
-    """Return what an observed shift is worth beside null shifts, shape (n_null,), as all tables of scans tell it.
-
-    ``null_mean`` and ``effect`` of :func:`null_effect`, ``p_value`` of :func:`null_p_value`, ``n_null``.
-    """
+def compare_with_nulls(observed: float, null: np.ndarray) -> dict[str, float | int]:
+    """Return the columns ``null_mean``, ``effect``, ``p_value`` and ``n_null`` of a shift beside null shifts."""
     mean, effect = null_effect(observed, null)
     p_value, n_null = null_p_value(observed, null), int(np.isfinite(null).sum())
     return {"null_mean": mean, "effect": effect, "p_value": p_value, "n_null": n_null}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scflyformer.perturbation._separability import separability
+from scflyformer.perturbation._states import separability
 
 
 def planted(gap: float, *, n_samples: int = 4, seed: int = 0, width: int = 20) -> tuple:
