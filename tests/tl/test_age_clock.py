@@ -108,12 +108,12 @@ def test_library_effects_without_ageing_give_nothing_by_sample(tiny_model: Path,
 
 def test_a_held_out_library_has_no_part_in_its_prediction(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ages the held-out libraries are said to have, their predictions stay the same."""
-    from scflyformer.clock import _run as _clock_run
+    from scflyformer.clock import _fit
 
     adata = _flies(ageing=1.0)
     sf.tl.embed(adata, model=tiny_model)
     fold = adata.obs["batch"].str.removeprefix("lib").astype(int).to_numpy() % 5
-    monkeypatch.setattr(_clock_run, "folds", lambda *_, **__: fold)
+    monkeypatch.setattr(_fit, "folds", lambda *_, **__: fold)
     _run(adata, tiny_model)
     before = adata.uns["age_clock"]["predictions"]
     interval = adata.obs[[f"age_clock{end}" for end in ENDS]].set_axis(ENDS, axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from scflyformer.clock._run import ARMS, ARTICLE, MEAN, ClockOptions
+from scflyformer.clock._fit import ARTICLE, FEATURE_SETS, MEAN, ClockOptions
 from scflyformer.clock._units import Aggregate
 from scflyformer.data._ages import Target
 
@@ -59,7 +59,7 @@ class ClockRequest:
     @property
     def feature_sets(self) -> tuple[str, ...]:
         """All feature sets but the published recipe, in the order of the tables."""
-        return tuple(name for name in ARMS if name in (self.features, *self.compared, *CONTROLS))
+        return tuple(name for name in FEATURE_SETS if name in (self.features, *self.compared, *CONTROLS))
 
     def columns(self) -> dict[str, str | None]:
         """Return the columns of `obs` that are read, by argument."""

@@ -213,10 +213,10 @@ def probability_change(
     """
     from scflyformer.annotation._saved import load_classifier
 
-    classifier, content = load_classifier(path)
+    classifier, report = load_classifier(path)
     own = classifier.known_model
-    _require_model(model, own, content["model_sha256"], what="classifier")
-    classes = content["classes"].astype(str)
+    _require_model(model, own, report.model_sha256, what="classifier")
+    classes = report.classes.astype(str)
     found = np.flatnonzero(np.isin(classes, [goal, f"{goal}.0"]))  # a float label in `obs` is 5.0, the state is 5
     asked = np.full(len(vectors), found[0]) if len(found) else classifier.head(vectors).argmax(1)
     change = ProbabilityChange(classifier.head, classifier.temperature, asked)
