@@ -658,25 +658,25 @@ def test_pseudobulks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["pseudocell", "pseudobulk"])
-def test_bundles_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pseudocells_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from scflyformer.tl import _age_clock
 
     kept: list = []
-    run = _age_clock.run_clocks
-    monkeypatch.setattr(_age_clock, "run_clocks", lambda *a, **k: kept.append(run(*a, **k)) or kept[-1])
+    run = _age_clock.fit_clocks
+    monkeypatch.setattr(_age_clock, "fit_clocks", lambda *a, **k: kept.append(run(*a, **k)) or kept[-1])
     adata = _numbers(6, 30)
     adata.obs["age"] = np.where(np.arange(180) % 2, adata.obs["age"], adata.obs["age"] + 1)  # two ages a sample
     for sample_key in ("batch", None):
         _date(adata, aggregate=aggregate, pseudocell_size=4, sample_key=sample_key)
-        bundles = kept[-1][0][0].bundles
+        pseudocells = kept[-1][0][0].pseudocells
         if sample_key:
-            assert (adata.obs.groupby(bundles)["batch"].nunique() == 1).all()
-        assert (adata.obs.groupby(bundles)["age"].nunique() == 1).all()
+            assert (adata.obs.groupby(pseudocells)["batch"].nunique() == 1).all()
+        assert (adata.obs.groupby(pseudocells)["age"].nunique() == 1).all()
         if sample_key is None:
             from scflyformer.data._features import folds
 
             fold = folds(adata.obs_names.to_numpy(), None, values=adata.obs["age"].to_numpy(), n_splits=5, seed=0)
-            assert (pd.Series(fold).groupby(bundles).nunique() == 1).all()
+            assert (pd.Series(fold).groupby(pseudocells).nunique() == 1).all()
             assert (adata.uns["age_clock"]["results"]["split"] == "cell").all()
 
 

@@ -30,12 +30,21 @@ _REFERENCE_CELLS = 5_000
 """Cells of each training set, at most, that tell where a fine-tuned network puts the classes."""
 
 
-class TunedFold(NamedTuple):
-    """A run with a fold held out: what it ended with, the probe's penalty, and the temperature of its logits."""
+class TunedRun(NamedTuple):
+    """What a run ended with, the penalty of the probe that it began from, and the temperature of its logits."""
 
     tuned: Finetuned
     penalty: float
     temperature: float
+
+
+class HeldOut(NamedTuple):
+    """Labelled cells of a fold, the run that has not seen them, their logits and their distance to its classes."""
+
+    cells: np.ndarray
+    run: TunedRun
+    logits: np.ndarray
+    distance: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +73,7 @@ class FoldTuner:
         head: Any = LOGISTIC.fit(self.x[train], y[train], n_classes=n_classes, parameter=penalty)
         return head
 
-    def tune(self, train: np.ndarray, check: np.ndarray) -> TunedFold:
+    def tune(self, train: np.ndarray, check: np.ndarray) -> TunedRun:
         """Fine-tune on ``train``; ``check`` decides on penalty, weights and temperature."""
         from scflyformer.annotation._finetune import finetune
         from scflyformer.stats._classification import fit_temperature
@@ -75,7 +84,17 @@ class FoldTuner:
         penalty = choose(LOGISTIC, self.x, y, train, check, self.labelled.n_classes)
         head, check = self.probe(train, penalty), self.subsample(check, _CHECKED_CELLS)
         tuned = finetune(self.task, head, train=cells[train], check=cells[check], start=head(self.x[check]))
-        return TunedFold(tuned, penalty, fit_temperature(tuned.logits, y[check]))
+        return TunedRun(tuned, penalty, fit_temperature(tuned.logits, y[check]))
+
+    def hold_out(self, fold: int) -> HeldOut:
+        """Fine-tune without a fold; the next one decides what is kept."""
+        folds, n_folds = self.labelled.folds, self.labelled.n_folds
+        held, check = np.flatnonzero(folds == fold), np.flatnonzero(folds == (fold + 1) % n_folds)
+        train = np.setdiff1d(np.arange(len(folds)), np.concatenate([held, check]))
+        run = self.tune(train, check)
+        vectors, reference = self.vectors(run.tuned, held), self.subsample(train, _REFERENCE_CELLS)
+        nearest = self.distance(self.vectors(run.tuned, reference), reference)
+        return HeldOut(held, run, run.tuned.head(vectors), nearest(self.contrast(vectors)))
 
     def embed(self, network: Any, cells: np.ndarray) -> np.ndarray:
         """Return the embedding of cells by a trained network, shape (n_cells, width)."""
@@ -142,20 +161,13 @@ def fit_finetuned(
     tuner = FoldTuner(FinetuneTask(model, rows, codes, options, running), x[labelled.cells], labelled)
     probability = np.full((len(y), labelled.n_classes), np.nan)
     logits, distance = probability.copy(), np.full(len(y), np.nan)
-    everything = np.arange(len(y))
-    runs: list[TunedFold] = []
+    runs: list[TunedRun] = []
     for fold in range(n_folds) if held_out is None else held_out:
         _log.info(f"annotate: fine-tuning with fold {fold + 1} of {n_folds} held out")
-        held = np.flatnonzero(labelled.folds == fold)
-        check = np.flatnonzero(labelled.folds == (fold + 1) % n_folds)
-        train = np.setdiff1d(everything, np.concatenate([held, check]))
-        run = tuner.tune(train, check)
-        runs.append(run)
-        vectors, reference = tuner.vectors(run.tuned, held), tuner.subsample(train, _REFERENCE_CELLS)
-        logits[held] = run.tuned.head(vectors)
-        nearest = tuner.distance(tuner.vectors(run.tuned, reference), reference)
-        distance[held] = nearest(tuner.contrast(vectors))
-        probability[held] = softmax(logits[held], run.temperature)
+        held = tuner.hold_out(fold)
+        runs.append(held.run)
+        logits[held.cells], distance[held.cells] = held.logits, held.distance
+        probability[held.cells] = softmax(held.logits, held.run.temperature)
     tested = ~np.isnan(distance)
     share = float(np.median([run.tuned.share for run in runs]))
     epoch = round(np.median([run.tuned.epoch for run in runs if run.tuned.share] or [0])) if share else 0
@@ -164,6 +176,7 @@ def fit_finetuned(
         _log.info("annotate: held-out cells do not gain from fine-tuning, so the frozen network is kept")
         return fit_probe(model, x, labelled).only(tested, notes)
     _log.info(f"annotate: fine-tuning on all labelled cells ({epoch} of {request.epochs} passes, share {share:g})")
+    everything = np.arange(len(y))
     start = tuner.probe(everything, float(np.median([run.penalty for run in runs])))
     network, head = refit(tuner.task, start, train=labelled.cells, epoch=epoch, share=share)
     reference = tuner.subsample(everything, _REFERENCE_CELLS)

@@ -1,4 +1,4 @@
-"""The labelled cells, dealt to folds in which classifiers and baselines are tested."""
+"""The labelled cells and the folds in which classifiers and baselines are tested."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LabelledFolds:
         return self.names if self.samples is None else self.samples
 
 
-def deal_folds(
+def split_labelled(
     data: AnnData, labels: Labels, samples: np.ndarray | None, request: AnnotateRequest, *, layer: str | None
 ) -> LabelledFolds:
     """Return folds of samples, or of cells, each of which leaves at least two classes to learn from."""

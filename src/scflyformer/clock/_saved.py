@@ -131,13 +131,7 @@ class SavedClock:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SavedClock:
-        """Open a folder that `save` wrote.
-
-        Raises
-        ------
-        ModelFolderError
-            When the folder holds no clock, or a damaged one.
-        """
+        """Open a folder that `save` wrote."""
         from scflyformer.models._heads import load_head
 
         model, content, tensors = load_head(path, file=FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")

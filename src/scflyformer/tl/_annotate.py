@@ -13,7 +13,7 @@ from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.annotation._baselines import Baselines
 from scflyformer.annotation._finetune_folds import fit_finetuned
-from scflyformer.annotation._folds import deal_folds
+from scflyformer.annotation._folds import split_labelled
 from scflyformer.annotation._probe import fit_probe
 from scflyformer.annotation._report import annotation_results, score_classifier
 from scflyformer.annotation._request import AnnotateRequest
@@ -259,7 +259,7 @@ def annotate(
         log_prefix = "" if reference is None else "reference: "
         x = embedding(labelled, loaded, asked, running, use_rep=use_rep, tool="annotate", log_prefix=log_prefix)
         reading = reading_of(labelled, model, use_rep, asked)
-        folds = deal_folds(labelled, labels, samples, request, layer=reading.layer)
+        folds = split_labelled(labelled, labels, samples, request, layer=reading.layer)
         if method == "finetune" and loaded is not None:
             rows, _ = _adata.token_rows(labelled, loaded, reading, log_prefix=None)
             few = None if reference is None else [0]
@@ -277,8 +277,8 @@ def annotate(
                 seed=seed,
             ),
         }
-        baselines_of = Baselines(labelled, folds, fitted.tested, features, reading)
-        report = score_classifier(fitted, folds, baselines_of, others, request)
+        to_beat = Baselines(labelled, folds, fitted.tested, features, reading)
+        report = score_classifier(fitted, folds, to_beat, others, request)
         labeller = fitted.classifier
         if reference is None:
             probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading, running)
