@@ -211,7 +211,7 @@ def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[st
                 }
 
             yield f"{train} → {test}, {group}", across
-    few = replace(plain, article=False, arms=tuple(arm for arm in arms if arm != "random"))
+    few = replace(plain, article=False, feature_sets=tuple(name for name in arms if name != "random"))
     for name, options, by_cell in (
         ("libraries, all, pseudocells", replace(few, aggregate="pseudocell"), False),
         ("libraries, all, days", replace(few, target="linear"), False),

@@ -1,4 +1,4 @@
-"""A cell-type classifier as it is applied to cells and kept in a folder, and what is told of it."""
+"""A cell-type classifier as it is applied to cells and kept in a folder, and its report."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierReport:
-    """What is told of a classifier.
+    """Held-out scores of a classifier, and what else is kept of its fit.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ class _Best:
 
     def __init__(self, task: FinetuneTask, classifier: CellClassifier, check: np.ndarray, start: np.ndarray) -> None:
         self.task, self.classifier = task, classifier
-        self.held_out, self.truth = task.rows.cut(classifier.network.max_len).take(check), task.y[check]
+        self.held_out, self.truth = task.rows.take(check).cut(classifier.network.max_len), task.y[check]
         self.loss, self.logits = _calibrated_loss(start, self.truth), start
         self.epoch, self.share, self.weights = 0, 0.0, _weights(classifier)
         self.losses = [self.loss]

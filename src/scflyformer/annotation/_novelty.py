@@ -76,7 +76,7 @@ class Novelty:
         return cls(nearest, np.concatenate([parts, np.quantile(joined, grid)[None]]))
 
     def score(self, logits: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Return the share of the reference's held-out cells that are less strange, 0 to 1, shape (n_cells,)."""
+        """Return the share of the reference's held-out cells that are less novel, 0 to 1, shape (n_cells,)."""
         scores = zip((energy(logits), distance), self.quantiles[:2], strict=True)
         joined = sum(-np.log(_share_above(score, part)) for score, part in scores)
         return 1 - _share_above(joined, self.quantiles[2])
@@ -94,7 +94,7 @@ def energy(logits: np.ndarray) -> np.ndarray:
 def _share_above(score: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     """Return the share of a reference above each score: interpolated between quantiles, falling on beyond the last.
 
-    Past the highest quantile the share shrinks with the excess over the spread, so that cells stranger than the whole
+    Past the highest quantile the share shrinks with the excess over the spread, so that cells more novel than the whole
     reference still differ.
     """
     last = 1 / len(quantiles)

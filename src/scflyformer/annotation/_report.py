@@ -1,4 +1,4 @@
-"""Held-out scores of a classifier beside its baselines, and what is written of it."""
+"""Held-out scores of a classifier and its baselines, and what is written to the data."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ def level_difference(
     samples of each age. No line enters.
 
     Where the levels share no age, the samples are moved to one age along a straight line, and the comparison is as good
-    as that line. Its slope is that of the reference level, else the one common to all levels, fitted beside a height of
-    its own for each. The permutation is of the residuals of the model without a difference (Freedman and Lane 1983, J
+    as that line. Its slope is that of the reference level, else the one common to all levels, fitted together with
+    a height for each. The permutation is of the residuals of the model without a difference (Freedman and Lane 1983, J
     Bus Econ Stat 1, 292), with Student's statistic.
 
     Parameters

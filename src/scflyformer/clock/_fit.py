@@ -1,4 +1,4 @@
-"""The clocks of all cells and of each group, cross-validated."""
+"""Cross-validated clocks of all cells and of each group."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ClockOptions:
     feature_sets
         Those fitted: names of `FEATURE_SETS`.
     article
-        Whether the published recipe is run beside them.
+        Whether the published recipe is run as well.
     target
         Scale that is fitted.
     n_splits

@@ -44,7 +44,7 @@ class ClockRequest:
 
     @property
     def compared(self) -> list[str]:
-        """Feature sets that stand beside ``features``, but for the controls."""
+        """Feature sets that ``features`` is compared with, without the controls."""
         baselines: Any = self.baselines
         if isinstance(baselines, str) and baselines in ("auto", "all", "none"):
             named = {"auto": [name for name in COMPARED if name != "random"], "all": list(COMPARED), "none": []}

@@ -58,8 +58,8 @@ def clock_tables(
         tables["scale_trap"] = pd.DataFrame(rows)
     tables = {name: text_index(table) for name, table in tables.items()}
     last = clocks[1:] or clocks  # those whose predictions go to obs, each cell once
-    judged = [name for name, result in clocks[0].results.items() if result.outside is not None]
-    outside = {name: int(sum(clock.by_cell(name).outside.sum() for clock in last)) for name in judged}
+    tested = [name for name, result in clocks[0].results.items() if result.outside is not None]
+    outside = {name: int(sum(clock.by_cell(name).outside.sum() for clock in last)) for name in tested}
     sentences = compare_feature_sets(tables["results"], features)
     return tables | {"n_outside": outside, "verdict": np.array(sentences, dtype=object)}
 
