@@ -44,7 +44,7 @@ def test_the_probe_and_its_distances_know_the_classes(tuner: FoldTuner) -> None:
 
 
 def test_the_next_fold_decides(tuner: FoldTuner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without the last fold learns from the second; what is known of held-out cells comes from the frozen network it kept."""
+    """Without the last fold, the first judges and the second teaches; logits are those of the network that was kept."""
     asked: dict[str, Any] = {}
 
     def frozen(_: Any, head: Any, *, start: np.ndarray, **positions: np.ndarray) -> Any:
