@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scflyformer.clock._ridge import ALPHAS, _apply, _Primal, _squares
+from scflyformer.clock._ridge import ALPHAS, _apply, _squares
+from scflyformer.clock._ridge_solvers import Primal
 from scflyformer.clock._units import EXPRESSION
 from scflyformer.stats._cross import choose
 from scflyformer.stats._families import Family
@@ -176,7 +177,7 @@ def probe_age(
     folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)
     taught = {name: block[train] for name, block in blocks.items()}
     together = [name for name in blocks if name != EXPRESSION]
-    solver = _Primal(taught, y, folds, {"all": list(blocks)}, ALPHAS, together)
+    solver = Primal(taught, y, folds, {"all": list(blocks)}, ALPHAS, together)
     everything = frozenset(range(int(folds.max()) + 1))
     errors = np.zeros(len(ALPHAS))
     for fold in everything:

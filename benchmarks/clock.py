@@ -32,8 +32,8 @@ from pretrain_fly import add_data_argument
 
 import scflyformer as sf
 from scflyformer.clock._conformal import coverage
+from scflyformer.clock._fit import ALL, ARTICLE, FEATURE_SETS, MEAN, ONE_SCALE, ClockOptions, fit_clock
 from scflyformer.clock._ridge import _apply, nested_ridge
-from scflyformer.clock._run import ALL, ARMS, ARTICLE, MEAN, ONE_SCALE, ClockOptions, run_clock
 from scflyformer.clock._units import Cells
 from scflyformer.data import _features
 from scflyformer.data._ages import from_target, to_target
@@ -72,7 +72,9 @@ class Flies:
 
     def arms(self) -> tuple[str, ...]:
         """Return the feature sets whose blocks are there."""
-        return tuple(name for name in COLUMNS if name in ARMS and set(ARMS[name]) <= set(self.cells.blocks))
+        return tuple(
+            name for name in COLUMNS if name in FEATURE_SETS and set(FEATURE_SETS[name]) <= set(self.cells.blocks)
+        )
 
     def inside(self, group: str) -> np.ndarray:
         """Return the positions of a type's cells, or of all."""
@@ -126,10 +128,10 @@ def held_out(
     found: dict[str, list[dict[str, Any]]] = {}
     intervals: dict[str, Any] = {}
     for seed in range(repeats or N_REPEATS):
-        clock = run_clock(used, inside, group, replace(options, seed=seed))
+        clock = fit_clock(used, inside, group, replace(options, seed=seed))
         units = clock.units
         where = libraries if options.aggregate == "none" else np.asarray(units.samples)
-        for name, arm in clock.arms.items():
+        for name, arm in clock.results.items():
             if len(arm.predicted) != len(units.ages):
                 continue
             note = "cells of all libraries on both sides" if by_cell or name == ARTICLE else "libraries held out"
@@ -169,7 +171,7 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
         return {}
     y = to_target(own.ages, "log")
     folds = _features.folds(own.names, own.samples, values=own.ages, n_splits=5, seed=0)
-    arms = {name: ARMS[name] for name in flies.arms()}
+    arms = {name: FEATURE_SETS[name] for name in flies.arms()}
     fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms), together=ONE_SCALE)
     out: dict[str, dict[str, Any]] = {}
     young = new.ages <= YOUNG
@@ -209,7 +211,7 @@ def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[st
                 }
 
             yield f"{train} → {test}, {group}", across
-    few = replace(plain, article=False, arms=tuple(arm for arm in arms if arm != "random"))
+    few = replace(plain, article=False, feature_sets=tuple(name for name in arms if name != "random"))
     for name, options, by_cell in (
         ("libraries, all, pseudocells", replace(few, aggregate="pseudocell"), False),
         ("libraries, all, days", replace(few, target="linear"), False),

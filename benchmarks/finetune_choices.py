@@ -25,7 +25,9 @@ from pretrain_fly import add_data_argument
 from scipy import sparse
 from scipy.special import softmax
 
-from scflyformer.annotation._finetune import FinetuneOptions, finetune
+from scflyformer._running import Running
+from scflyformer.annotation._finetune import finetune
+from scflyformer.annotation._trainer import FinetuneOptions, FinetuneTask
 from scflyformer.data import _adata
 from scflyformer.data._reading import Reading
 from scflyformer.network._infer import embed_rows
@@ -103,16 +105,15 @@ class Study:
             y = np.concatenate([y, y[train]])
             train = np.concatenate([train, np.arange(len(self.rows), len(rows))])
             options = replace(options, epochs=2)
-        how: dict[str, Any] = {"pooling": "cell", "dtype": dtype}
+        model, running = self.frozen.model, Running(dtype=dtype)
         start = self.head(self.cells.x[self.check])
-        found = finetune(
-            self.frozen.model.network(), self.head, rows, y, train=train, check=self.check, start=start,
-            options=options, **how,
-        )  # fmt: skip
+        task = FinetuneTask(model, rows, y, options, running)
+        found = finetune(task, self.head, train=train, check=self.check, start=start)
         temperature = fit_temperature(found.logits, self.y[self.check])
 
         def say(cells: np.ndarray) -> np.ndarray:
-            return softmax(found.head(embed_rows(found.network, self.rows.take(cells), **how)) / temperature, axis=1)
+            vectors = embed_rows(found.network, self.rows.take(cells), pooling=model.pooling, running=running)
+            return softmax(found.head(vectors) / temperature, axis=1)
 
         return {"test": say(self.test), "train": say(self.train), "kept": np.array([found.epoch, found.share])}
 

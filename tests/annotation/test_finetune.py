@@ -12,8 +12,9 @@ from transformers import BertConfig
 
 import scflyformer as sf
 from scflyformer._running import Running
-from scflyformer.annotation._finetune import FinetuneOptions, finetune, refit
+from scflyformer.annotation._finetune import finetune, refit
 from scflyformer.annotation._network import CellClassifier
+from scflyformer.annotation._trainer import FinetuneOptions, FinetuneTask
 from scflyformer.data import _adata
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
@@ -24,7 +25,7 @@ FAST = {"epochs": 12, "learning_rate": 1e-3, "head_learning_rate": 1e-3, "batch_
 
 @pytest.fixture
 def task(many_cells, tiny_model: Path):
-    """Return a network, ranked cells, their types, and positions to learn from, to judge by, to test.
+    """Return a model, ranked cells, their types, and positions to learn from, to judge by, to test.
 
     Weights are large: with those of the tiny model cells differ by little more than rounding, which training scales up.
     """
@@ -36,28 +37,28 @@ def task(many_cells, tiny_model: Path):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
     rows, _ = _adata.token_rows(many_cells, model)
     y = many_cells.obs["cell_type"].cat.codes.to_numpy().astype(np.int64)
-    return network, rows, y, np.split(np.random.default_rng(0).permutation(240), [120, 180])
+    return model.with_network(network), rows, y, np.split(np.random.default_rng(0).permutation(240), [120, 180])
 
 
-def _start(network, rows, y, train):
-    x = embed_rows(network, rows, pooling="cell")
+def _start(model, rows, y, train):
+    x = embed_rows(model.network(), rows, pooling="cell")
     return x, fit_logistic(x[train], y[train], n_classes=3, penalty=0.01)
 
 
+def _task(model, rows, y, **options):
+    return FinetuneTask(model, rows, y, FinetuneOptions(**{**FAST, **options}), Running("cpu", "float32"))
+
+
 def _run(task, **options):
-    network, rows, y, (train, check, _) = task
-    x, head = _start(network, rows, y, train)
-    settings = FinetuneOptions(**{**FAST, **options})
-    return finetune(
-        network, head, rows, y, train=train, check=check, start=head(x[check]), pooling="cell", options=settings,
-        running=Running("cpu", "float32"),
-    )  # fmt: skip
+    model, rows, y, (train, check, _) = task
+    x, head = _start(model, rows, y, train)
+    return finetune(_task(model, rows, y, **options), head, train=train, check=check, start=head(x[check]))
 
 
 def test_learns_on_cells_it_has_not_seen(task) -> None:
-    network, rows, y, (train, check, test) = task
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    x, head = _start(network, rows, y, train)
+    model, rows, y, (train, check, test) = task
+    before = {name: tensor.clone() for name, tensor in model.network().state_dict().items()}
+    x, head = _start(model, rows, y, train)
     found = _run(task)
     frozen = (head(x[test]).argmax(axis=1) == y[test]).mean()
     tuned = (found.head(embed_rows(found.network, rows.take(test), pooling="cell")).argmax(axis=1) == y[test]).mean()
@@ -67,7 +68,7 @@ def test_learns_on_cells_it_has_not_seen(task) -> None:
     assert found.losses[-1] < found.losses[0]
     judged = found.head(embed_rows(found.network, rows.take(check), pooling="cell"))
     np.testing.assert_allclose(judged, found.logits, atol=1e-4)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network().state_dict().items())
 
 
 def test_the_same_for_a_seed(task) -> None:
@@ -78,13 +79,10 @@ def test_the_same_for_a_seed(task) -> None:
 
 def test_refit_goes_as_far_as_the_judged_run(task) -> None:
     """On the same cells it ends with the same weights, though no held-out cells judge it."""
-    network, rows, y, (train, _, _) = task
+    model, rows, y, (train, _, _) = task
     found = _run(task)
-    _, head = _start(network, rows, y, train)
-    again, readout = refit(
-        network, head, rows, y, train=train, epoch=found.epoch, share=found.share, options=FinetuneOptions(**FAST),
-        running=Running("cpu", "float32"),
-    )  # fmt: skip
+    _, head = _start(model, rows, y, train)
+    again, readout = refit(_task(model, rows, y), head, train=train, epoch=found.epoch, share=found.share)
     assert 1 <= found.epoch <= FAST["epochs"]
     for name, tensor in found.network.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
@@ -92,15 +90,12 @@ def test_refit_goes_as_far_as_the_judged_run(task) -> None:
 
 
 def test_what_makes_held_out_cells_worse_is_not_kept(task) -> None:
-    network, rows, y, (train, check, _) = task
-    x, head = _start(network, rows, y, train)
+    model, rows, y, (train, check, _) = task
+    x, head = _start(model, rows, y, train)
     shuffled = y.copy()
     shuffled[train] = np.random.default_rng(1).permutation(y[train])
-    found = finetune(
-        network, head, rows, shuffled, train=train, check=check, start=head(x[check]), pooling="cell",
-        options=FinetuneOptions(epochs=2, learning_rate=0.05, head_learning_rate=1.0),
-        running=Running("cpu", "float32"),
-    )  # fmt: skip
+    spoiling = _task(model, rows, shuffled, epochs=2, learning_rate=0.05, head_learning_rate=1.0)
+    found = finetune(spoiling, head, train=train, check=check, start=head(x[check]))
     if found.epoch == 0:
         assert found.share == 0
         np.testing.assert_allclose(found.logits, head(x[check]), rtol=1e-9)
@@ -110,7 +105,8 @@ def test_what_makes_held_out_cells_worse_is_not_kept(task) -> None:
 @pytest.mark.parametrize("pooling", ["cell", "mean"])
 def test_the_classifier_starts_as_the_frozen_readout(task, pooling: str) -> None:
     """Its loss on whole cells is the readout's on the embedding, with and without a cell token."""
-    network, rows, y, _ = task
+    model, rows, y, _ = task
+    network = model.network()
     if pooling == "mean":
         torch.manual_seed(0)
         network = CellBert(BertConfig.from_dict(network.config.to_dict() | {"objective": "mlm"})).eval()

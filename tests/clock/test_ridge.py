@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import Ridge
 
-from scflyformer.clock import _ridge
+from scflyformer.clock import _ridge_solvers
 from scflyformer.clock._ridge import nested_ridge
 from scflyformer.stats._regression import r2
 from scflyformer.stats._splits import sample_folds
@@ -67,16 +67,16 @@ def _data(n: int = 90, width: int = 12, seed: int = 0) -> tuple[np.ndarray, np.n
 def test_equals_sklearn(width: int, together: tuple[str, ...]) -> None:
     genes, cells, y, folds = _data(width=width)
     cells[:, 1] *= 5
-    arms = {"genes": ["genes"], "cells": ["cells"], "both": ["cells", "genes"]}
+    feature_sets = {"genes": ["genes"], "cells": ["cells"], "both": ["cells", "genes"]}
     blocks = {"genes": sp.csr_matrix(genes), "cells": cells}
-    found = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, final=["both"], together=together)
-    assert list(found) == list(arms)
+    found = nested_ridge(blocks, y, folds, feature_sets, alphas=ALPHAS, final=["both"], together=together)
+    assert list(found) == list(feature_sets)
     dense = {"genes": genes, "cells": cells}
-    for arm, names in arms.items():
+    for name, names in feature_sets.items():
         parts, wholes = [dense[name] for name in names], [name in together for name in names]
         predicted, alphas = _oracle(np.hstack(parts), [part.shape[1] for part in parts], wholes, y, folds)
-        np.testing.assert_array_equal(found[arm].alphas, alphas)
-        np.testing.assert_allclose(found[arm].predicted, predicted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(found[name].alphas, alphas)
+        np.testing.assert_allclose(found[name].predicted, predicted, rtol=1e-4, atol=1e-4)
     both = np.hstack([cells, genes])
     head, scaler = found["both"].head, _Scaler(both, [4, width], ["cells" in together, "genes" in together])
     oracle = Ridge(alpha=found["both"].alpha * len(y)).fit(scaler.transform(both), y)
@@ -113,8 +113,8 @@ def test_an_embedding_keeps_the_relative_scale_of_its_columns_and_has_no_unit(wi
 def test_the_held_out_fold_has_no_part_in_its_prediction(width: int, together: tuple[str, ...]) -> None:
     """What the held-out fold's ages are, and how other folds' held-out cells look, cannot leak into scaler or alpha."""
     genes, cells, y, folds = _data(width=width)
-    blocks, arms = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}
-    before = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, together=together)["both"]
+    blocks, feature_sets = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}
+    before = nested_ridge(blocks, y, folds, feature_sets, alphas=ALPHAS, together=together)["both"]
     held = folds == 0
     y = np.where(held, 1000 - 50 * y, y)
     shown = np.flatnonzero(held)[0]  # one cell keeps its features: the others must not sway its prediction
@@ -122,7 +122,7 @@ def test_the_held_out_fold_has_no_part_in_its_prediction(width: int, together: t
     genes = np.where(others[:, None], genes * 100 + 7, genes)
     cells = np.where(others[:, None], -cells * 30, cells)
     blocks = {"genes": genes, "cells": cells}
-    after = nested_ridge(blocks, y, folds, arms, alphas=ALPHAS, together=together)["both"]
+    after = nested_ridge(blocks, y, folds, feature_sets, alphas=ALPHAS, together=together)["both"]
     assert after.alphas[0] == before.alphas[0]
     assert after.predicted[shown] == pytest.approx(before.predicted[shown], rel=1e-5, abs=1e-5)
     assert not np.allclose(after.predicted[~held], before.predicted[~held])
@@ -159,13 +159,13 @@ def test_readouts_of_the_folds_make_the_predictions(width: int) -> None:
 
 def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     genes, cells, y, folds = _data(n=60, width=58)
-    blocks, arms = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}
-    dual = nested_ridge(blocks, y, folds, arms)["both"]
+    blocks, feature_sets = {"genes": genes, "cells": cells}, {"both": ["genes", "cells"]}
+    dual = nested_ridge(blocks, y, folds, feature_sets)["both"]
     padded = {name: np.repeat(block, 2, axis=0) for name, block in blocks.items()}
-    primal = nested_ridge(padded, np.repeat(y, 2), np.repeat(folds, 2), arms)["both"]
+    primal = nested_ridge(padded, np.repeat(y, 2), np.repeat(folds, 2), feature_sets)["both"]
     np.testing.assert_allclose(primal.predicted[::2], dual.predicted, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(_ridge, "CHUNK", 7)
-    chunked = nested_ridge(padded, np.repeat(y, 2), np.repeat(folds, 2), arms)["both"]
+    monkeypatch.setattr(_ridge_solvers, "CHUNK", 7)
+    chunked = nested_ridge(padded, np.repeat(y, 2), np.repeat(folds, 2), feature_sets)["both"]
     np.testing.assert_allclose(chunked.predicted, primal.predicted, rtol=1e-5, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy import stats
 
-from scflyformer.pl._expression_trend import Cells, draw_trend, numeric_states, trend
+from scflyformer.pl._expression_trend import TrendCells, draw_trend, numeric_states, trend
 
 RNG = np.random.default_rng(0)
 STATES = np.repeat([0.0, 5.0, 30.0], [40, 20, 30])
@@ -56,10 +56,10 @@ def test_a_wide_band_does_not_flatten_the_rest() -> None:
     lines = [f"line{n}" for n in range(9)]
     names = np.array(lines, dtype=object)[np.arange(90) % 8]
     samples = np.array([f"s{n}" for n in np.arange(90) // 2], dtype=object)
-    draw_trend(axis, VALUES, Cells(STATES, samples, names), lines)
+    draw_trend(axis, VALUES, TrendCells(STATES, samples, names), lines)
     assert len(axis.lines) == 8 and len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == 8
     top = max(dot.get_offsets()[:, 1].max() for dot in axis.collections if len(dot.get_offsets()) > 1)
     assert axis.get_ylim() == (0, pytest.approx(1.25 * top))
     empty = plt.subplots()[1]
-    draw_trend(empty, 0 * VALUES, Cells(STATES, None, np.full(90, "all", dtype=object)), ["all"])
+    draw_trend(empty, 0 * VALUES, TrendCells(STATES, None, np.full(90, "all", dtype=object)), ["all"])
     assert empty.get_ylim() == (0, 1)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from scflyformer.pl._figure import explain, finish, open_axes, open_panels
+from scflyformer.pl._figure import dot_mark, explain, finish, label_groups, legend_beside, open_axes, open_panels
 
 
 def test_the_callers_axis_is_used():
@@ -15,6 +15,7 @@ def test_the_callers_axis_is_used():
     assert open_axes(ax, size=(1, 1)) is ax
     assert open_panels(ax, 1, size=(1, 1)).tolist() == [ax]
     assert finish(ax, ax=ax, show=None, return_fig=False) is ax
+    assert finish(np.array([ax], dtype=object), ax=ax, show=None, return_fig=False) is ax
     assert finish(ax, ax=ax, show=None, return_fig=True) is figure
     with pytest.raises(ValueError, match="One axis was given for 3 panels"):
         open_panels(ax, 3, size=(1, 1))
@@ -86,3 +87,20 @@ def test_words_cover_nothing_on_the_callers_axis(scale):
     assert explain(panels[1:], MARKS, own=False) is None and panels[1].get_legend() is None
     low = plt.subplots(figsize=(4, 0.8))[1]
     assert explain(np.array([low]), MARKS, own=False) is None and low.get_legend() is None and low.get_ylim() == (0, 1)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_legend_beside_the_panel_makes_a_figure_of_ours_wider(own):
+    axis = open_axes(None, size=(3, 2))
+    legend_beside(axis, own=own, handles=[dot_mark("a kind of cell", "black")])
+    box = axis.get_legend().get_window_extent()
+    width = axis.figure.get_figwidth()
+    assert width == pytest.approx(3 + box.width / axis.figure.dpi) if own else width == 3
+
+
+def test_labels_stand_level_or_aslant():
+    axis = open_axes(None, size=(3, 2))
+    for flat, angle in ((True, 0), (False, 45)):
+        label_groups(axis, ["first", "second"], flat=flat)
+        assert [text.get_text() for text in axis.get_xticklabels()] == ["first", "second"]
+        assert {text.get_rotation() for text in axis.get_xticklabels()} == {angle}

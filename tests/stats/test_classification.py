@@ -18,7 +18,7 @@ from scflyformer.stats._classification import (
     softmax,
 )
 from scflyformer.stats._intervals import bootstrap_counts
-from scflyformer.stats._reports import class_gains, verdict
+from scflyformer.stats._reports import class_gains, gain_sentence, verdict
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def test_scores_and_intervals(labels: tuple) -> None:
             accuracies.append(accuracy_score(truth[cells], predicted[cells]))
     np.testing.assert_allclose(macro_f1_draws(truth, predicted, units, n_boot=40), f1s)
     np.testing.assert_allclose(accuracy_draws(truth, predicted, units, n_boot=40), accuracies)
+
+
+def test_a_sentence_names_the_other_once() -> None:
+    row = {"features": "depth", "r2_gain": 0.1234, "r2_gain_low": 0.05, "r2_gain_high": 0.2}
+    row |= {"rho_gain": -0.1, "rho_gain_low": -0.3, "rho_gain_high": 0.1}
+    said = gain_sentence("embedding", row, {"r2": "R²", "rho": "Spearman"})
+    assert said == (
+        "embedding above depth in R² (+0.123, 95 % +0.050 to +0.200); "
+        "cannot be told from it in Spearman (-0.100, 95 % -0.300 to +0.100)"
+    )
+    assert gain_sentence("embedding", row, {"r2": "R²"}) == said.split(";")[0]
 
 
 def test_gains_are_paired(labels: tuple) -> None:

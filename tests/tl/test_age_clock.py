@@ -109,12 +109,12 @@ def test_library_effects_without_ageing_give_nothing_by_sample(tiny_model: Path,
 
 def test_a_held_out_library_has_no_part_in_its_prediction(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ages the held-out libraries are said to have, their predictions stay the same."""
-    from scflyformer.clock import _run as _clock_run
+    from scflyformer.clock import _fit
 
     adata = _flies(ageing=1.0)
     sf.tl.embed(adata, model=tiny_model)
     fold = adata.obs["batch"].str.removeprefix("lib").astype(int).to_numpy() % 5
-    monkeypatch.setattr(_clock_run, "folds", lambda *_, **__: fold)
+    monkeypatch.setattr(_fit, "folds", lambda *_, **__: fold)
     _run(adata, tiny_model)
     before = adata.uns["age_clock"]["predictions"]
     interval = adata.obs[[f"age_clock{end}" for end in ENDS]].set_axis(ENDS, axis=1)
@@ -659,25 +659,25 @@ def test_pseudobulks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("aggregate", [4, "pseudobulk"])
-def test_bundles_stay_within_folds_samples_and_ages(aggregate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pseudocells_stay_within_folds_samples_and_ages(aggregate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from scflyformer.tl import _age_clock
 
     kept: list = []
-    run = _age_clock.run_clocks
-    monkeypatch.setattr(_age_clock, "run_clocks", lambda *a, **k: kept.append(run(*a, **k)) or kept[-1])
+    run = _age_clock.fit_clocks
+    monkeypatch.setattr(_age_clock, "fit_clocks", lambda *a, **k: kept.append(run(*a, **k)) or kept[-1])
     adata = _numbers(6, 30)
     adata.obs["age"] = np.where(np.arange(180) % 2, adata.obs["age"], adata.obs["age"] + 1)  # two ages a sample
     for sample_key in ("batch", None):
         _date(adata, aggregate=aggregate, sample_key=sample_key)
-        bundles = kept[-1][0][0].bundles
+        pseudocells = kept[-1][0][0].pseudocells
         if sample_key:
-            assert (adata.obs.groupby(bundles)["batch"].nunique() == 1).all()
-        assert (adata.obs.groupby(bundles)["age"].nunique() == 1).all()
+            assert (adata.obs.groupby(pseudocells)["batch"].nunique() == 1).all()
+        assert (adata.obs.groupby(pseudocells)["age"].nunique() == 1).all()
         if sample_key is None:
             from scflyformer.data._features import folds
 
             fold = folds(adata.obs_names.to_numpy(), None, values=adata.obs["age"].to_numpy(), n_splits=5, seed=0)
-            assert (pd.Series(fold).groupby(bundles).nunique() == 1).all()
+            assert (pd.Series(fold).groupby(pseudocells).nunique() == 1).all()
             assert (adata.uns["age_clock"]["results"]["split"] == "cell").all()
 
 

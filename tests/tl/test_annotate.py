@@ -265,10 +265,10 @@ def test_finetune_that_does_not_help_is_the_probe(
 ) -> None:
     """Where training makes held-out cells worse, labels, probabilities and strangeness are those of the probe."""
 
-    def spoil(classifier: Any, *_: Any, **__: Any) -> None:
+    def spoil(_: Any, classifier: Any, *__: Any, **___: Any) -> None:
         classifier.weight.data.mul_(-1)
 
-    monkeypatch.setattr("scflyformer.annotation._finetune._train", spoil)
+    monkeypatch.setattr("scflyformer.annotation._finetune.train_passes", spoil)
     monkeypatch.setattr("scflyformer.annotation._finetune.SHARES", (1.0,))
     plain = cells.copy()
     found = _run(cells, tiny_model, reference=many_cells, method="finetune", epochs=1, baselines="none")

@@ -1,14 +1,15 @@
-"""A cell-type classifier as it is applied to cells and kept in a folder."""
+"""A cell-type classifier as it is applied to cells and kept in a folder, and its report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scflyformer.data import _features
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from scflyformer.annotation._novelty import Novelty
     from scflyformer.models import Model
@@ -28,7 +29,7 @@ class Classifier:
     temperature
         Of the logits.
     novelty
-        How strange a cell is, from the embedding's contrast columns and the logits.
+        Scores how unlike the labelled cells a cell is, from the embedding's contrast columns and the logits.
     """
 
     model: Model | None
@@ -49,3 +50,59 @@ class Classifier:
 
         logits = self.head(x)
         return softmax(logits, self.temperature), self.novelty(x[:, _features.contrast_columns(self.model)], logits)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A classifier, and what it says of labelled cells that it has not seen.
+
+    Attributes
+    ----------
+    classifier
+        For new cells.
+    tested
+        Labelled cells that were held out, bool, shape (n_labelled,).
+    probability, novelty
+        Of these, NaN elsewhere: calibrated, (n_labelled, n_classes), and 0 to 1, (n_labelled,).
+    notes
+        How the fit went, for `uns`.
+    """
+
+    classifier: Classifier
+    tested: np.ndarray
+    probability: np.ndarray
+    novelty: np.ndarray
+    notes: dict[str, Any]
+
+    def only(self, tested: np.ndarray, notes: dict[str, Any]) -> Fitted:
+        """Return this fit, scored on fewer of its held-out cells and with further notes."""
+        tested = self.tested & tested
+        probability, novelty = self.probability.copy(), self.novelty.copy()
+        probability[~tested] = novelty[~tested] = float("nan")
+        return Fitted(self.classifier, tested, probability, novelty, self.notes | notes)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierReport:
+    """Held-out scores of a classifier, and what else is kept of its fit.
+
+    Attributes
+    ----------
+    classes
+        Names of the classes, object, shape (n_classes,).
+    prior
+        Their shares among the labelled cells, shape (n_classes,).
+    metrics, per_class
+        Held-out scores: one row a feature set, the classifier first, and one row a class.
+    notes
+        How the fit went.
+    model_sha256
+        Hash of the model that a saved classifier was fitted on.
+    """
+
+    classes: np.ndarray
+    prior: np.ndarray
+    metrics: pd.DataFrame
+    per_class: pd.DataFrame
+    notes: dict[str, Any]
+    model_sha256: str = ""

@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
 
 from scflyformer import _log
-from scflyformer.annotation._labelled import LabelledBatches, LabelledCells
-from scflyformer.annotation._network import CellClassifier
-from scflyformer.models._model import quiet_transformers
-from scflyformer.network._device import pick_place
-from scflyformer.network._infer import Pooling, embed_rows
+from scflyformer.annotation._trainer import FinetuneTask, train_passes
+from scflyformer.network._infer import embed_rows
 from scflyformer.network._randomness import own_randomness
 from scflyformer.stats._classification import IMPOSSIBLE, fit_temperature
 from scflyformer.stats._logistic import held_out_loss
-from scflyformer.training._trainer import _as_is, fit_for_cpu_bfloat16
 
 if TYPE_CHECKING:
-    from scflyformer._running import Running
+    from scflyformer.annotation._network import CellClassifier
     from scflyformer.network._network import CellBert
     from scflyformer.stats._linear import LinearHead
-    from scflyformer.tokens._rows import TokenRows
 
 SHARES = (0.25, 0.5, 0.75)
 """Places between the frozen network (0) and the fine-tuned one (1) that are tried (Wortsman et al. 2022)."""
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """Settings of a run.
-
-    Attributes
-    ----------
-    epochs
-        Passes over the training cells at most.
-    learning_rate, head_learning_rate
-        Highest learning rates of the network and of the readout.
-    batch_cells
-        Cells a step.
-    n_tokens
-        Genes of a cell that BERT reads in a step, drawn anew each time; the profile code reads all that are not hidden.
-    gene_dropout
-        Largest share of a cell's genes that are hidden; each cell's is drawn.
-    label_smoothing, weight_decay, seed
-        As usual.
-    """
-
-    epochs: int = 3
-    learning_rate: float = 2e-4
-    head_learning_rate: float = 3e-5
-    batch_cells: int = 64
-    n_tokens: int = 128
-    gene_dropout: float = 0.2
-    label_smoothing: float = 0.0
-    weight_decay: float = 0.01
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,113 +49,84 @@ class Finetuned:
     losses: list[float]
 
 
+class _Best:
+    """The weights with the least loss on held-out cells so far; at first the frozen ones."""
+
+    def __init__(self, task: FinetuneTask, classifier: CellClassifier, check: np.ndarray, start: np.ndarray) -> None:
+        self.task, self.classifier = task, classifier
+        self.held_out, self.truth = task.rows.take(check).cut(classifier.network.max_len), task.y[check]
+        self.loss, self.logits = _calibrated_loss(start, self.truth), start
+        self.epoch, self.share, self.weights = 0, 0.0, _weights(classifier)
+        self.losses = [self.loss]
+
+    def offer(self, epoch: int, share: float) -> float:
+        """Return the loss of the classifier as it stands, and keep its weights where it is the least."""
+        network, task = self.classifier.network, self.task
+        training_attention = network.config._attn_implementation
+        network.set_attn_implementation("sdpa")  # three times as fast forwards, where cells are long
+        vectors = embed_rows(network, self.held_out, pooling=task.model.pooling, running=task.running)
+        network.set_attn_implementation(training_attention)
+        logits = self.classifier.readout()(vectors)
+        loss = _calibrated_loss(logits, self.truth)
+        if loss < self.loss:
+            self.loss, self.logits, self.epoch, self.share = loss, logits, epoch, share
+            self.weights = _weights(self.classifier)
+        return loss
+
+    def after_pass(self, epoch: int) -> None:
+        """Offer the weights after a pass, and log their loss."""
+        losses = self.losses
+        losses.append(self.offer(epoch, 1.0))
+        n_passes = self.task.options.epochs
+        _log.info(f"annotate: pass {epoch} of {n_passes}, loss {losses[-1]:.4f} (frozen {losses[0]:.4f})")
+
+
 @own_randomness()
 def finetune(
-    network: CellBert,
-    head: LinearHead,
-    rows: TokenRows,
-    y: np.ndarray,
-    *,
-    train: np.ndarray,
-    check: np.ndarray,
-    start: np.ndarray,
-    options: FinetuneOptions,
-    pooling: Pooling,
-    running: Running,
+    task: FinetuneTask, head: LinearHead, *, train: np.ndarray, check: np.ndarray, start: np.ndarray
 ) -> Finetuned:
     """Fine-tune from a readout fitted on the frozen network (Kumar et al. 2022).
 
+    What is kept has the least loss on the held-out cells among the frozen weights, those after each pass, and those
+    between the best of these and the frozen ones.
+
     Parameters
     ----------
-    network
-        The frozen network; a copy is trained.
     head
-        A readout of its embedding, fitted on the cells ``train``.
-    rows
-        Ranked cells.
-    y
-        Class codes, shape (n_cells,).
+        A readout of the frozen embedding, fitted on the cells ``train``.
     train, check
         Positions of the cells to learn from and of those that decide what is kept.
     start
         Logits of ``head`` for the cells ``check``, shape (n_check, n_classes).
-    options
-        Settings.
-    pooling, running
-        As for :func:`scflyformer.network._infer.embed_rows`.
-
-    Returns
-    -------
-    The network and the readout with the least loss on the held-out cells among the frozen ones, those after each pass,
-    and weights between the best of these and the frozen ones.
     """
-    rows = rows.cut(network.max_len)
-    held_out, truth = rows.take(check), y[check]
-    classifier = CellClassifier(copy.deepcopy(network), head, label_smoothing=options.label_smoothing)
-    frozen = _weights(classifier)
-    losses = [_calibrated_loss(start, truth)]
-    best: tuple[float, np.ndarray, int, float, dict[str, torch.Tensor]] = (losses[0], start, 0, 0.0, frozen)
-
-    def offer(epoch: int, share: float) -> float:
-        nonlocal best
-        training_attention = classifier.network.config._attn_implementation
-        classifier.network.set_attn_implementation("sdpa")  # three times as fast forwards, where cells are long
-        vectors = embed_rows(classifier.network, held_out, pooling=pooling, running=running)
-        classifier.network.set_attn_implementation(training_attention)
-        logits = classifier.readout()(vectors)
-        loss = _calibrated_loss(logits, truth)
-        if loss < best[0]:
-            best = (loss, logits, epoch, share, _weights(classifier))
-        return loss
-
-    def judge(epoch: int) -> None:
-        losses.append(offer(epoch, 1.0))
-        _log.info(f"annotate: pass {epoch} of {options.epochs}, loss {losses[-1]:.4f} (frozen {losses[0]:.4f})")
-
-    _train(classifier, rows, y, train, options, judge, running=running)
-    epoch, tuned = (best[2], best[4]) if best[2] else (options.epochs, _weights(classifier))
+    classifier = task.classifier(head)
+    best = _Best(task, classifier, check, start)
+    frozen = best.weights
+    train_passes(task, classifier, train, best.after_pass)
+    epoch, tuned = (best.epoch, best.weights) if best.epoch else (task.options.epochs, _weights(classifier))
     for share in SHARES:
         _move(classifier, frozen, tuned, share)
-        offer(epoch, share)
-    classifier.load_state_dict(best[4])
-    losses.append(best[0])
-    return Finetuned(classifier.network.eval(), classifier.readout(), best[1], best[2], best[3], losses)
+        best.offer(epoch, share)
+    classifier.load_state_dict(best.weights)
+    losses = [*best.losses, best.loss]
+    return Finetuned(classifier.network.eval(), classifier.readout(), best.logits, best.epoch, best.share, losses)
 
 
 @own_randomness()
 def refit(
-    network: CellBert,
-    head: LinearHead,
-    rows: TokenRows,
-    y: np.ndarray,
-    *,
-    train: np.ndarray,
-    epoch: int,
-    share: float,
-    options: FinetuneOptions,
-    running: Running,
+    task: FinetuneTask, head: LinearHead, *, train: np.ndarray, epoch: int, share: float
 ) -> tuple[CellBert, LinearHead]:
-    """Fine-tune on all cells, as far as runs with held-out cells bore out.
+    """Return network and readout fine-tuned on all cells, as far as runs with held-out cells bore out.
 
     Parameters
     ----------
-    network, head, rows, y, options, running
-        As for :func:`finetune`.
-    train
-        Positions of the cells to learn from.
     epoch, share
         After which pass to stop, and how far from the frozen weights towards those of then to go.
-
-    Returns
-    -------
-    The network and the readout.
     """
-    classifier = CellClassifier(copy.deepcopy(network), head, label_smoothing=options.label_smoothing)
+    classifier = task.classifier(head)
     frozen = _weights(classifier)
-    rows = rows.cut(network.max_len)
-    _train(classifier, rows, y, train, options, lambda _: None, stop=epoch, running=running)
-    tuned = _weights(classifier)
-    _move(classifier, frozen, tuned, share)
+    train_passes(task, classifier, train, lambda _: None, stop=epoch)
+    _move(classifier, frozen, _weights(classifier), share)
     return classifier.network.eval(), classifier.readout()
 
 
@@ -215,94 +145,3 @@ def _move(
 ) -> None:
     """Set the weights that lie ``share`` of the way from the frozen to the tuned ones."""
     classifier.load_state_dict({name: torch.lerp(frozen[name], tuned[name], share) for name in frozen})
-
-
-def _train(
-    classifier: CellClassifier,
-    rows: TokenRows,
-    y: np.ndarray,
-    train: np.ndarray,
-    options: FinetuneOptions,
-    judge: Callable[[int], None],
-    *,
-    stop: int | None = None,
-    running: Running,
-) -> None:
-    """Train in place, calling ``judge`` after each pass; end after the pass ``stop`` of the same schedule."""
-    device, dtype = pick_place(running)
-    batches = LabelledBatches(
-        rows.lengths, train, batch_cells=options.batch_cells, n_passes=options.epochs, seed=options.seed
-    )
-    data = LabelledCells(
-        rows, y, n_genes=classifier.network.n_genes, n_tokens=options.n_tokens,
-        bert_len=classifier.network.bert_len, gene_dropout=options.gene_dropout,
-        seed=options.seed,
-    )  # fmt: skip
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": classifier.network.parameters(), "lr": options.learning_rate},
-            {"params": [classifier.weight, classifier.bias], "lr": options.head_learning_rate},
-        ],
-        weight_decay=options.weight_decay,
-    )
-    with tempfile.TemporaryDirectory() as scratch, quiet_transformers():
-        args = TrainingArguments(
-            output_dir=scratch,
-            max_steps=len(batches),
-            lr_scheduler_type="linear",
-            warmup_steps=len(batches) // 20,
-            max_grad_norm=1.0,
-            eval_strategy="no",
-            save_strategy="no",
-            logging_strategy="no",
-            seed=options.seed,
-            use_cpu=device.type == "cpu",
-            bf16=dtype == torch.bfloat16,
-            fp16=dtype == torch.float16,
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-        )
-        args._n_gpu = min(args.n_gpu, 1)
-        if device.type == "cpu" and args.bf16:
-            fit_for_cpu_bfloat16(classifier.network)
-        trainer = _Finetuning(
-            batches, model=classifier, args=args, train_dataset=data, optimizers=(optimizer, None),
-            callbacks=[_Passes(batches.per_pass, judge, stop)],
-        )  # fmt: skip
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    classifier.network.set_attn_implementation("sdpa")
-
-
-class _Finetuning(Trainer):
-    """`Trainer` over :class:`LabelledBatches`."""
-
-    def __init__(self, batches: LabelledBatches, **trainer: Any) -> None:
-        super().__init__(data_collator=_as_is, **trainer)
-        self.batches, self.data = batches, trainer["train_dataset"]
-
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """Return all batches of the run as one pass."""
-        return torch.utils.data.DataLoader(self.data, batch_sampler=self.batches, collate_fn=_as_is)
-
-
-class _Passes(TrainerCallback):
-    """A bar in steps, a verdict after each pass, and an end."""
-
-    def __init__(self, per_pass: int, judge: Callable[[int], None], stop: int | None) -> None:
-        self.per_pass, self.judge, self.stop = per_pass, judge, stop
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar = _log.progress(
-            total=self.per_pass * self.stop if self.stop else state.max_steps, desc="fine-tuning", unit="step"
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.update(1)
-        if state.global_step % self.per_pass == 0:
-            self.judge(state.global_step // self.per_pass)
-            control.should_training_stop |= state.global_step // self.per_pass == self.stop
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.close()

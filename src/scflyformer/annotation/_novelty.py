@@ -1,4 +1,4 @@
-"""How strange a cell is to a reference: far from every class, and without evidence for any."""
+"""Novelty of a cell: far from every class of a reference, and without evidence for any."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ class Novelty:
         joined = sum(-np.log(_share_above(score, part)) for score, part in zip(scores, parts, strict=True))
         return cls(nearest, np.concatenate([parts, np.quantile(joined, grid)[None]]))
 
-    def place(self, logits: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Return the share of the reference's held-out cells that are less strange, 0 to 1, shape (n_cells,)."""
+    def score(self, logits: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Return the share of the reference's held-out cells that are less novel, 0 to 1, shape (n_cells,)."""
         scores = zip((energy(logits), distance), self.quantiles[:2], strict=True)
         joined = sum(-np.log(_share_above(score, part)) for score, part in scores)
         return 1 - _share_above(joined, self.quantiles[2])
 
     def __call__(self, x: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """Return :meth:`place` of cells with features (n_cells, n_features) and logits (n_cells, n_classes)."""
-        return self.place(logits, self.nearest(x))
+        """Return :meth:`score` of cells with features (n_cells, n_features) and logits (n_cells, n_classes)."""
+        return self.score(logits, self.nearest(x))
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def energy(logits: np.ndarray) -> np.ndarray:
 def _share_above(score: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     """Return the share of a reference above each score: interpolated between quantiles, falling on beyond the last.
 
-    Past the highest quantile the share shrinks with the excess over the spread, so that cells stranger than the whole
+    Past the highest quantile the share shrinks with the excess over the spread, so that cells more novel than the whole
     reference still differ.
     """
     last = 1 / len(quantiles)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer.annotation._classifier import Classifier
+from scflyformer.annotation._classifier import Classifier, ClassifierReport
 from scflyformer.data import _features
 
 if TYPE_CHECKING:
@@ -19,34 +19,31 @@ _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "qu
 
 
 def save_classifier(
-    path: str | os.PathLike[str],
-    classifier: Classifier,
-    trained: dict[str, Any],
-    request: AnnotateRequest,
+    path: str | os.PathLike[str], classifier: Classifier, report: ClassifierReport, request: AnnotateRequest
 ) -> None:
     """Write a model folder with ``labels.json`` and the classifier."""
     from scflyformer.models._heads import save_head
 
     model, novelty = classifier.known_model, classifier.novelty
-    rows = records(trained["metrics"])
+    rows = records(report.metrics)
     metrics = {row["features"]: {k: v for k, v in row.items() if k != "features"} for row in rows}
     content = {
-        "classes": list(trained["classes"]),
+        "classes": list(report.classes),
         "temperature": classifier.temperature,
-        "prior": trained["prior"],
-        "notes": trained["notes"],
+        "prior": report.prior,
+        "notes": report.notes,
         "min_score": request.min_score,
         "max_novelty": request.max_novelty,
         "label_key": request.label_key,
         "pooling": model.pooling,
         "metrics": rows,
-        "per_class": records(trained["per_class"]),
+        "per_class": records(report.per_class),
     }
-    own = rows[0]
+    main = rows[0]
     about = (
-        f"# Cell-type classifier on {model.name}\n\n{len(trained['classes'])} classes, learnt from {own['n_cells']:,} "
-        f"cells. Held out by {own['split']}: accuracy {own['accuracy']:.3f}, macro-F1 {own['macro_f1']:.3f}, "
-        f"calibration error {own['ece']:.3f}. Use it with `scflyformer.tl.annotate(adata, classifier=…)`. The model "
+        f"# Cell-type classifier on {model.name}\n\n{len(report.classes)} classes, learnt from {main['n_cells']:,} "
+        f"cells. Held out by {main['split']}: accuracy {main['accuracy']:.3f}, macro-F1 {main['macro_f1']:.3f}, "
+        f"calibration error {main['ece']:.3f}. Use it with `scflyformer.tl.annotate(adata, classifier=…)`. The model "
         "that it reads:"
     )
     tensors = classifier.head.tensors() | {
@@ -62,8 +59,8 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.to_dict(orient="records")  # type: ignore[return-value]
 
 
-def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
-    """Return the classifier and what goes with it."""
+def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, ClassifierReport]:
+    """Return a saved classifier and its report."""
     from scflyformer.annotation._novelty import ClassDistance, Novelty
     from scflyformer.models import ModelFolderError
     from scflyformer.models._heads import load_head
@@ -91,11 +88,17 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str,
             f"does not fit them and width {width}. The files come from different classifiers; copy the folder again, "
             f"whole."
         )
-    content |= {"classes": np.array(content["classes"], dtype=object), "prior": np.array(content["prior"])}
-    content |= {name: _numeric(pd.DataFrame(content[name])) for name in ("metrics", "per_class")}
+    report = ClassifierReport(
+        classes=np.array(content["classes"], dtype=object),
+        prior=np.array(content["prior"]),
+        metrics=_numeric(pd.DataFrame(content["metrics"])),
+        per_class=_numeric(pd.DataFrame(content["per_class"])),
+        notes=content["notes"],
+        model_sha256=content["model_sha256"],
+    )
     head = LinearHead(**{name: tensors[name] for name in _HEAD})
     novelty = Novelty(ClassDistance(tensors["whiten"], tensors["centres"]), tensors["quantiles"])
-    return Classifier(model, head, content["temperature"], novelty), content
+    return Classifier(model, head, content["temperature"], novelty), report
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:

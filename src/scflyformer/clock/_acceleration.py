@@ -68,8 +68,8 @@ def level_difference(
     samples of each age. No line enters.
 
     Where the levels share no age, the samples are moved to one age along a straight line, and the comparison is as good
-    as that line. Its slope is that of the reference level, else the one common to all levels, fitted beside a height of
-    its own for each. The permutation is of the residuals of the model without a difference (Freedman and Lane 1983, J
+    as that line. Its slope is that of the reference level, else the one common to all levels, fitted together with
+    a height for each. The permutation is of the residuals of the model without a difference (Freedman and Lane 1983, J
     Bus Econ Stat 1, 292), with Student's statistic.
 
     Parameters
@@ -78,14 +78,10 @@ def level_difference(
         Mean predicted age of each sample, shape (n_samples,).
     ages
         Its age, on the scale on which a line is straight, shape (n_samples,).
-    levels
-        Its level, shape (n_samples,).
     first, second
         The levels to compare; the difference is that of ``second`` to ``first``.
     reference
         Level whose slope counts.
-    seed
-        Seed of the permutations, where they are drawn.
     """
     rng = np.random.default_rng(seed)
     shared = np.intersect1d(ages[levels == first], ages[levels == second])
@@ -105,19 +101,21 @@ def _within_ages(
     contrast = np.where(second, weight[codes] / both[codes, 1], -weight[codes] / both[codes, 0])
     design = np.column_stack([codes[:, None] == np.arange(len(shared)), second]).astype(float)
     value = float(contrast @ values)
-    low, high = _interval(values, contrast, design)
+    low, high = _contrast_interval(values, contrast, design)
     n_all = prod(comb(int(n), int(k)) for n, k in zip(both.sum(axis=1), both[:, 1], strict=True))
     exact = n_all <= _MOST
     null = np.zeros(1 if exact else _MOST - 1)
     for age, (n_first, n_second) in enumerate(both):
-        own = values[codes == age]
-        n = len(own)
+        inside = values[codes == age]
+        n = len(inside)
         if exact:
             chosen = np.array(list(combinations(range(n), int(n_second))))
-            null = (null[:, None] + weight[age] * _split_means(own[chosen].sum(axis=1), own, n_first, n_second)).ravel()
+            null = (
+                null[:, None] + weight[age] * _split_means(inside[chosen].sum(axis=1), inside, n_first, n_second)
+            ).ravel()
         else:
-            order = rng.permuted(np.tile(own, (len(null), 1)), axis=1)
-            null = null + weight[age] * _split_means(order[:, :n_second].sum(axis=1), own, n_first, n_second)
+            order = rng.permuted(np.tile(inside, (len(null), 1)), axis=1)
+            null = null + weight[age] * _split_means(order[:, :n_second].sum(axis=1), inside, n_first, n_second)
     p_value = _p_value(value, null, exact=exact)
     n_first, n_second = both.sum(axis=0).tolist()
     return Difference(n_first, n_second, value, low, high, p_value, len(null) + (not exact), shared)
@@ -151,7 +149,7 @@ def _along_the_line(
     contrast = apart - centred * float(apart @ ages) / spread
     design = np.column_stack([height, ages])
     value = float(contrast @ values)
-    low, high = _interval(values, contrast, design)
+    low, high = _contrast_interval(values, contrast, design)
     if np.isnan(low):
         return Difference(*counts, value, low, high, nan, 0, none)
     merged = np.column_stack([design, np.isin(levels, (first, second))])
@@ -166,7 +164,7 @@ def _along_the_line(
     return Difference(*counts, value, low, high, p_value, len(orders) + (not exact), none)
 
 
-def _interval(values: np.ndarray, contrast: np.ndarray, design: np.ndarray) -> tuple[float, float]:
+def _contrast_interval(values: np.ndarray, contrast: np.ndarray, design: np.ndarray) -> tuple[float, float]:
     """Return Student's 95 % interval of a contrast, with the error left by the design; NaN where it leaves none."""
     from scipy.stats import t
 

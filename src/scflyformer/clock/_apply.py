@@ -9,9 +9,10 @@ import pandas as pd
 from scipy import sparse
 
 from scflyformer import _log
-from scflyformer.clock._run import ALL, Arm, GroupClock
-from scflyformer.clock._tables import prediction_table, predictions, result_rows
-from scflyformer.clock._units import Cells, block_means, deal
+from scflyformer.clock._fit import ALL, FeatureSetResult, GroupClock
+from scflyformer.clock._predictions import AgePredictions
+from scflyformer.clock._tables import prediction_table, predictions_of, result_rows
+from scflyformer.clock._units import Cells, assign_pseudocells, block_means
 from scflyformer.data import _adata
 from scflyformer.data._ages import read_ages, target_name, to_target
 from scflyformer.data._embedding import embedding
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from scflyformer.clock._request import ClockRequest
     from scflyformer.clock._saved import SavedClock
     from scflyformer.data._reading import Reading
+    from scflyformer.stats._linear import LinearHead
 
 MIN_SHARED = 0.5
 """Least share of an expression clock's genes that new cells must have."""
@@ -40,34 +42,14 @@ def apply_clock(
     *,
     groups: np.ndarray | None,
     samples: np.ndarray | None,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Predict ages by a saved clock.
+) -> tuple[AgePredictions, dict[str, Any]]:
+    """Return predicted ages, and what goes to `uns`, with the clock's settings as its ``params``.
 
-    Parameters
-    ----------
-    groups
-        Group of each cell: a cell takes its group's clock where there is one, else that of all cells.
-    samples
-        Sample of each cell, for intervals.
-
-    Returns
-    -------
-    By ending of the column in `obs`: predicted ages and their intervals, NaN for cells without counts in the clock's
-    genes, and whether they lie outside the ages learnt; what goes to `uns`, the clock's settings as its ``params``.
+    A cell takes the clock of its group where there is one, else that of all cells. Cells without counts in the clock's
+    genes are not predicted.
     """
-    reading, age_key, seed = request.reading, request.age_key, request.seed
-    blocks: list[Any] = []
-    heads = clock.heads
-    for block in clock.blocks:
-        if block == "embedding":
-            known = clock.fitted_on_sha256
-            x = embedding(data, clock.model, reading, running, use_rep=request.use_rep, sha256=known, tool="age_clock")
-            blocks.append(x)
-        else:
-            values, keep = aligned(data, clock.genes, reading)
-            ahead = sum(part.shape[1] for part in blocks)
-            heads = [head.restricted(np.concatenate([np.arange(ahead), ahead + keep])) for head in heads]
-            blocks.append(values)
+    age_key = request.age_key
+    heads, blocks = _read_blocks(data, clock, request, running)
     number = np.zeros(data.n_obs, dtype=np.int64)
     if groups is not None:
         number = clock.numbers(groups)
@@ -75,44 +57,62 @@ def apply_clock(
         if absent:
             _log.info(f"age_clock: no clock of their own, hence that of all cells: {', '.join(absent[:10])}")
     bare = np.zeros(data.n_obs, dtype=bool)
-    for part in blocks:
-        bare |= np.asarray(abs(part).sum(axis=1)).ravel() == 0
-    names = _adata.cell_names(data, layer=reading.layer)
+    for block in blocks:
+        bare |= np.asarray(abs(block).sum(axis=1)).ravel() == 0
+    names = _adata.cell_names(data, layer=request.reading.layer)
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
         keys.append(_adata.obs_text(data, age_key, what="age_key"))
-    bundles = np.full(data.n_obs, -1)
-    bundles[~bare] = deal(
-        names[~bare], [key[~bare] for key in keys], clock.aggregate, size=clock.pseudocell_size, seed=seed
+    pseudocells = np.full(data.n_obs, -1)
+    pseudocells[~bare] = assign_pseudocells(
+        names[~bare], [key[~bare] for key in keys], clock.aggregate, size=clock.pseudocell_size, seed=request.seed
     )
-    columns = {end: np.full(data.n_obs, np.nan) for end in ("", "_low", "_high")}
-    columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
+    found = AgePredictions.none(data.n_obs)
     for at in np.unique(number[~bare]):
         rows = np.flatnonzero((number == at) & ~bare)
-        own = np.unique(bundles[rows], return_inverse=True)[1]
-        parts = [block_means(name, part[rows], own) if clock.aggregate != "none" else part[rows]
-                 for name, part in zip(clock.blocks, blocks, strict=True)]  # fmt: skip
-        on_target = heads[at](_joined(parts))[:, 0]
-        radius = clock.interval_radii[at]
-        for end, values in {"": on_target, "_low": on_target - radius, "_high": on_target + radius}.items():
-            columns[end][rows] = clock.to_age(values)[own]
-        low, high = clock.age_ranges[at]
-        columns["_outside"][rows] = (columns[""][rows] < low) | (columns[""][rows] > high)
-    n_outside = int(columns["_outside"].sum())
+        unit = np.unique(pseudocells[rows], return_inverse=True)[1]
+        parts = [block_means(name, block[rows], unit) if clock.aggregate != "none" else block[rows]
+                 for name, block in zip(clock.blocks, blocks, strict=True)]  # fmt: skip
+        on_target, radius = heads[at](_joined(parts))[:, 0], clock.interval_radii[at]
+        ages, low, high = (clock.to_age(on_target + shift) for shift in (0.0, -radius, radius))
+        youngest, oldest = clock.age_ranges[at]
+        outside = (ages < youngest) | (ages > oldest)
+        found.put(rows, AgePredictions(ages, low, high, outside).take(unit))
+    n_outside = int(found.outside.sum())
     if n_outside:
         _log.warning(
             f"age_clock: {n_outside} of {int((~bare).sum())} cells are predicted outside the ages that the clock "
             "has learnt; they are not clipped, and marked in obs."
         )
     uns: dict[str, Any] = {"n_outside": {clock.features: n_outside}}
-    names_of = ("features", "target", "aggregate", "pseudocell_size", "level")
-    uns["params"] = {name: getattr(clock, name) for name in names_of}
+    settings = ("features", "target", "aggregate", "pseudocell_size", "level")
+    uns["params"] = {name: getattr(clock, name) for name in settings}
     if age_key in data.obs:
         try:
-            uns |= _scored(data, names, columns, clock, groups, samples, age_key, seed)
+            ages = read_ages(data, age_key, target=clock.target)
+            uns |= _scored(Cells(names, ages, samples, {}), found, groups, clock, request)
         except ValueError as error:
             _log.warning(f"age_clock: the predictions are not scored: {error}")
-    return columns, uns
+    return found, uns
+
+
+def _read_blocks(
+    data: AnnData, clock: SavedClock, request: ClockRequest, running: Running
+) -> tuple[list[LinearHead], list[Any]]:
+    """Return the feature matrices that a clock reads, and its heads, restricted to the genes that the cells have."""
+    heads, blocks = clock.heads, []
+    for name in clock.blocks:
+        if name == "embedding":
+            known, use_rep = clock.fitted_on_sha256, request.use_rep
+            blocks.append(
+                embedding(data, clock.model, request.reading, running, use_rep=use_rep, sha256=known, tool="age_clock")
+            )
+        else:
+            values, keep = aligned(data, clock.genes, request.reading)
+            ahead = sum(block.shape[1] for block in blocks)
+            heads = [head.restricted(np.concatenate([np.arange(ahead), ahead + keep])) for head in heads]
+            blocks.append(values)
+    return heads, blocks
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -150,36 +150,29 @@ def aligned(data: AnnData, genes: list[str], reading: Reading) -> tuple[sparse.c
 
 
 def _scored(
-    data: AnnData,
-    names: np.ndarray,
-    columns: dict[str, np.ndarray],
-    clock: SavedClock,
-    groups: np.ndarray | None,
-    samples: np.ndarray | None,
-    age_key: str,
-    seed: int,
+    cells: Cells, predictions: AgePredictions, groups: np.ndarray | None, clock: SavedClock, request: ClockRequest
 ) -> dict[str, Any]:
-    """Return results and predictions of cells whose age is known."""
+    """Return results and predictions of cells whose age is known; ages are NaN elsewhere."""
     from scflyformer.stats._reports import number_scores
 
     target, features = clock.target, clock.features
-    ages = read_ages(data, age_key, target=target)
-    known = np.isfinite(ages) & np.isfinite(columns[""])
-    every = Cells(names, ages, samples, {})
+    known = np.isfinite(cells.ages) & np.isfinite(predictions.predicted)
     rows, tables = [], []
     for group in [ALL, *sorted(set([] if groups is None else groups[known]) - {None})]:
-        some = np.flatnonzero(known if group == ALL else known & (groups == group))
-        if len(some) < 2:
+        inside = np.flatnonzero(known if group == ALL else known & (groups == group))
+        if len(inside) < 2:
             continue
-        cells, found = every.take(some), {end: values[some] for end, values in columns.items()}
+        units, found = cells.take(inside), predictions.take(inside)
         scores = number_scores(
-            cells.ages, found[""], cells.units, target_truth=to_target(cells.ages, target),
-            target_predicted=to_target(found[""], target), seed=seed,
+            units.ages, found.predicted, units.units, target_truth=to_target(units.ages, target),
+            target_predicted=to_target(found.predicted, target), seed=request.seed,
         )  # fmt: skip
-        arms = {features: Arm(found[""], found["_low"], found["_high"], scores, split="external")}
-        found_clock = GroupClock(group, some, np.arange(len(some)), cells, arms, {features: found["_outside"]})
-        rows.append(result_rows(found_clock, features, target_name(target, age_key)))
-        tables.append(prediction_table(found_clock))
+        result = FeatureSetResult(
+            found.predicted, found.low, found.high, scores, split="external", outside=found.outside
+        )
+        group_clock = GroupClock(group, inside, np.arange(len(inside)), units, {features: result})
+        rows.append(result_rows(group_clock, features, target_name(target, request.age_key)))
+        tables.append(prediction_table(group_clock))
     if not rows:
         return {}
-    return {"results": text_index(pd.concat(rows)), "predictions": text_index(predictions(tables))}
+    return {"results": text_index(pd.concat(rows)), "predictions": text_index(predictions_of(tables))}

@@ -15,14 +15,7 @@ def interval_radius(residuals: np.ndarray, units: np.ndarray, level: float) -> f
     seen, so with k units the level is raised to ``level`` · (k + 1) / k, and with few units the largest residual is
     taken.
 
-    Parameters
-    ----------
-    residuals
-        Truth less prediction of cells whose unit the fit has not seen, shape (n_cells,).
-    units
-        Unit of each cell, shape (n_cells,).
-    level
-        Share wanted, between 0 and 1.
+    ``residuals`` are truth less prediction of cells whose unit the fit has not seen; ``units`` is the unit of each.
     """
     codes, n_units = unit_codes(units, len(residuals))
     distance = np.abs(residuals)

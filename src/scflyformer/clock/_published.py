@@ -43,18 +43,8 @@ def published_clock(
     have: the same features times 0.1 or 10 (``scale``) give another clock. The solver gets ten times scikit-learn's
     number of steps, which do not always suffice where features are more than cells.
 
-    Parameters
-    ----------
-    x
-        Features, shape (n_cells, n_features); the order of cells settles the split.
-    y
-        Target, shape (n_cells,).
-    scale
-        What the features are multiplied by.
-    seed
-        Seed of the split.
-    max_iter
-        Bound on the steps of the solver.
+    ``x`` are features, n_cells × n_features; the order of cells settles the split. ``max_iter`` bounds the steps of the
+    solver.
     """
     load_sklearn()
     from sklearn.exceptions import ConvergenceWarning

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from scflyformer.clock._run import ARMS, ARTICLE, MEAN, ClockOptions
+from scflyformer.clock._fit import ARTICLE, FEATURE_SETS, MEAN, ClockOptions
 from scflyformer.clock._units import Aggregate
 from scflyformer.data._ages import Target
 
@@ -44,7 +44,7 @@ class ClockRequest:
 
     @property
     def compared(self) -> list[str]:
-        """Feature sets that stand beside ``features``, but for the controls."""
+        """Feature sets that ``features`` is compared with, without the controls."""
         baselines: Any = self.baselines
         if isinstance(baselines, str) and baselines in ("auto", "all", "none"):
             named = {"auto": [name for name in COMPARED if name != "random"], "all": list(COMPARED), "none": []}
@@ -59,7 +59,7 @@ class ClockRequest:
     @property
     def feature_sets(self) -> tuple[str, ...]:
         """All feature sets but the published recipe, in the order of the tables."""
-        return tuple(name for name in ARMS if name in (self.features, *self.compared, *CONTROLS))
+        return tuple(name for name in FEATURE_SETS if name in (self.features, *self.compared, *CONTROLS))
 
     def columns(self) -> dict[str, str | None]:
         """Return the columns of `obs` that are read, by argument."""

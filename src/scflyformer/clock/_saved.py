@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scflyformer.clock._run import ALL, ARMS
+from scflyformer.clock._fit import ALL, FEATURE_SETS
 from scflyformer.data import _adata
 from scflyformer.data._ages import from_target
 from scflyformer.stats._linear import LinearHead
@@ -17,8 +17,8 @@ from scflyformer.stats._linear import LinearHead
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scflyformer.clock._fit import GroupClock
     from scflyformer.clock._request import ClockRequest
-    from scflyformer.clock._run import GroupClock
     from scflyformer.clock._units import Aggregate
     from scflyformer.data._ages import Target
     from scflyformer.models import Model
@@ -50,7 +50,7 @@ class SavedClock:
     genes
         Names of the genes whose expression is read, in the order of the heads' last features.
     aggregate, pseudocell_size, level
-        What is dated, and the share of cells that an interval is to hold.
+        What ages are predicted for, and the share of cells that an interval is to hold.
     age_key, groupby
         Columns that it was fitted on; `None` where it is not known.
     fitted_on, fitted_on_sha256
@@ -82,7 +82,7 @@ class SavedClock:
             groups=[clock.group for clock in clocks],
             age_ranges=[clock.ages for clock in clocks],
             interval_radii=[clock.interval_radius for clock in clocks],
-            genes=[str(gene) for gene in genes] if "expression" in ARMS[request.features] else [],
+            genes=[str(gene) for gene in genes] if "expression" in FEATURE_SETS[request.features] else [],
             fitted_on=model.name,
             fitted_on_sha256=model.sha256,
             **{name: getattr(request, name) for name in _ASKED},
@@ -91,7 +91,7 @@ class SavedClock:
     @property
     def blocks(self) -> tuple[str, ...]:
         """Names of the features that are joined: ``"embedding"``, ``"expression"`` or both."""
-        return ARMS[self.features]
+        return FEATURE_SETS[self.features]
 
     def numbers(self, groups: np.ndarray) -> np.ndarray:
         """Return the clock of each cell: that of its group where there is one, else 0, that of all cells."""
@@ -107,8 +107,8 @@ class SavedClock:
         """Write a model folder with ``clock.json`` and the heads, one row of each tensor a group."""
         from scflyformer.models._heads import save_head
 
-        own = results[results["features"] == self.features].to_dict(orient="records")
-        row, (youngest, oldest) = own[0], self.age_ranges[0]
+        rows = results[results["features"] == self.features].to_dict(orient="records")
+        row, (youngest, oldest) = rows[0], self.age_ranges[0]
         about = (
             f"# Clock on {self.model.name}\n\nPredicts `{self.age_key}` from {self.features}, learnt from "
             f"{row['n_cells']:,} cells of {youngest:g} to {oldest:g}; {len(self.heads) - 1} group(s) have a clock of "
@@ -124,24 +124,18 @@ class SavedClock:
         heads = [head.tensors() for head in self.heads]
         tensors = {name: np.stack([head[name] for head in heads]) for name in ("mean", "scale")}
         tensors |= {name: np.concatenate([head[name] for head in heads]) for name in ("weight", "bias")}
-        metrics = {each["group"]: each for each in own}
+        metrics = {each["group"]: each for each in rows}
         save_head(
             path, self.model, file=FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about
         )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SavedClock:
-        """Open a folder that `save` wrote.
-
-        Raises
-        ------
-        ModelFolderError
-            When the folder holds no clock, or a damaged one.
-        """
+        """Open a folder that `save` wrote."""
         from scflyformer.models._heads import load_head
 
         model, content, tensors = load_head(path, file=FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
-        _check(model, content, tensors)
+        _check_folder(model, content, tensors)
         heads = [
             LinearHead(tensors["mean"][at], tensors["scale"][at], tensors["weight"][at : at + 1],
                        tensors["bias"][at : at + 1])
@@ -166,14 +160,14 @@ _PLAIN = ("groups", "features", "target", "genes", "aggregate", "pseudocell_size
 """Attributes that ``clock.json`` holds under their name."""
 
 
-def _check(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+def _check_folder(model: Model, content: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     from scflyformer.models import ModelFolderError
 
-    n, known = len(content["groups"]), content["features"] in ARMS and content["target"] in ("log", "linear")
+    n, known = len(content["groups"]), content["features"] in FEATURE_SETS and content["target"] in ("log", "linear")
     width = -1
     if known:
         sizes = {"embedding": model.embedding_size, "expression": len(content["genes"])}
-        width = sum(sizes.get(block, -1) for block in ARMS[content["features"]])
+        width = sum(sizes.get(block, -1) for block in FEATURE_SETS[content["features"]])
     shapes = {"mean": (n, width), "scale": (n, width), "weight": (n, width), "bias": (n,)}
     wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
     counts = {len(content[name]) for name in ("age_range", "half_width")}

@@ -1,4 +1,4 @@
-"""The cells, pseudocells or pseudobulks that a clock is fitted on."""
+"""The cells, pseudocells or pseudobulks that a clock is fitted on: which cells are averaged, and their means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from scflyformer.clock._pseudocells import bundle, bundle_means
 from scflyformer.data._columns import plain_names
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ EXPRESSION = "expression"
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Cells with ages, or means over bundles of them.
+    """Cells with ages, or pseudocells.
 
     Attributes
     ----------
@@ -61,43 +60,49 @@ class Cells:
         """What is held out."""
         return "cell" if self.samples is None else "sample"
 
-    def bundled(self, bundles: np.ndarray) -> Cells:
-        """Return the means of bundles (a number a cell), within each of which age and sample are the same."""
-        order = np.argsort(self.names.astype(str), kind="stable")  # a bundle's name is that of its first cell by name
-        first = order[np.unique(bundles[order], return_index=True)[1]]
-        blocks = {name: block_means(name, block, bundles) for name, block in self.blocks.items()}
-        sizes = np.bincount(bundles)
+    def aggregate(self, pseudocells: np.ndarray) -> Cells:
+        """Return the means over pseudocells (a number a cell), within each of which age and sample are the same."""
+        order = np.argsort(self.names.astype(str), kind="stable")  # the first cell by name gives its name
+        first = order[np.unique(pseudocells[order], return_index=True)[1]]
+        blocks = {name: block_means(name, block, pseudocells) for name, block in self.blocks.items()}
+        sizes = np.bincount(pseudocells)
         names = [f"{name} and {n - 1} more" for name, n in zip(plain_names(self.names[first]), sizes, strict=True)]
         samples = None if self.samples is None else self.samples[first]
         return Cells(np.array(names, dtype=object), self.ages[first], samples, blocks)
 
 
-def block_means(name: str, block: Any, bundles: np.ndarray) -> Any:
-    """Return a feature matrix's means over bundles; expression is averaged before the logarithm."""
+def block_means(name: str, block: Any, pseudocells: np.ndarray) -> Any:
+    """Return a feature matrix's means over pseudocells; expression is averaged before the logarithm."""
     if name != EXPRESSION:
-        return bundle_means(block, bundles)
+        return row_means(block, pseudocells)
     plain = sparse.csr_matrix(block, copy=True)
     plain.data = np.expm1(plain.data)
-    means = bundle_means(plain, bundles)
+    means = row_means(plain, pseudocells)
     means.data = np.log1p(means.data)
     return means
 
 
-def deal(names: np.ndarray, keys: Sequence[np.ndarray], how: Aggregate, *, size: int, seed: int) -> np.ndarray:
-    """Return the bundle of each cell.
+def row_means(x: Any, pseudocells: np.ndarray) -> Any:
+    """Return the mean of the rows of each pseudocell, shape (n_pseudocells, n_features), sparse where ``x`` is."""
+    n_cells, n = len(pseudocells), int(pseudocells.max()) + 1
+    share = 1 / np.bincount(pseudocells, minlength=n)[pseudocells]
+    mean = sparse.csr_matrix((share, (pseudocells, np.arange(n_cells))), shape=(n, n_cells))
+    return mean @ x
+
+
+def assign_pseudocells(
+    names: np.ndarray, keys: Sequence[np.ndarray], how: Aggregate, *, size: int, seed: int
+) -> np.ndarray:
+    """Return the number of each cell's pseudocell; by ``"none"`` each cell is one by itself.
+
+    Cells are drawn by name, so their order has no influence.
 
     Parameters
     ----------
-    names
-        Cell names; the order of cells has no influence.
     keys
-        What must be the same within a bundle (sample, age, fold), each of shape (n_cells,).
-    how
-        ``"none"``: each cell by itself.
+        What must be the same within a pseudocell (sample, age, fold), each of shape (n_cells,).
     size
         Cells a pseudocell, about.
-    seed
-        Seed of the deal.
     """
     if how == "none":
         return np.arange(len(names))
@@ -106,4 +111,25 @@ def deal(names: np.ndarray, keys: Sequence[np.ndarray], how: Aggregate, *, size:
         codes = np.unique(key.astype(str), return_inverse=True)[1]
         strata = np.unique(np.stack([strata, codes]), axis=1, return_inverse=True)[1].ravel()
     order = np.argsort(names.astype(str), kind="stable")
-    return bundle(strata, order, size=size if how == "pseudocell" else None, seed=seed)
+    return split_strata(strata, order, size=size if how == "pseudocell" else None, seed=seed)
+
+
+def split_strata(strata: np.ndarray, order: np.ndarray, *, size: int | None, seed: int) -> np.ndarray:
+    """Split the cells of each stratum at random into parts of nearly the same size, numbered by stratum.
+
+    Parameters
+    ----------
+    order
+        A permutation of the cells that does not depend on how they were given (by name), shape (n_cells,).
+    size
+        Cells a part, about; `None` for one part a stratum.
+    """
+    random = np.random.default_rng(seed)
+    shuffled = order[random.permutation(len(order))]
+    part, n = np.empty(len(strata), dtype=np.int64), 0
+    for stratum in np.unique(strata):
+        cells = shuffled[strata[shuffled] == stratum]
+        n_parts = 1 if size is None else max(round(len(cells) / size), 1)
+        part[cells] = n + np.arange(len(cells)) % n_parts
+        n += n_parts
+    return part

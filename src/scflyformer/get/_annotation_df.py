@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 Table = Literal["cells", "proba", "metrics", "per_class", "groups"]
-_TABLES = ("cells", "proba", "metrics", "per_class", "groups")
 
 
 def annotation_df(
     adata: AnnData | MuData,
     *,
     key: str = "annotation",
-    table: Literal["cells", "proba", "metrics", "per_class", "groups"] = "cells",
+    table: Table = "cells",
     mod: str | None = None,
 ) -> pd.DataFrame:
     """Return what :func:`scflyformer.tl.annotate` wrote as a data frame.
@@ -71,8 +70,8 @@ def annotation_df(
     >>> sf.get.annotation_df(adata, table="per_class").columns.tolist()
     ['label', 'n_cells', 'recall', 'precision', 'f1']
     """
-    if table not in _TABLES:
-        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, _TABLES))}.")
+    if table not in get_args(Table):
+        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
     cells = open_data(adata, mod=mod)
     found = stored(cells, key, "annotate")
     if table == "cells":

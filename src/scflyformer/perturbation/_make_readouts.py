@@ -176,10 +176,10 @@ def probability_change(
     """
     from scflyformer.annotation._saved import load_classifier
 
-    classifier, content = load_classifier(path)
+    classifier, report = load_classifier(path)
     known_model = classifier.known_model
-    _require_model(model, known_model, content["model_sha256"], what="classifier")
-    classes = content["classes"].astype(str)
+    _require_model(model, known_model, report.model_sha256, what="classifier")
+    classes = report.classes.astype(str)
     place = np.flatnonzero(np.isin(classes, [goal, f"{goal}.0"]))  # a float label in `obs` is 5.0, the state is 5
     asked = np.full(len(vectors), place[0]) if len(place) else classifier.head(vectors).argmax(1)
     change = ProbabilityChange(classifier.head, classifier.temperature, asked)

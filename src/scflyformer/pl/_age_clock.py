@@ -12,7 +12,7 @@ from scflyformer.data._adata import obs_text, open_data
 from scflyformer.data._matrix import missing_key
 from scflyformer.get._clock_df import clock_df
 
-from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
+from ._figure import COLOURS, GREY, as_names, dot_mark, drop_spines, explain, finish, open_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-ARMS, ARTICLE = ("embedding", "expression", "embedding+expression"), "article"
+FEATURE_SETS, ARTICLE = ("embedding", "expression", "embedding+expression"), "article"
 #: Share of the distance between neighbouring ages over which cells of one age are spread.
 _JITTER = 0.5
 #: What is drawn where it is there.
@@ -124,22 +124,22 @@ def age_clock(
         cells = predictions[predictions["features"] == name]
         log = str(results.loc[name, "target"]).startswith("log")
         colour = COLOURS[number % len(COLOURS)]
-        _panel(axis, cells, colour=colour, log=log)
+        _draw_cells(axis, cells, colour=colour, log=log)
         if name == params["features"]:
             _boxes(axis, _intervals(data, key, group, params), colour=colour, log=log)
-        axis.set_title(_title(name, results.loc[name], params.get("level")), fontsize="small")
+        axis.set_title(_scores_title(name, results.loc[name], params.get("level")), fontsize="small")
         axis.set_xlabel(f"{params['age_key']}")
         axis.set_ylabel(f"predicted {params['age_key']}" if number == 0 else "")
     _same_limits(axes)
-    explain(axes, _marks(axes, params, brackets=ax is None), own=ax is None)
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    explain(axes, _age_marks(axes, params, brackets=ax is None), own=ax is None)
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
 def chosen_features(asked: str | Sequence[str] | None, known: list[str], key: str) -> list[str]:
     """Return the feature sets to draw."""
     if asked is None:
-        return [name for name in ARMS if name in known] or [name for name in known if name != ARTICLE] or known
-    names = [asked] if isinstance(asked, str) else list(asked)
+        return [name for name in FEATURE_SETS if name in known] or [name for name in known if name != ARTICLE] or known
+    names = as_names(asked)
     if not names:
         raise ValueError(f"features is empty; give one or more of {known}.")
     for name in names:
@@ -148,7 +148,7 @@ def chosen_features(asked: str | Sequence[str] | None, known: list[str], key: st
     return names
 
 
-def _title(name: str, row: pd.Series, level: float | None) -> str:
+def _scores_title(name: str, row: pd.Series, level: float | None) -> str:
     """Put the scores in words; intervals where there are any."""
 
     def score(column: str, digits: int) -> str:
@@ -169,7 +169,7 @@ def _title(name: str, row: pd.Series, level: float | None) -> str:
     return f"{name}\nR² {score('r2', 2)}\nMAE {score('mae', 1)}\n{held_out}{covers}"
 
 
-def _panel(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
+def _draw_cells(axis: Axes, cells: pd.DataFrame, *, colour: str, log: bool) -> None:
     ages = cells["age"].to_numpy(dtype=float)
     predicted = cells["predicted"].to_numpy(dtype=float)
     if log:
@@ -199,13 +199,13 @@ def _intervals(data: AnnData, key: str, group: str, params: Mapping[str, Any]) -
     """Return the median ends of the prediction intervals at each age; no rows where `obs` has none of this clock."""
     obs, ends = data.obs, [f"{key}_low", f"{key}_high"]
     groupby, age_key = str(params.get("groupby", "none")), params["age_key"]
-    own = np.full(len(obs), (group == "all") == (groupby == "none"))
-    if not own.any() or not {*ends, age_key} <= set(obs) or (groupby != "none" and groupby not in obs):
+    mask = np.full(len(obs), (group == "all") == (groupby == "none"))
+    if not mask.any() or not {*ends, age_key} <= set(obs) or (groupby != "none" and groupby not in obs):
         return pd.DataFrame(columns=ends, dtype=float)
     if groupby != "none":
-        own = obs_text(data, groupby, what="groupby") == group
-    ages = pd.to_numeric(obs.loc[own, age_key].astype(object), errors="coerce").astype(float)
-    return obs.loc[own, ends].groupby(ages.to_numpy()).median().dropna()
+        mask = obs_text(data, groupby, what="groupby") == group
+    ages = pd.to_numeric(obs.loc[mask, age_key].astype(object), errors="coerce").astype(float)
+    return obs.loc[mask, ends].groupby(ages.to_numpy()).median().dropna()
 
 
 def _boxes(axis: Axes, ends: pd.DataFrame, *, colour: str, log: bool) -> None:
@@ -222,7 +222,7 @@ def _boxes(axis: Axes, ends: pd.DataFrame, *, colour: str, log: bool) -> None:
         axis.hlines(end, left, right, color="black", linewidth=0.8, zorder=2.5, label=label)
 
 
-def _marks(axes: np.ndarray, params: Mapping[str, Any], *, brackets: bool) -> list[Artist]:
+def _age_marks(axes: np.ndarray, params: Mapping[str, Any], *, brackets: bool) -> list[Artist]:
     """Return handles of dots, line and intervals, and with `brackets` a word on those in the titles."""
     from matplotlib.colors import to_rgba
     from matplotlib.lines import Line2D
@@ -230,16 +230,9 @@ def _marks(axes: np.ndarray, params: Mapping[str, Any], *, brackets: bool) -> li
 
     colour = COLOURS[0] if len(axes) == 1 else GREY
     drawn = {label for axis in axes for label in axis.get_legend_handles_labels()[1]}
-    marks: list[Artist] = [Line2D([], [], marker="o", markersize=2.5, linestyle="", color=colour, label="cell")]
+    marks: list[Artist] = [dot_mark("cell", colour, size=2.5)]
     if _SAMPLE in drawn:
-        dot: dict[str, Any] = {
-            "marker": "o",
-            "markersize": 6,
-            "markeredgecolor": "black",
-            "linestyle": "",
-            "color": colour,
-        }
-        marks.append(Line2D([], [], label=_SAMPLE, **dot))
+        marks.append(dot_mark(_SAMPLE, colour, size=6, markeredgecolor="black"))
     marks.append(Line2D([], [], color=GREY, linewidth=1, linestyle="--", label=f"predicted = true {params['age_key']}"))
     if _INTERVAL in drawn:
         share = "" if params.get("level") is None else f"{params['level'] * 100:.3g} % "

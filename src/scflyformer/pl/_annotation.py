@@ -13,7 +13,7 @@ from scflyformer.data._labels import UNKNOWN
 from scflyformer.data._matrix import missing_key
 from scflyformer.data._stored import annotated_column
 
-from ._figure import COLOURS, finish, open_panels
+from ._figure import COLOURS, as_names, dot_mark, finish, legend_beside, open_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -115,7 +115,7 @@ def annotation(
     >>> [axis.get_title() for axis in axes[:2]]
     ['annotation', 'annotation_score']
     """
-    names = _chosen(panels, ax)
+    names = _chosen_panels(panels, ax)
     data = open_data(adata, mod=mod)
     points, title = _map(data, basis)
     labels = _labels(annotated_column(data, key))
@@ -134,13 +134,13 @@ def annotation(
         else:
             axis.set_title(_draw_unknown(axis, points, labels, order, dots), fontsize="medium")
         axis.set(xlabel=f"{title}1", ylabel=f"{title}2", xticks=[], yticks=[])
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
-def _chosen(panels: str | Sequence[str] | None, ax: Axes | None) -> list[str]:
+def _chosen_panels(panels: str | Sequence[str] | None, ax: Axes | None) -> list[str]:
     if panels is None:
         return list(USUAL) if ax is None else ["label"]
-    names = [panels] if isinstance(panels, str) else list(panels)
+    names = as_names(panels)
     if not names or not set(names) <= set(PANELS):
         raise ValueError(f"panels is {panels!r}; expected one or more of {', '.join(map(repr, PANELS))}.")
     return names
@@ -207,28 +207,21 @@ def _draw_labels(
     axis: Axes, points: np.ndarray, labels: pd.Categorical, order: np.ndarray, dots: dict, *, colours: list, own: bool
 ) -> None:
     from matplotlib.colors import to_rgba_array
-    from matplotlib.lines import Line2D
 
     axis.scatter(points[order, 0], points[order, 1], c=to_rgba_array(colours)[labels.codes[order]], **dots)
     names = list(labels.categories)
     numbered = len(names) > MAX_COLOURS
     if numbered:
-        _number(axis, points, labels)
+        _number_labels(axis, points, labels)
         names = [name if name in (UNKNOWN, NO_LABEL) else f"{n}  {name}" for n, name in enumerate(names, start=1)]
-    handles = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
-        for colour, name in zip(colours, names, strict=True)
-    ]
-    legend = axis.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), ncols=-(-len(names) // LEGEND_ROWS), frameon=False,
+    handles = [dot_mark(name, colour, size=None) for colour, name in zip(colours, names, strict=True)]
+    legend_beside(
+        axis, own=own, handles=handles, ncols=-(-len(names) // LEGEND_ROWS),
         fontsize="x-small" if numbered else "small", handletextpad=0.1, columnspacing=0.8, labelspacing=0.35,
     )  # fmt: skip
-    figure = axis.get_figure(root=True)
-    if own and figure is not None:  # the legend gets room of its own rather than the panels'
-        figure.set_figwidth(figure.get_figwidth() + legend.get_window_extent().width / figure.dpi)
 
 
-def _number(axis: Axes, points: np.ndarray, labels: pd.Categorical) -> None:
+def _number_labels(axis: Axes, points: np.ndarray, labels: pd.Categorical) -> None:
     """Write each label's number at one of its cells: the nearest to their median that is not at another number."""
     from matplotlib.patheffects import withStroke
 
@@ -238,14 +231,14 @@ def _number(axis: Axes, points: np.ndarray, labels: pd.Categorical) -> None:
     lowest, span = (points.min(axis=0), np.ptp(points, axis=0)) if len(points) else (0, 0)
     taken: list[np.ndarray] = []
     for code in np.argsort(np.bincount(codes), kind="stable"):  # small labels first: they have the least choice
-        own = (points[codes == code] - lowest) / np.where(span, span, 1)
-        if labels.categories[code] in (UNKNOWN, NO_LABEL) or not len(own):
+        inside = (points[codes == code] - lowest) / np.where(span, span, 1)
+        if labels.categories[code] in (UNKNOWN, NO_LABEL) or not len(inside):
             continue
-        off = np.linalg.norm(own - np.median(own, axis=0), axis=1)
-        free = (
-            np.min([np.linalg.norm(own - other, axis=1) for other in taken], axis=0) if taken else np.full(len(own), 1)
-        )
-        spot = own[np.lexsort((off, -np.minimum(free, CLEARANCE)))[0]]
+        off = np.linalg.norm(inside - np.median(inside, axis=0), axis=1)
+        free = np.full(len(inside), 1.0)
+        if taken:
+            free = np.min([np.linalg.norm(inside - other, axis=1) for other in taken], axis=0)
+        spot = inside[np.lexsort((off, -np.minimum(free, CLEARANCE)))[0]]
         taken.append(spot)
         x, y = spot * span + lowest
         axis.text(x, y, str(code + 1), ha="center", va="center", fontsize=7, weight="bold", path_effects=outline)

@@ -12,7 +12,7 @@ from scflyformer.data._adata import open_data
 from scflyformer.get._clock_df import clock_df
 
 from ._age_clock import chosen_features
-from ._figure import COLOURS, GREY, drop_spines, finish, open_axes
+from ._figure import COLOURS, GREY, drop_spines, finish, inches_of, label_groups, legend_beside, open_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -108,35 +108,35 @@ def clock_scores(
         raise ValueError(f"None of {', '.join(map(repr, names))} has a {score}; draw another score or other features.")
     names = scored
     rows = results[results["features"].isin(names)].set_index(["features", "group"])
-    order = _order(rows[score].loc[names[0]], score)
+    order = _order_groups(rows[score].loc[names[0]], score)
     longest = max(map(len, order)) + 1
     slot = (BAR if len(names) * len(order) <= FEW else SLIM) * len(names) + ROOM
     slot = max(slot, longest / LETTERS, 2.5 / len(order)) if len(order) <= FLAT_GROUPS else slot
     axis = open_axes(ax, size=(MARGIN + slot * len(order), 4.0))
     if ax is not None:
-        slot = axis.get_window_extent().width / axis.figure.dpi / len(order)
+        slot = inches_of(axis) / len(order)
     floor = _floor(rows[[score, f"{score}_low"]].to_numpy(dtype=float), score)
     width = (1 - min(ROOM / slot, 0.4)) / len(names)
     for number, name in enumerate(names):
         places = np.arange(len(order)) + width * (number - (len(names) - 1) / 2)
-        own = rows.loc[name].reindex(order)
-        label = name + _split_words(own["split"], rows["split"])
-        _bars(axis, places, own, score, floor=floor, width=width, colour=COLOURS[number % len(COLOURS)], label=label)
-    _label_groups(axis, rows, order, names[0], flat=longest <= LETTERS * slot)
+        bars = rows.loc[name].reindex(order)
+        label = name + _split_words(bars["split"], rows["split"])
+        _bars(axis, places, bars, score, floor=floor, width=width, colour=COLOURS[number % len(COLOURS)], label=label)
+    _label_bars(axis, rows, order, names[0], flat=longest <= LETTERS * slot)
     if score != "mae":
         axis.axhline(0, color="black", linewidth=0.8, zorder=2.5)
     if np.isfinite(floor):
         axis.set_ylim(bottom=floor)
-    axis.set_ylabel(_axis_words(score, rows, str(open_data(adata, mod=mod).uns[key]["params"]["age_key"])))
+    axis.set_ylabel(_score_label(score, rows, str(open_data(adata, mod=mod).uns[key]["params"]["age_key"])))
     sure = "\nlines: 95 % intervals over samples" if rows[f"{score}_low"].notna().any() else ""
-    axis.set_title(_title(rows) + sure, fontsize="medium", loc="left")
+    axis.set_title(_split_title(rows) + sure, fontsize="medium", loc="left")
     if axis.get_legend_handles_labels()[1] != names[:1]:
-        _legend(axis, own=ax is None)
+        legend_beside(axis, own=ax is None)
     drop_spines(axis)
     return finish(axis, ax=ax, show=show, return_fig=return_fig)
 
 
-def _order(values: pd.Series, score: Score) -> list[str]:
+def _order_groups(values: pd.Series, score: Score) -> list[str]:
     """Return the groups: all cells, then the best first; those without a score last."""
     first = [name for name in values.index if name == "all"]
     return first + list(values.drop(first).sort_values(ascending=score == "mae", kind="stable").index)
@@ -179,15 +179,12 @@ def _bars(
     axis.scatter(places[cut], np.full(cut.sum(), floor), marker="v", s=22, color=colour, clip_on=False, zorder=4)
 
 
-def _label_groups(axis: Axes, rows: pd.DataFrame, order: list[str], first: str, *, flat: bool) -> None:
+def _label_bars(axis: Axes, rows: pd.DataFrame, order: list[str], first: str, *, flat: bool) -> None:
     """Name the groups and their cells: flat where the longest name fits, else aslant."""
     counts = rows.loc[first, "n_cells"]
     gap = "\n" if flat else " "
     labels = [f"{name}{gap}({int(counts[name]):,})" for name in order]
-    axis.set_xticks(range(len(order)), labels, fontsize="small")
-    if not flat:
-        for text in axis.get_xticklabels():
-            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    label_groups(axis, labels, flat=flat)
     axis.set_xlabel("group (cells)")
     axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.6, len(order) - 0.4)
@@ -195,29 +192,21 @@ def _label_groups(axis: Axes, rows: pd.DataFrame, order: list[str], first: str, 
         axis.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
 
 
-def _legend(axis: Axes, *, own: bool) -> None:
-    """Name the feature sets beside the bars, for which a figure of ours grows."""
-    legend = axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure = axis.get_figure(root=True)
-    if own and figure is not None:
-        figure.set_figwidth(figure.get_figwidth() + legend.get_window_extent().width / figure.dpi)
-
-
-def _split_words(own: pd.Series, everyone: pd.Series) -> str:
+def _split_words(splits: pd.Series, everyone: pd.Series) -> str:
     """Say what was held out where a feature set differs in that from others."""
-    kinds = own.dropna().astype(str).unique()
+    kinds = splits.dropna().astype(str).unique()
     if everyone.astype(str).nunique() == 1 or not len(kinds) or kinds[0] == "sample":
         return ""
     return f"\n(split by {kinds[0]})"
 
 
-def _axis_words(score: Score, rows: pd.DataFrame, age_key: str) -> str:
+def _score_label(score: Score, rows: pd.DataFrame, age_key: str) -> str:
     if score == "mae":
         return f"mean absolute error ({age_key})"
     return f"R² of {rows['target'].iloc[0]}" if score == "r2" else "Spearman correlation with age"
 
 
-def _title(rows: pd.DataFrame) -> str:
+def _split_title(rows: pd.DataFrame) -> str:
     """Say what was held out."""
     kinds = {str(kind) for kind in rows["split"]}
     up_to = "" if rows["n_samples"].nunique() == 1 else "up to "

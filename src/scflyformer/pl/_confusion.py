@@ -186,7 +186,7 @@ def _draw(
     axis.set_ylabel(f"true label ({truth}; cells in brackets)")
     axis.tick_params(labelsize="medium" if numbered else "x-small")
     if numbered:
-        _number(axis, values, counted=normalize == "none")
+        _write_values(axis, values, counted=normalize == "none")
     if UNKNOWN in counts.columns:
         axis.axvline(n_columns - 1.5, color="white", linewidth=4)
     right = sum(counts.loc[label, label] for label in counts.index if label in counts.columns)
@@ -206,7 +206,7 @@ def _normalized(counts: np.ndarray, normalize: str) -> np.ndarray:
     return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
 
 
-def _number(axis: Axes, values: np.ndarray, *, counted: bool) -> None:
+def _write_values(axis: Axes, values: np.ndarray, *, counted: bool) -> None:
     """Write each box's value, white on dark; boxes that round to nothing stay empty."""
     top = values.max() if counted else 1.0
     for (row, column), value in np.ndenumerate(values):

@@ -12,8 +12,19 @@ import pandas as pd
 from scflyformer.data import _adata
 from scflyformer.data._reading import Reading
 
-from ._expression_trend import Cells, draw_trend, numeric_states, trend_marks
-from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
+from ._expression_trend import TrendCells, draw_trend, numeric_states, trend_marks
+from ._figure import (
+    COLOURS,
+    GREY,
+    as_names,
+    dot_mark,
+    drop_spines,
+    explain,
+    finish,
+    label_groups,
+    legend_beside,
+    open_panels,
+)
 from ._gene_values import find_columns, gene_values
 from ._violin import violin
 
@@ -137,7 +148,7 @@ def expression(
     if kind == "violin" and (sample_key is not None or split_by is not None):
         raise ValueError("sample_key and split_by belong to a trend; pass kind='trend', or leave them out.")
     data = _adata.open_data(adata, mod=mod)
-    names = [genes] if isinstance(genes, str) else [str(name) for name in genes]
+    names = as_names(genes)
     if not names:
         raise ValueError("genes is empty; give a list of gene names.")
     if groupby is None:
@@ -168,39 +179,32 @@ def expression(
         axis.set_title(name, fontsize="medium")
         drop_spines(axis)
     if split_by is not None:
-        _legend(axes, split_by, own=ax is None)
+        _name_lines(axes[-1], split_by, own=ax is None)
     marks = _violin_marks() if kind == "violin" else trend_marks(cells, lines)
     explain(axes, marks if ax is None or split_by is None else [], own=ax is None)
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
 def _violin_marks() -> list[Artist]:
     """Return handles of what a panel of violins holds."""
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    return [
-        Patch(facecolor=GREY, alpha=0.55, label="cells"),
-        Line2D([], [], marker="o", markersize=4, linestyle="", color="black", label="mean of cells"),
-    ]
+    return [Patch(facecolor=GREY, alpha=0.55, label="cells"), dot_mark("mean of cells", "black")]
 
 
 def _draw_violins(axis: Axes, values: np.ndarray, states: list[str], codes: np.ndarray, *, aslant: bool) -> None:
     for place in range(len(states)):
-        own = values[codes == place]
-        violin(axis, own, place, colour=COLOURS[place % len(COLOURS)])
-        axis.scatter(place, own.mean(), s=16, color="black", zorder=3)
+        inside = values[codes == place]
+        violin(axis, inside, place, colour=COLOURS[place % len(COLOURS)])
+        axis.scatter(place, inside.mean(), s=16, color="black", zorder=3)
     gap = " ({:.0%})" if aslant else "\n{:.0%}"
     labels = [state + gap.format((values[codes == place] > 0).mean()) for place, state in enumerate(states)]
-    axis.set_xticks(range(len(states)), labels, fontsize="small")
-    if aslant:
-        for text in axis.get_xticklabels():
-            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    label_groups(axis, labels, flat=not aslant)
 
 
 def _trend_cells(
     data: AnnData, states: np.ndarray, sample_key: str | None, split_by: str | None
-) -> tuple[Cells, list[str]]:
+) -> tuple[TrendCells, list[str]]:
     """Return the cells of the trend and the names of its lines, in the order of their column."""
     samples = None if sample_key is None else _adata.obs_text(data, sample_key, what="sample_key")
     lines = np.full(data.n_obs, "all", dtype=object)
@@ -217,19 +221,14 @@ def _trend_cells(
         )
     there = set(lines[kept])
     names = [name for name in map(_adata.text_of, known) if name in there]
-    return Cells(np.where(kept, states, np.nan), samples, lines), names
+    return TrendCells(np.where(kept, states, np.nan), samples, lines), names
 
 
-def _legend(axes: np.ndarray, title: str, *, own: bool) -> None:
-    """Name the lines beside the last panel, for which a figure of ours grows."""
-    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if own else {"loc": "best"}
-    columns = -(-len(axes[-1].get_legend_handles_labels()[1]) // _ROWS)
-    legend = axes[-1].legend(
-        frameon=False, fontsize="small", title=title, title_fontsize="small", ncols=columns, **place
-    )
-    figure = axes[-1].get_figure(root=True)
-    if own and figure is not None:
-        figure.set_figwidth(figure.get_figwidth() + legend.get_window_extent().width / figure.dpi)
+def _name_lines(axis: Axes, title: str, *, own: bool) -> None:
+    """Name the lines: beside the last panel of a figure of ours, else inside the caller's."""
+    columns = -(-len(axis.get_legend_handles_labels()[1]) // _ROWS)
+    place: dict[str, Any] = {} if own else {"loc": "best", "bbox_to_anchor": None}
+    legend_beside(axis, own=own, title=title, title_fontsize="small", ncols=columns, **place)
 
 
 def _states(column: pd.Series, order: Sequence[Any] | None, key: str) -> tuple[list[str], np.ndarray]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scflyformer.stats._intervals import t_interval
 
-from ._figure import COLOURS, GREY
+from ._figure import COLOURS, GREY, dot_mark
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,7 +21,7 @@ _STYLES = ("-", "--", ":")
 _HEADROOM = 1.25
 
 
-class Cells(NamedTuple):
+class TrendCells(NamedTuple):
     """Cells to draw, shape (n_cells,) each.
 
     Attributes
@@ -40,13 +40,7 @@ class Cells(NamedTuple):
 
 
 def numeric_states(column: pd.Series, key: str) -> np.ndarray:
-    """Return a column as numbers, float64, NaN where it is missing.
-
-    Raises
-    ------
-    ValueError
-        When a value is no number; shows some.
-    """
+    """Return a column as numbers, float64, NaN where it is missing."""
     values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = column[column.notna().to_numpy() & ~np.isfinite(values)].astype(str).unique()
     if len(wrong):
@@ -60,19 +54,8 @@ def numeric_states(column: pd.Series, key: str) -> np.ndarray:
 def trend(values: np.ndarray, states: np.ndarray, samples: np.ndarray | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the mean at each state with its 95 % t interval, and the means of samples.
 
-    Parameters
-    ----------
-    values
-        Expression of each cell, shape (n_cells,).
-    states
-        Its numeric state, shape (n_cells,).
-    samples
-        Its sample, shape (n_cells,); `None` where there are none.
-
-    Returns
-    -------
-    A row for each state, ascending, with `state`, `mean`, `low`, `high`, `n` (samples, or cells without them), and a
-    row for each sample at each state with `state`, `mean` (none without samples).
+    The first table has a row for each state, ascending, with `state`, `mean`, `low`, `high`, `n` (samples, or cells
+    without them), the second a row for each sample at each state with `state`, `mean` (none without samples).
 
     With samples, `mean` is that over sample means, and their standard deviation is pooled over states, whose residuals
     together tell it better than the two or three samples of one; without, it is that over cells, and each state has
@@ -81,7 +64,7 @@ def trend(values: np.ndarray, states: np.ndarray, samples: np.ndarray | None) ->
     cells = pd.DataFrame({"state": states, "mean": np.asarray(values, dtype=np.float64)})
     if samples is None:
         by_state = cells.groupby("state")["mean"]
-        rows = [(state, own.mean(), *t_interval(own.to_numpy()), len(own)) for state, own in by_state]
+        rows = [(state, some.mean(), *t_interval(some.to_numpy()), len(some)) for state, some in by_state]
         return pd.DataFrame(rows, columns=["state", "mean", "low", "high", "n"]), cells.iloc[:0]
     dots = cells.assign(sample=samples).groupby(["state", "sample"], as_index=False)["mean"].mean()
     line = dots.groupby("state")["mean"].agg(["mean", "size"]).reset_index().rename(columns={"size": "n"})
@@ -90,14 +73,15 @@ def trend(values: np.ndarray, states: np.ndarray, samples: np.ndarray | None) ->
     return line.assign(low=line["mean"] - half, high=line["mean"] + half), dots[["state", "mean"]]
 
 
-def draw_trend(axis: Axes, values: np.ndarray, cells: Cells, lines: list[str]) -> None:
+def draw_trend(axis: Axes, values: np.ndarray, cells: TrendCells, lines: list[str]) -> None:
     """Draw one gene: for each line the mean over states, the band of its interval and the dots of samples."""
     top = 0.0
     for number, name in enumerate(lines):
-        own = (cells.lines == name) & np.isfinite(cells.states)
-        if not own.any():
+        inside = (cells.lines == name) & np.isfinite(cells.states)
+        if not inside.any():
             continue
-        line, dots = trend(values[own], cells.states[own], None if cells.samples is None else cells.samples[own])
+        samples = None if cells.samples is None else cells.samples[inside]
+        line, dots = trend(values[inside], cells.states[inside], samples)
         colour, style = COLOURS[number % len(COLOURS)], _STYLES[number // len(COLOURS) % len(_STYLES)]
         at, low, high = (line[name].to_numpy() for name in ("state", "low", "high"))
         axis.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
@@ -109,7 +93,7 @@ def draw_trend(axis: Axes, values: np.ndarray, cells: Cells, lines: list[str]) -
     axis.set_ylim(0, _HEADROOM * top if top > 0 else 1.0)
 
 
-def trend_marks(cells: Cells, lines: list[str]) -> list[Artist]:
+def trend_marks(cells: TrendCells, lines: list[str]) -> list[Artist]:
     """Return handles of the line, the band and the dots; grey where there are several lines."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -120,8 +104,7 @@ def trend_marks(cells: Cells, lines: list[str]) -> list[Artist]:
         band.set_label("95 % interval over cells (too narrow)")
         return [Line2D([], [], marker="o", markersize=4, color=colour, label="mean of cells"), band]
     band.set_label("95 % interval over samples")
-    dot = Line2D([], [], marker="o", markersize=4, linestyle="", color=colour, label="mean of a sample")
-    return [dot, Line2D([], [], color=colour, label="mean of samples"), band]
+    return [dot_mark("mean of a sample", colour), Line2D([], [], color=colour, label="mean of samples"), band]
 
 
 def _pooled_half_width(residuals: np.ndarray, sizes: np.ndarray) -> np.ndarray:

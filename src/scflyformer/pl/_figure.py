@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
 
 #: Colour-blind safe colours (Okabe and Ito 2008), in the order of use; the last stands for "nothing special".
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -28,13 +29,7 @@ def open_axes(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
 
 
 def open_panels(ax: Axes | None, n_panels: int, *, size: tuple[float, float], n_columns: int = 4) -> np.ndarray:
-    """Return an array of `n_panels` axes: the caller's one, or those of a new figure with `size` inches a panel.
-
-    Raises
-    ------
-    ValueError
-        When the caller gave one axis and more are needed.
-    """
+    """Return an array of `n_panels` axes: the caller's one, or those of a new figure with `size` inches a panel."""
     if ax is not None:
         if n_panels != 1:
             raise ValueError(f"One axis was given for {n_panels} panels. Ask for one panel, or leave ax out.")
@@ -54,21 +49,17 @@ def open_panels(ax: Axes | None, n_panels: int, *, size: tuple[float, float], n_
 def finish(axes: Any, *, ax: Axes | None, show: bool | None, return_fig: bool) -> Any:
     """Hand back what was asked for, by scanpy's custom.
 
+    That is the figure where `return_fig`, nothing where it was shown, else `axes`: an axis, or an array of several.
+
     Parameters
     ----------
-    axes
-        What was drawn on: an axis or an array of axes.
     ax
         The caller's axis; a figure that is the caller's is never shown unless `show` says so.
     show
         Show the figure; `None` follows `scanpy.settings.autoshow` for a figure of our own.
-    return_fig
-        Return the figure, and show it only if `show` says so.
-
-    Returns
-    -------
-    The figure where `return_fig`, nothing where it was shown, else `axes`.
     """
+    if isinstance(axes, np.ndarray) and len(axes) == 1:
+        axes = axes[0]
     if show is None:
         from scanpy import settings
 
@@ -90,22 +81,11 @@ def _show() -> None:
 
 
 def explain(axes: np.ndarray, handles: Sequence[Any], *, own: bool) -> Legend | None:
-    """Say what the marks mean.
+    """Say what the marks mean; return the legend in the caller's panel, for other words to keep off.
 
-    Parameters
-    ----------
-    axes
-        The panels.
-    handles
-        Artists with labels; nothing is done without any.
-    own
-        Whether the figure is ours: the words stand below the panels, for which it grows. On the caller's axis they
-        stand at the top of the panel, which is cleared by raising its upper limit; a panel too low for that goes
-        without, as does each further one of a figure with the same words.
-
-    Returns
-    -------
-    The legend in the caller's panel, for other words to keep off; else nothing.
+    In a figure of ours (``own``) the words stand below the panels, for which it grows. On the caller's axis they stand
+    at the top of the panel, which is cleared by raising its upper limit; a panel too low for that goes without, as does
+    each further one of a figure with the same words.
     """
     figure = axes[0].get_figure(root=True)
     if figure is None or not handles:
@@ -123,7 +103,7 @@ def explain(axes: np.ndarray, handles: Sequence[Any], *, own: bool) -> Legend | 
         figure.set_size_inches(max(width, box.width / figure.dpi), height + box.height / figure.dpi)
         return None
     words = [handle.get_label() for handle in handles]
-    if any(words == _words(other) for other in figure.axes if other is not axes[0]):
+    if any(words == _legend_texts(other) for other in figure.axes if other is not axes[0]):
         return None
     axis = axes[0]
     legend = axis.legend(loc="upper left", framealpha=0.85, edgecolor="none", **style | {"fontsize": "x-small"})
@@ -138,9 +118,46 @@ def explain(axes: np.ndarray, handles: Sequence[Any], *, own: bool) -> Legend | 
     return legend
 
 
-def _words(axis: Axes) -> list[str]:
+def _legend_texts(axis: Axes) -> list[str]:
     legend = axis.get_legend()
     return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+
+
+def legend_beside(axis: Axes, *, own: bool, **style: Any) -> None:
+    """Put a legend to the right of a panel, for which a figure of ours (``own``) grows, so that the panels keep theirs.
+
+    ``style`` is matplotlib's, and wins over that of the plots here.
+    """
+    usual = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": "small"}
+    legend = axis.legend(**usual | style)
+    figure = axis.get_figure(root=True)
+    if own and figure is not None:
+        figure.set_figwidth(figure.get_figwidth() + legend.get_window_extent().width / figure.dpi)
+
+
+def dot_mark(label: str, colour: Any, *, size: float | None = 4, **style: Any) -> Line2D:
+    """Return a dot for a legend, of ``size`` points; of matplotlib's with `None`."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker="o", markersize=size, linestyle="", color=colour, label=label, **style)
+
+
+def label_groups(axis: Axes, labels: Sequence[str], *, flat: bool) -> None:
+    """Name what stands at 0, 1, … of the horizontal axis, level or aslant."""
+    axis.set_xticks(range(len(labels)), labels, fontsize="small")
+    if not flat:
+        for text in axis.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def inches_of(axis: Axes) -> float:
+    """Return how wide an axis is."""
+    return axis.get_window_extent().width / axis.figure.dpi
+
+
+def as_names(asked: str | Sequence[str]) -> list[str]:
+    """Return the names asked for, of which a text is one."""
+    return [asked] if isinstance(asked, str) else [str(name) for name in asked]
 
 
 def drop_spines(ax: Axes) -> None:

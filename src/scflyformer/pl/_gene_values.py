@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 def find_columns(
     data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str] | None
 ) -> dict[str, np.ndarray]:
-    """Return the columns of `log_expression` that are each gene, by a name in the data or one that the model knows.
-
-    Raises
-    ------
-    KeyError
-        When a gene is not in the data; lists near names.
-    """
-    own = _adata.unique_gene_names(data, gene_key)[1]
-    columns = {name: np.flatnonzero(own == name) for name in names}
+    """Return the columns of `log_expression` of each gene, by a name in the data or one that the model knows."""
+    known = _adata.unique_gene_names(data, gene_key)[1]
+    columns = {name: np.flatnonzero(known == name) for name in names}
     lacking = [name for name, found in columns.items() if not len(found)]
     if lacking:
         from scflyformer import models
@@ -37,11 +31,11 @@ def find_columns(
 
         vocabulary = (choose_model(data, model) or models.load(settings.model)).vocabulary
         asked = resolve_genes(lacking, vocabulary).index
-        there = resolve_genes(own, vocabulary).index
+        there = resolve_genes(known, vocabulary).index
         for name, gene in zip(lacking, asked.tolist(), strict=True):
             columns[name] = np.flatnonzero(there == gene) if gene >= 0 else columns[name]
             if not len(columns[name]):
-                raise KeyError(missing_key(name, own.tolist(), what="genes", place=place_of(gene_key)))
+                raise KeyError(missing_key(name, known.tolist(), what="genes", place=place_of(gene_key)))
     return columns
 
 

@@ -12,8 +12,19 @@ import pandas as pd
 from scflyformer.data._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
-from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
-from ._perturb_words import LETTERS, inches_of, panel_title, set_title, state_words
+from ._figure import (
+    COLOURS,
+    GREY,
+    as_names,
+    dot_mark,
+    drop_spines,
+    explain,
+    finish,
+    inches_of,
+    label_groups,
+    open_panels,
+)
+from ._perturb_titles import LETTERS, panel_title, set_title, state_label
 from ._violin import violin
 
 if TYPE_CHECKING:
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 
 By = Literal["cell", "sample"]
 #: What a run names in place of a class where the goal is none of the classifier's.
-_OWN = "the cell's own"
+_OWN_CLASS = "the cell's own"
 _BAND = (0.025, 0.975)
 _HALF = 0.42
 #: Inches a gene takes, and the most it takes so that its name stands level; genes up to which names do.
@@ -123,7 +134,7 @@ def perturb_shift(
     if by not in ("cell", "sample"):
         raise ValueError(f"by is {by!r}; expected 'cell' or 'sample'.")
     results = perturb_df(adata, key=key, readout=readout, genes=genes, groups=groups, mod=mod)
-    order = _order(results, genes, n_genes)
+    order = _order_genes(results, genes, n_genes)
     if not order or not len(results):
         asked = f"genes={genes!r}, groups={groups!r}, n_genes={n_genes}"
         raise ValueError(f"Nothing to draw: no row of uns[{key!r}]['results'] is of {asked}. Leave them out for all.")
@@ -138,28 +149,30 @@ def perturb_shift(
         width, slot = inches_of(ax), inches_of(ax) / len(order)
     for axis, name in zip(axes, names, strict=True):
         tables = [table[table["group"] == name] for table in (results, cells, null)]
-        _panel(axis, *tables, order=order, by=by, readout=readout)
+        _draw_genes(axis, *tables, order=order, by=by, readout=readout)
         _label_genes(axis, tables[0], order, flat=len(order) <= _FLAT and _longest(order) < LETTERS * slot)
         axis.axhline(0, color="black", linewidth=0.6, zorder=0.5)
-        lines = _axis_words(readout, run).split("\n")
+        lines = _readout_label(readout, run).split("\n")
         axis.set_ylabel("\n".join(textwrap.fill(line, _TALL) for line in lines))
         set_title(axis, panel_title(run["params"], name, tables[0], run.get("separability")), inches=width)
         drop_spines(axis)
-    explain(axes, _marks(results[results["gene"].isin(order)], cells, null, by=by, readout=readout), own=ax is None)
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    explain(
+        axes, _shift_marks(results[results["gene"].isin(order)], cells, null, by=by, readout=readout), own=ax is None
+    )
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
-def _order(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int) -> list[str]:
+def _order_genes(results: pd.DataFrame, genes: str | Sequence[str] | None, most: int) -> list[str]:
     """Return the genes to draw: as asked, or those with the largest effect in the order of the run."""
     if genes is not None:
-        return [genes] if isinstance(genes, str) else [str(name) for name in genes]
+        return as_names(genes)
     names = list(dict.fromkeys(results["gene"]))
     size = results["effect"].abs().fillna(results["shift"].abs()).groupby(results["gene"], sort=False).max()
     chosen = set(size.sort_values(ascending=False, kind="stable").index[:most])
     return [name for name in names if name in chosen]
 
 
-def _panel(
+def _draw_genes(
     axis: Axes,
     results: pd.DataFrame,
     cells: pd.DataFrame,
@@ -179,13 +192,13 @@ def _panel(
             low, middle, high = np.quantile(band, [_BAND[0], 0.5, _BAND[1]])
             axis.fill_between([place - _HALF, place + _HALF], low, high, color=GREY, alpha=0.35, linewidth=0, zorder=1)
             axis.hlines(middle, place - _HALF, place + _HALF, color=GREY, linewidth=1, zorder=1)
-        own = _values(cells, gene, readout)
-        if by == "cell" and len(own):
-            low, high = np.quantile(own, _BAND)
-            violin(axis, own[(own >= low) & (own <= high)], place, colour=COLOURS[0])
-        if line["ci_over"] == "samples" and len(own):
-            mine = cells[cells["gene"] == gene]
-            means = mine.groupby("sample", observed=True)[readout].mean().to_numpy()
+        shifts = _values(cells, gene, readout)
+        if by == "cell" and len(shifts):
+            low, high = np.quantile(shifts, _BAND)
+            violin(axis, shifts[(shifts >= low) & (shifts <= high)], place, colour=COLOURS[0])
+        if line["ci_over"] == "samples" and len(shifts):
+            of_gene = cells[cells["gene"] == gene]
+            means = of_gene.groupby("sample", observed=True)[readout].mean().to_numpy()
             spread = np.linspace(-0.12, 0.12, len(means))
             axis.scatter(place + spread, means, s=14, color=COLOURS[1], linewidths=0, zorder=3)
         low, high, fdr = (line[name] for name in ("ci_low", "ci_high", "fdr"))
@@ -195,7 +208,9 @@ def _panel(
         axis.scatter(place, line["shift"], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
 
 
-def _marks(results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, readout: str) -> list[Artist]:
+def _shift_marks(
+    results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, readout: str
+) -> list[Artist]:
     """Return a handle for each kind of mark that is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -212,7 +227,7 @@ def _marks(results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by
     ]
     there = readout in cells and cells[readout].notna().any()
     if there and (results["ci_over"] == "samples").any():
-        marks.append(Line2D([], [], marker="o", markersize=4, linestyle="", color=COLOURS[1], label="mean of a sample"))
+        marks.append(dot_mark("mean of a sample", COLOURS[1]))
     if there and by == "cell":
         marks.append(Patch(facecolor=COLOURS[0], alpha=0.55, label="cells (middle 95 %)"))
     if readout in null and null[readout].notna().any():
@@ -235,25 +250,22 @@ def _label_genes(axis: Axes, results: pd.DataFrame, order: list[str], *, flat: b
     """Name the genes and the number of their cells: level where the longest name fits, else aslant."""
     counts = results.set_index("gene")["n_cells"]
     gap = "\n" if flat else " "
-    axis.set_xticks(range(len(order)), [f"{gene}{gap}({int(counts.get(gene, 0))})" for gene in order], fontsize="small")
-    if not flat:
-        for text in axis.get_xticklabels():
-            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    label_groups(axis, [f"{gene}{gap}({int(counts.get(gene, 0))})" for gene in order], flat=flat)
     axis.set_xlim(-0.6, len(order) - 0.4)
 
 
-def _axis_words(readout: str, run: Mapping[str, Any]) -> str:
+def _readout_label(readout: str, run: Mapping[str, Any]) -> str:
     """Say what is drawn, and in which unit."""
     params = run["params"]
     if readout in ("shift", "shift_start"):
-        state = state_words(params, "goal" if readout == "shift" else "start")
+        state = state_label(params, "goal" if readout == "shift" else "start")
         return f"shift towards {state}\n(change in cosine)"
     if readout == "net_shift":
-        towards, less = state_words(params, "goal"), state_words(params, "start")
+        towards, less = state_label(params, "goal"), state_label(params, "start")
         return f"shift towards {towards} less towards {less}\n(change in cosine)"
     if readout.startswith("shift_"):
         return f"shift towards {run['states'][readout]}\n(change in cosine)"
     if readout == "age":
         return f"change in predicted {params.get('clock_age_key', 'age')}"
-    label = str(params.get("probability_of", _OWN))
-    return f"change in probability of {f'{_OWN} class' if label == _OWN else label}"
+    label = str(params.get("probability_of", _OWN_CLASS))
+    return f"change in probability of {f'{_OWN_CLASS} class' if label == _OWN_CLASS else label}"

@@ -11,8 +11,8 @@ import pandas as pd
 from scflyformer.data._adata import open_data
 from scflyformer.get._perturb_df import perturb_df
 
-from ._figure import COLOURS, GREY, drop_spines, explain, finish, open_panels
-from ._perturb_words import inches_of, panel_title, set_title, state_words
+from ._figure import COLOURS, GREY, dot_mark, drop_spines, explain, finish, inches_of, open_panels
+from ._perturb_titles import panel_title, set_title, state_label
 from ._point_labels import label_points
 
 if TYPE_CHECKING:
@@ -145,16 +145,16 @@ def perturb_volcano(
     corners: list[list[Artist]] = []
     for axis, name in zip(axes, names, strict=True):
         rows = drawn[drawn["group"] == name]
-        _panel(axis, rows, goal=state_words(run["params"], "goal"), room=n_labels > 0)
+        _draw_dots(axis, rows, goal=state_label(run["params"], "goal"), room=n_labels > 0)
         set_title(axis, panel_title(run["params"], name, rows, run.get("separability")), inches=width)
         screens = agreement[agreement["group"].astype(str) == name]
         corners.append([_corner(axis, screen, rows) for _, screen in screens.iterrows()])
         drop_spines(axis)
-    legend = explain(axes, _marks(drawn, state_words(run["params"], "goal")), own=ax is None)
+    legend = explain(axes, _volcano_marks(drawn, state_label(run["params"], "goal")), own=ax is None)
     for axis, name, corner in zip(axes, names, corners, strict=True):
         keep_off = corner if legend is None else [*corner, legend]
         _name_genes(axis, drawn[drawn["group"] == name], n_labels, keep_off)
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
 def _points(rows: pd.DataFrame) -> np.ndarray:
@@ -167,7 +167,7 @@ def _threshold(rows: pd.DataFrame) -> float:
     return float(-np.log10(rows.loc[rows["fdr"] <= _LEVEL, "p_value"].max()))
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None:
+def _draw_dots(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None:
     """Draw dots, the line and the limits of a group; with room above for names."""
     points = _points(rows)
     sure = (rows["fdr"] <= _LEVEL).to_numpy()
@@ -186,7 +186,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None:
     axis.set_ylabel("−log10 p-value")
 
 
-def _marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
+def _volcano_marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
     """Return a handle for each kind of dot, and for the line where there is one."""
     from matplotlib.lines import Line2D
 
@@ -195,10 +195,7 @@ def _marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
         f"away from it, fdr ≤ {_LEVEL}": COLOURS[4],
         f"fdr > {_LEVEL}": GREY,
     }
-    marks: list[Artist] = [
-        Line2D([], [], marker="o", markersize=5, linestyle="", color=colour, alpha=0.75, label=words)
-        for words, colour in kinds.items()
-    ]
+    marks: list[Artist] = [dot_mark(words, colour, size=5, alpha=0.75) for words, colour in kinds.items()]
     if (rows["fdr"] <= _LEVEL).any():
         words = f"largest p-value with fdr ≤ {_LEVEL}"
         marks.append(Line2D([], [], color="black", linewidth=0.8, linestyle="--", label=words))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ._figure import COLOURS, GREY, drop_spines, finish, open_panels
+from ._figure import COLOURS, GREY, as_names, drop_spines, finish, open_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def training(
     """
     path = _table_path(model)
     table = _read(path, x)
-    names = _chosen(losses, table, path, ax)
+    names = _chosen_losses(losses, table, path, ax)
     axes = open_panels(ax, len(names), size=(4.4, 3.4))
     for axis, name in zip(axes, names, strict=True):
         _curve(axis, table, x, name, label="training cells", colour=COLOURS[0], marker=None)
@@ -88,7 +88,7 @@ def training(
         axis.legend(frameon=False, fontsize="small")
         drop_spines(axis)
     axes[0].set_title(path.parent.name, fontsize="medium", loc="left")
-    return finish(axes if len(axes) > 1 else axes[0], ax=ax, show=show, return_fig=return_fig)
+    return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
 def _table_path(model: str | os.PathLike[str] | Model) -> Path:
@@ -121,12 +121,12 @@ def _read(path: Path, x: str) -> pd.DataFrame:
     return table.sort_values(x)
 
 
-def _chosen(asked: str | Sequence[str] | None, table: pd.DataFrame, path: Path, ax: Axes | None) -> list[str]:
+def _chosen_losses(asked: str | Sequence[str] | None, table: pd.DataFrame, path: Path, ax: Axes | None) -> list[str]:
     """Return the losses to draw."""
     known = [name for name in LOSSES if table.filter(items=[name, f"val_{name}"]).notna().any(axis=None)]
     if asked is None:
         return known if ax is None else known[:1]
-    names = [asked] if isinstance(asked, str) else list(asked)
+    names = as_names(asked)
     if not names or not set(names) <= set(known):
         raise ValueError(f"losses is {asked!r}; {path} holds {known}.")
     return names

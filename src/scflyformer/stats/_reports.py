@@ -147,10 +147,22 @@ def verdict(low: float, high: float) -> str:
     return "below" if high < 0 else "cannot be told from"
 
 
-def gain_words(row: Mapping[Any, Any], score: str) -> tuple[str, str]:
-    """Return the :func:`verdict` on a row's gain in a score (``_gain``, ``_gain_low``, ``_gain_high``) and the gain."""
-    gain, low, high = (float(row[f"{score}_gain{end}"]) for end in ("", "_low", "_high"))
-    return verdict(low, high), f"{gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}"
+def gain_sentence(name: str, row: Mapping[Any, Any], scores: Mapping[str, str]) -> str:
+    """Say how the feature set ``name`` compares with that of a row, by its gain in each score.
+
+    Parameters
+    ----------
+    row
+        Has the other's name as ``features`` and, by score, ``_gain``, ``_gain_low`` and ``_gain_high``.
+    scores
+        Words for each score, in the order of the sentence.
+    """
+    parts: list[str] = []
+    for score, words in scores.items():
+        gain, low, high = (float(row[f"{score}_gain{end}"]) for end in ("", "_low", "_high"))
+        other = "it" if parts else row["features"]
+        parts.append(f"{verdict(low, high)} {other} in {words} ({gain:+.3f}, 95 % {low:+.3f} to {high:+.3f})")
+    return f"{name} {'; '.join(parts)}"
 
 
 def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer.clock._run import ALL
+from scflyformer.clock._fit import ALL
 from scflyformer.data import _adata
 from scflyformer.data._ages import Target, from_target, read_ages, to_target
 from scflyformer.data._matrix import missing_key

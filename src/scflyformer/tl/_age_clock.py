@@ -11,8 +11,9 @@ import numpy as np
 from scflyformer import _log
 from scflyformer._deprecated import former_values, moved_to_settings, now_constant
 from scflyformer._running import Running
+from scflyformer.clock._fit import ALL, FEATURE_SETS, MIN_SAMPLES, fit_clocks
+from scflyformer.clock._predictions import AgePredictions
 from scflyformer.clock._request import ClockRequest, Features
-from scflyformer.clock._run import ALL, ARMS, MIN_SAMPLES, run_clocks
 from scflyformer.clock._tables import clock_tables
 from scflyformer.clock._units import Aggregate, Cells
 from scflyformer.data import _adata, _features
@@ -249,9 +250,9 @@ def age_clock(
         from scflyformer.clock._saved import SavedClock
 
         saved = SavedClock.open(clock)
-        columns, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
+        predictions, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
         uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"]))
-        _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
+        _adata.write(data, obs=predictions.columns(key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None
 
@@ -267,7 +268,7 @@ def age_clock(
     cells = Cells(_adata.cell_names(data, layer=request.reading.layer), ages, samples, blocks).take(rows)
     _check_ages(cells.ages, cells.samples, age_key, sample_key)
     options = request.options(feature_sets)
-    clocks, skipped = run_clocks(cells, None if groups is None else groups[rows], options, min_cells=min_cells)
+    clocks, skipped = fit_clocks(cells, None if groups is None else groups[rows], options, min_cells=min_cells)
     uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
     made = {} if loaded is not None else made_by(data, use_rep)
@@ -277,20 +278,12 @@ def age_clock(
         from scflyformer.clock._saved import SavedClock
 
         SavedClock.of(clocks, loaded, request, genes).save(save, uns["results"])
-    columns = {name: np.full(data.n_obs, np.nan) for name in ("", "_low", "_high")}
-    columns["_outside"] = np.zeros(data.n_obs, dtype=bool)
-    for one in clocks if groups is None else clocks[1:]:
-        arm, at = one.arms[features], rows[one.cells]
-        for name, values in {"": arm.predicted, "_low": arm.low, "_high": arm.high}.items():
-            columns[name][at] = values[one.bundles]
-        columns["_outside"][at] = one.outside[features][one.bundles]
-    _adata.write(data, obs=_named(columns, key_added), uns={key_added: uns})
+    predictions = AgePredictions.none(data.n_obs)
+    for group_clock in clocks if groups is None else clocks[1:]:
+        predictions.put(rows[group_clock.cells], group_clock.by_cell(features))
+    _adata.write(data, obs=predictions.columns(key_added), uns={key_added: uns})
     _report(uns, key_added, features, n_cells=len(cells.ages), n_left_out=data.n_obs - len(cells.ages), skipped=skipped)
     return out if copy else None
-
-
-def _named(columns: dict[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
-    return {f"{key}{end}": values for end, values in columns.items()}
 
 
 def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, sample_key: str | None) -> None:
@@ -323,7 +316,7 @@ def _blocks(
 ) -> tuple[Model | None, dict[str, Any], np.ndarray]:
     """Return the model (`None` for an embedding that no model here made), the feature matrices and the gene names."""
     use_rep, reading = request.use_rep, request.reading
-    wanted = {block for name in request.feature_sets for block in ARMS[name]}
+    wanted = {block for name in request.feature_sets for block in FEATURE_SETS[name]}
     wanted |= {"embedding"} if request.article else set()
     blocks: dict[str, Any] = {}
     genes = np.empty(0, dtype=object)

@@ -11,9 +11,12 @@ import numpy as np
 from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
-from scflyformer.annotation._arms import finetuned, probe
+from scflyformer.annotation._baselines import Baselines
+from scflyformer.annotation._finetune_folds import fit_finetuned
+from scflyformer.annotation._folds import split_labelled
+from scflyformer.annotation._probe import fit_probe
+from scflyformer.annotation._report import annotation_results, score_classifier
 from scflyformer.annotation._request import AnnotateRequest
-from scflyformer.annotation._run import results, train
 from scflyformer.annotation._saved import load_classifier, records, save_classifier
 from scflyformer.data import _adata, _features
 from scflyformer.data._embedding import (
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scflyformer.annotation._arms import Arm, Fitted
+    from scflyformer.annotation._classifier import Fitted
     from scflyformer.models import Model
 
 
@@ -239,8 +242,8 @@ def annotate(
     asked, running, others = request.reading, Running.as_set(), request.compared
 
     if classifier is not None:
-        labeller, trained = load_classifier(classifier)
-        known = trained["model_sha256"]
+        labeller, report = load_classifier(classifier)
+        known = report.model_sha256
         x = embedding(cells, labeller.model, asked, running, use_rep=use_rep, sha256=known, tool="annotate")
         probability, novelty = labeller(x)
         mode = "classifier"
@@ -256,13 +259,14 @@ def annotate(
         log_prefix = "" if reference is None else "reference: "
         x = embedding(labelled, loaded, asked, running, use_rep=use_rep, tool="annotate", log_prefix=log_prefix)
         reading = reading_of(labelled, model, use_rep, asked)
+        folds = split_labelled(labelled, labels, samples, request, layer=reading.layer)
         if method == "finetune" and loaded is not None:
             rows, _ = _adata.token_rows(labelled, loaded, reading, log_prefix=None)
             few = None if reference is None else [0]
-            arm: Arm = finetuned(loaded, x, rows, held_out=few, epochs=epochs, seed=seed, running=running)
+            fitted = fit_finetuned(loaded, x, rows, folds, request, running, held_out=few)
             others = ["embedding", *others] if others else []
         else:
-            arm = probe(loaded, x)
+            fitted = fit_probe(loaded, x, folds)
         features = {
             "embedding": lambda: x,
             "random": lambda: untrained(
@@ -273,9 +277,8 @@ def annotate(
                 seed=seed,
             ),
         }
-        fitted, trained = train(
-            labelled, arm, labels, samples, request, baselines=others, features=features, reading=reading
-        )
+        to_beat = Baselines(labelled, folds, fitted.tested, features, reading)
+        report = score_classifier(fitted, folds, to_beat, others, request)
         labeller = fitted.classifier
         if reference is None:
             probability, novelty = _out_of_fold(cells, loaded, x, labels.codes, fitted, reading, running)
@@ -288,10 +291,10 @@ def annotate(
         mode = "reference" if reference is not None else "cross-validation"
 
     empty = (x == 0).all(axis=1)
-    probability[empty], novelty[empty] = trained["prior"], np.nan
-    result = results(cells, probability, novelty, trained, groups, key_added, request)
+    probability[empty], novelty[empty] = report.prior, np.nan
+    result = annotation_results(labeller, report, probability, novelty, groups, key_added, request)
     if save is not None:
-        save_classifier(save, labeller, trained, request)
+        save_classifier(save, labeller, report, request)
     uns = result["uns"][key_added]
     uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params())
     if labeller.model is None:

@@ -12,7 +12,7 @@ from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer._settings import settings
-from scflyformer.clock._run import ALL
+from scflyformer.clock._fit import ALL
 from scflyformer.data import _adata, _features
 from scflyformer.data._reading import Reading
 from scflyformer.data._tables import text_index

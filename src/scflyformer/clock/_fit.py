@@ -1,16 +1,17 @@
-"""The clocks of all cells and of each group, cross-validated."""
+"""Cross-validated clocks of all cells and of each group."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer.clock._units import EXPRESSION, Aggregate, Cells, deal
+from scflyformer.clock._predictions import AgePredictions
+from scflyformer.clock._units import EXPRESSION, Aggregate, Cells, assign_pseudocells
 from scflyformer.data._ages import Target, from_target, to_target
 from scflyformer.data._features import folds
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from scflyformer.stats._reports import NumberScores
 
 ALL = "all"
-ARMS: dict[str, tuple[str, ...]] = {
+FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding",),
     "expression": (EXPRESSION,),
     "embedding+expression": ("embedding", EXPRESSION),
@@ -40,16 +41,16 @@ class ClockOptions:
 
     Attributes
     ----------
-    arms
-        Feature sets fitted: names of `ARMS`.
+    feature_sets
+        Those fitted: names of `FEATURE_SETS`.
     article
-        Whether the published recipe is run beside them.
+        Whether the published recipe is run as well.
     target
         Scale that is fitted.
     n_splits
         Folds, at least 3.
     seed
-        Seed of folds, bundles and intervals.
+        Seed of folds, pseudocells and intervals.
     final
         Feature set of which a clock on all cells is wanted.
     aggregate, pseudocell_size
@@ -60,7 +61,7 @@ class ClockOptions:
         Resamples behind the intervals of scores.
     """
 
-    arms: tuple[str, ...]
+    feature_sets: tuple[str, ...]
     article: bool = False
     target: Target = "log"
     n_splits: int = 5
@@ -73,7 +74,7 @@ class ClockOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class FeatureSetResult:
     """Out-of-fold predictions of one feature set, in the unit of the ages.
 
     Attributes
@@ -86,6 +87,8 @@ class Arm:
         The fits of the outer training sets.
     split
         What was held out.
+    outside
+        Whether each unit is predicted outside the ages of its training cells; `None` for the article's recipe.
     """
 
     predicted: np.ndarray
@@ -94,6 +97,7 @@ class Arm:
     scores: NumberScores
     heads: Sequence[LinearHead] = ()
     split: str = "sample"
+    outside: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +110,12 @@ class GroupClock:
         Its name, or ``"all"``.
     cells
         Positions of its cells.
-    bundles
-        Unit (pseudocell) of each of these; the cell itself without aggregation.
+    pseudocells
+        Number of the unit of each of these; the cell itself without aggregation.
     units
         The units.
-    arms
+    results
         What each feature set gave.
-    outside
-        By feature set, units predicted outside the ages of their training cells.
     scales
         Scale → R² of the published recipe with features multiplied by it.
     head, interval_radius
@@ -122,10 +124,9 @@ class GroupClock:
 
     group: str
     cells: np.ndarray
-    bundles: np.ndarray
+    pseudocells: np.ndarray
     units: Cells
-    arms: dict[str, Arm]
-    outside: dict[str, np.ndarray]
+    results: dict[str, FeatureSetResult]
     scales: dict[float, float] = field(default_factory=dict)
     head: LinearHead | None = None
     interval_radius: float = float("nan")
@@ -134,6 +135,13 @@ class GroupClock:
     def ages(self) -> tuple[float, float]:
         """Least and highest age."""
         return float(self.units.ages.min()), float(self.units.ages.max())
+
+    def by_cell(self, features: str) -> AgePredictions:
+        """Return what a feature set predicts for each of the cells, by its unit."""
+        result = self.results[features]
+        assert result.outside is not None
+        units = AgePredictions(result.predicted, result.low, result.high, result.outside)
+        return units.take(self.pseudocells)
 
 
 def too_small(cells: Cells, *, min_cells: int) -> str:
@@ -148,39 +156,27 @@ def too_small(cells: Cells, *, min_cells: int) -> str:
     return ""
 
 
-def run_clocks(
+def fit_clocks(
     cells: Cells, groups: np.ndarray | None, options: ClockOptions, *, min_cells: int
 ) -> tuple[list[GroupClock], list[dict[str, str]]]:
     """Cross-validate a clock on all cells and one on each group that is large enough.
 
-    Parameters
-    ----------
-    cells
-        The cells.
-    groups
-        Group of each cell, `None` for a cell without one; `None` for no groups.
-    options
-        How.
-    min_cells
-        Least cells of a group.
-
-    Returns
-    -------
-    The clocks, that of all cells first; the groups skipped, with the reason.
+    ``groups`` is the group of each cell, `None` for a cell without one. Returned are the clocks, that of all cells
+    first, and the groups skipped, with the reason.
     """
     clocks: list[GroupClock] = []
     skipped: list[dict[str, str]] = []
     names = [] if groups is None else sorted({str(name) for name in groups if name is not None})
     for name in _log.each([ALL, *names], desc=_bar_words, unit="clock"):
         if name == ALL:
-            clocks.append(run_clock(cells, np.arange(len(cells.ages)), ALL, options))
+            clocks.append(fit_clock(cells, np.arange(len(cells.ages)), ALL, options))
             continue
         inside = np.flatnonzero(groups == name)
-        some = cells.take(inside)
-        if reason := too_small(some, min_cells=min_cells):
+        group_cells = cells.take(inside)
+        if reason := too_small(group_cells, min_cells=min_cells):
             skipped.append({"group": name, "reason": reason})
             continue
-        clocks.append(run_clock(some, inside, name, options))
+        clocks.append(fit_clock(group_cells, inside, name, options))
     return clocks, skipped
 
 
@@ -188,68 +184,59 @@ def _bar_words(name: str) -> str:
     return "clock: all cells" if name == ALL else f"clock: {name}"
 
 
-def run_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
-    """Cross-validate all feature sets on the cells of a group.
-
-    Parameters
-    ----------
-    cells
-        The cells.
-    positions
-        Where they stand among all cells.
-    group
-        Name for the results.
-    options
-        How.
-    """
+def fit_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
+    """Cross-validate all feature sets on the cells of a group; ``positions`` are theirs among all cells."""
     from scflyformer.clock._conformal import interval_radius
     from scflyformer.clock._ridge import nested_ridge
 
     target, final = options.target, options.final
     by_cell = folds(cells.names, cells.samples, values=cells.ages, n_splits=options.n_splits, seed=options.seed)
     alike = [by_cell, cells.ages, *([] if cells.samples is None else [cells.samples])]
-    bundles = deal(cells.names, alike, options.aggregate, size=options.pseudocell_size, seed=options.seed)
+    pseudocells = assign_pseudocells(
+        cells.names, alike, options.aggregate, size=options.pseudocell_size, seed=options.seed
+    )
     units, fold = cells, by_cell
     if options.aggregate != "none":
-        units, fold = cells.bundled(bundles), by_cell[np.unique(bundles, return_index=True)[1]]
+        units, fold = cells.aggregate(pseudocells), by_cell[np.unique(pseudocells, return_index=True)[1]]
     y, n_folds = to_target(units.ages, target), int(fold.max()) + 1
     fitted = nested_ridge(
-        units.blocks, y, fold, {arm: ARMS[arm] for arm in options.arms}, final=[] if final is None else [final],
-        together=ONE_SCALE,
+        units.blocks, y, fold, {name: FEATURE_SETS[name] for name in options.feature_sets},
+        final=[] if final is None else [final], together=ONE_SCALE,
     )  # fmt: skip
     low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
 
-    def judged(on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True) -> Arm:
+    def tested(
+        on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True
+    ) -> FeatureSetResult:
         radius = np.empty(n_folds)
         for f in range(n_folds):
             train = fold != f
             radius[f] = interval_radius(y[train] - inner[f, train], units.units[train], options.level)
-        return _arm(units, y, on_target, radius[fold], options, heads=heads, ordered=ordered)
+        result = _score(units, y, on_target, radius[fold], options, ordered=ordered)
+        outside = (result.predicted < low) | (result.predicted > high)
+        return replace(result, heads=heads, outside=outside)
 
-    arms = {arm: judged(each.predicted, each.inner, each.heads) for arm, each in fitted.items()}
-    arms[MEAN] = judged(*_training_means(y, fold, units.samples), (), ordered=False)
-    outside = {name: (arm.predicted < low) | (arm.predicted > high) for name, arm in arms.items()}
+    results = {name: tested(each.predicted, each.inner, each.heads) for name, each in fitted.items()}
+    results[MEAN] = tested(*_training_means(y, fold, units.samples), (), ordered=False)
     scales: dict[float, float] = {}
     if options.article and "embedding" in cells.blocks:
-        arms[ARTICLE], scales = _article(cells, options, group)
+        results[ARTICLE], scales = _article(cells, options, group)
     head, radius = None, float("nan")
     if final is not None:
         head = fitted[final].head
         radius = interval_radius(y - fitted[final].predicted, units.units, options.level)
-    return GroupClock(group, positions, bundles, units, arms, outside, scales, head, radius)
+    return GroupClock(group, positions, pseudocells, units, results, scales, head, radius)
 
 
-def _arm(
+def _score(
     units: Cells,
     y: np.ndarray,
     on_target: np.ndarray,
     radius: np.ndarray | float,
     options: ClockOptions,
     *,
-    heads: Sequence[LinearHead] = (),
     ordered: bool = True,
-    split: str = "",
-) -> Arm:
+) -> FeatureSetResult:
     """Score predictions on the target's scale."""
     from scflyformer.stats._reports import number_scores
 
@@ -258,7 +245,7 @@ def _arm(
         units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered,
         n_boot=options.n_boot, seed=options.seed,
     )  # fmt: skip
-    return Arm(predicted, low, high, scores, heads, split or units.split)
+    return FeatureSetResult(predicted, low, high, scores, split=units.split)
 
 
 def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -279,25 +266,25 @@ def _training_means(y: np.ndarray, fold: np.ndarray, samples: np.ndarray | None)
     return out, inner
 
 
-def _article(cells: Cells, options: ClockOptions, group: str) -> tuple[Arm, dict[float, float]]:
-    """Run the published recipe, which knows no samples and no bundles, on the cells; on all of them at each scale."""
+def _article(cells: Cells, options: ClockOptions, group: str) -> tuple[FeatureSetResult, dict[float, float]]:
+    """Run the published recipe, which knows no samples and pseudocells, on the cells; on all of them at each scale."""
     from scflyformer.clock._published import SCALES, published_clock
     from scflyformer.stats._regression import r2
 
     order, trap = np.argsort(cells.names.astype(str), kind="stable"), group == ALL
     x, y = np.asarray(cells.blocks["embedding"])[order], to_target(cells.ages, options.target)[order]
     runs = {scale: published_clock(x, y, scale=scale, seed=options.seed) for scale in (SCALES if trap else (1.0,))}
-    if strange := [f"times {scale:g}" for scale, run in runs.items() if not run.converged]:
+    if unfinished := [f"times {scale:g}" for scale, run in runs.items() if not run.converged]:
         _log.warning(
-            f"age_clock: the article's recipe did not come to an end on features {', '.join(strange)} in group "
+            f"age_clock: the article's recipe did not come to an end on features {', '.join(unfinished)} in group "
             f"{group!r}; its scores there are approximate. Other feature sets are not concerned."
         )
     plain = runs[1.0]
     tested = order[plain.tested]
-    some = cells.take(tested)
-    found = _arm(some, y[plain.tested], plain.predicted, float("nan"), options, split="cell 7:3")
+    scored = _score(cells.take(tested), y[plain.tested], plain.predicted, float("nan"), options)
     untested = np.full(len(y), np.nan)
-    whole = untested.copy()
-    whole[tested] = found.predicted
+    predicted = untested.copy()
+    predicted[tested] = scored.predicted
     scales = {scale: r2(y[run.tested], run.predicted) for scale, run in runs.items()}
-    return Arm(whole, untested, untested, found.scores, split=found.split), scales if trap else {}
+    result = FeatureSetResult(predicted, untested, untested, scored.scores, split="cell 7:3")
+    return result, scales if trap else {}

@@ -1,4 +1,4 @@
-"""Words of the perturbation plots: what was done to the genes, to which cells, and whether it can be read."""
+"""Titles of the perturbation plots: what was done to the genes, in which cells, and whether it can be read."""
 
 from __future__ import annotations
 
@@ -30,16 +30,7 @@ def panel_title(
 ) -> str:
     """Say what was done in which cells; in a second line where the group is not interpretable, and why.
 
-    Parameters
-    ----------
-    params
-        Arguments of the run.
-    group
-        The group; ``"all"`` is left out.
-    results
-        The group's rows; `interpretable` may be missing.
-    separability
-        The run's table of that name, for the AUROC; `None` where it has none.
+    The group ``"all"`` is not named; ``separability`` is the run's table of that name, for the AUROC.
     """
     title = f"{_done(params)} in {params['state_key']} {params['start']}"
     title = title if group == "all" else f"{group}: {title}"
@@ -51,16 +42,8 @@ def panel_title(
     return f"{title}\nnot interpretable" + (f" (AUROC {auroc[0]:.2f})" if len(auroc) else "")
 
 
-def state_words(params: Mapping[str, Any], state: str) -> str:
-    """Name a state, with the column where it is a number: ``"age 5"``, ``"mutant"``.
-
-    Parameters
-    ----------
-    params
-        Arguments of the run.
-    state
-        Which: ``"start"`` or ``"goal"``.
-    """
+def state_label(params: Mapping[str, Any], state: str) -> str:
+    """Name the ``"start"`` or ``"goal"``, with the column where it is a number: ``"age 5"``, ``"mutant"``."""
     label = str(params[state])
     try:
         float(label)
@@ -73,11 +56,6 @@ def set_title(axis: Axes, title: str, *, inches: float) -> None:
     """Set a title that is broken into lines where it is wider than the panel of that many inches."""
     lines = [textwrap.fill(line, max(12, int(LETTERS * inches))) for line in title.split("\n")]
     axis.set_title("\n".join(lines), fontsize="medium")
-
-
-def inches_of(axis: Axes) -> float:
-    """Return how wide an axis is."""
-    return axis.get_window_extent().width / axis.figure.dpi
 
 
 def _done(params: Mapping[str, Any]) -> str:
