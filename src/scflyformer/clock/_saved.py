@@ -105,7 +105,7 @@ class SavedClock:
 
     def save(self, path: str | os.PathLike[str], results: pd.DataFrame) -> None:
         """Write a model folder with ``clock.json`` and the heads, one row of each tensor a group."""
-        from scflyformer.models._heads import save_head
+        from scflyformer.models._save import save_head
 
         own = results[results["features"] == self.features].to_dict(orient="records")
         row, (youngest, oldest) = own[0], self.age_ranges[0]
@@ -138,7 +138,7 @@ class SavedClock:
         ModelFolderError
             When the folder holds no clock, or a damaged one.
         """
-        from scflyformer.models._heads import load_head
+        from scflyformer.models._save import load_head
 
         model, content, tensors = load_head(path, file=FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
         _check(model, content, tensors)

@@ -30,22 +30,12 @@ class Entry:
 
     Attributes
     ----------
-    name
-        What the user types.
-    description
-        One line.
-    species
-        Scientific name.
     bundled
         Whether it ships in the wheel.
-    url
-        Where a zip archive of the model folder is; `None` for a bundled or an unreleased model.
-    sha256
-        Hash of that archive.
-    size
-        Bytes of that archive; `None` where unknown.
+    url, sha256, size
+        Address, hash and bytes of a zip archive of the model folder; no address for a bundled or an unreleased model.
     model_sha256
-        The model's own hash (:attr:`Model.sha256`); `None` where unknown.
+        The model's own hash (:attr:`Model.sha256`).
     """
 
     name: str
@@ -77,13 +67,7 @@ def checkout() -> Path | None:
 
 
 def registered() -> dict[str, Entry]:
-    """Return the registered models by name: the package's first, then those of `settings.registry_file`.
-
-    Raises
-    ------
-    RegistryError
-        When a file cannot be read or says something else than it should.
-    """
+    """Return the registered models by name: the package's first, then those of `settings.registry_file`."""
     entries = read_registry(_SHIPPED)
     if settings.registry_file is None:
         return entries
@@ -99,13 +83,7 @@ def registered() -> dict[str, Entry]:
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
-    """Read a registry file, a JSON object of names, each with the fields of :class:`Entry`.
-
-    Raises
-    ------
-    RegistryError
-        When it cannot be read or says something else than it should.
-    """
+    """Read a registry file, a JSON object of names, each with the fields of :class:`Entry`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,7 +94,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
         raise RegistryError(f"The registry file {path} is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise RegistryError(f"The registry file {path} holds a {type(content).__name__}; expected an object of names.")
-    return {name: _entry(name, said, path) for name, said in content.items()}
+    return {name: _read_entry(name, said, path) for name, said in content.items()}
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
@@ -130,7 +108,7 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _entry(name: str, said: Any, path: Path) -> Entry:
+def _read_entry(name: str, said: Any, path: Path) -> Entry:
     def wrong(what: str) -> RegistryError:
         return RegistryError(f"{path}, model {name!r}: {what}.")
 
