@@ -22,7 +22,7 @@ from scflyformer.training._corpus import build_store
 from scflyformer.training._directions import LEAST_CELLS
 from scflyformer.training._extend import GROWS, balance_on, extend_network
 from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
-from scflyformer.training._sources import open_sources
+from scflyformer.training._sources import CorpusRequest, open_sources
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,13 +53,7 @@ The cells it was adapted to are known to it, without their labels: test on other
 def write_adapted(
     adata: AnnData, model: Model, out: Path, *, layer: str | None, gene_key: str | None, steps: int, seed: int
 ) -> dict[str, Any]:
-    """Write the folder ``out``; return what was adapted, as in its ``metrics.json``.
-
-    Raises
-    ------
-    FileExistsError, ValueError
-        See :func:`scflyformer.tl.adapt`.
-    """
+    """Write the folder ``out``; return what was adapted, as in its ``metrics.json``."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; give another `out`.")
     network = deepcopy(model.network()).cpu().float()
@@ -70,15 +64,14 @@ def write_adapted(
         )
     if adata.n_obs < FEWEST_CELLS:
         raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {FEWEST_CELLS} or more.")
+    request = CorpusRequest(layer=layer, gene_key=gene_key, min_cells=LEAST_CELLS, new_genes="add")
     with (
         tempfile.TemporaryDirectory() as folder,
         own_randomness(),
-        open_sources([adata], mod=None, layer=layer, gene_key=gene_key, exclude={}, sample_key=None) as sources,
+        open_sources([adata], request) as sources,
     ):
         torch.manual_seed(seed)
-        store, vocabulary, _ = build_store(
-            sources, Path(folder), layer=layer, min_cells=LEAST_CELLS, vocabulary=model.vocabulary, new_genes="add"
-        )
+        store, vocabulary, _ = build_store(sources, Path(folder), request, vocabulary=model.vocabulary)
         cells = np.flatnonzero(store.lengths > 0)
         if len(cells) < FEWEST_CELLS:
             raise ValueError(f"adapt got {len(cells)} cells with counts; give {FEWEST_CELLS} or more.")
@@ -92,7 +85,7 @@ def write_adapted(
             balance_on(network, n_new, store, cells, seed=seed)
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
-        before, after = _shares(sources[0], layer, model.vocabulary, vocabulary)
+        before, after = _count_shares(sources[0], layer, model.vocabulary, vocabulary)
         report = {
             "n_cells": len(cells),
             "n_new": n_new,
@@ -160,7 +153,7 @@ def _of_last(n: int) -> Any:
     return hook
 
 
-def _shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
+def _count_shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
     """Return the share of all counts that the genes of each vocabulary have."""
     n_vars = len(source.gene_ids)
     sums = np.zeros(n_vars)
