@@ -206,7 +206,7 @@ def pretrain(
             prepare(sources, target, request, identity=identity, vocabulary=vocabulary, synonyms=table, seed=seed)
         return identity
 
-    with processes(place) as group:
+    with processes(place, num_workers) as group:
         identity = group.from_first(write_corpus)
         held = run(
             group.each(lambda: open_corpus(target, validation=held_out, seed=seed)),
@@ -214,10 +214,8 @@ def pretrain(
             options=run_options,
             init=start_from,
             weights=weights,
-            device=place.type,
             identity=identity,
             keep_checkpoints=keep_checkpoints,
-            num_workers=num_workers,
             processes=group,
         )
         _log.info(

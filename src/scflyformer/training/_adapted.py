@@ -18,10 +18,11 @@ from scflyformer.genes._resolve import resolve_genes
 from scflyformer.models._save import save_folder
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place, widen
+from scflyformer.training._batches import TokenBudgetBatches
 from scflyformer.training._corpus import build_store
 from scflyformer.training._directions import LEAST_CELLS
 from scflyformer.training._extend import GROWS, balance_on, extend_network
-from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
+from scflyformer.training._objective import MaskedCells, losses
 from scflyformer.training._sources import CorpusRequest, open_sources
 
 if TYPE_CHECKING:
