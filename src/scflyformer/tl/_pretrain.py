@@ -148,7 +148,7 @@ def pretrain(
     from scflyformer.genes._synonyms import read_synonyms
     from scflyformer.models import load
     from scflyformer.network._device import pick_place
-    from scflyformer.training._prepare import open_corpus, prepare, require_free
+    from scflyformer.training._prepare import RunIdentity, open_corpus, prepare, require_free
     from scflyformer.training._processes import processes
     from scflyformer.training._run import run, shape_of
     from scflyformer.training._sources import CorpusRequest, open_sources
@@ -194,16 +194,16 @@ def pretrain(
         synonyms=None if named is None else Path(named).name,
     )
 
-    def write_corpus() -> dict[str, Any]:
+    def write_corpus() -> RunIdentity:
         with open_sources(given, request) as sources:
-            identity = {
-                "options": vars(run_options),
-                "sources": [each.record for each in sources],
-                "init": None if start_from is None else start_from.sha256,
-                **vars(request),
-            }
+            identity = RunIdentity(
+                options=run_options,
+                sources=[each.record for each in sources],
+                init=None if start_from is None else start_from.sha256,
+                request=request,
+            )
             vocabulary = None if start_from is None else start_from.vocabulary
-            prepare(sources, target, request, identity=identity, vocabulary=vocabulary, synonyms=table, seed=seed)
+            prepare(sources, target, identity, vocabulary=vocabulary, synonyms=table)
         return identity
 
     with processes(place, num_workers) as group:
@@ -211,10 +211,9 @@ def pretrain(
         held = run(
             group.each(lambda: open_corpus(target, validation=held_out, seed=seed)),
             target,
-            options=run_options,
+            identity,
             init=start_from,
             weights=weights,
-            identity=identity,
             keep_checkpoints=keep_checkpoints,
             processes=group,
         )

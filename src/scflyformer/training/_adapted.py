@@ -6,7 +6,7 @@ import tempfile
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -51,9 +51,20 @@ The cells it was adapted to are known to it, without their labels: test on other
 """
 
 
+class AdaptReport(TypedDict):
+    """What was adapted, as in ``metrics.json``; shares are of all counts."""
+
+    n_cells: int
+    n_new: int
+    n_directions: int
+    share_counts_before: float
+    share_counts: float
+    steps: int
+
+
 def write_adapted(
     adata: AnnData, model: Model, out: Path, *, layer: str | None, gene_key: str | None, steps: int, seed: int
-) -> dict[str, Any]:
+) -> AdaptReport:
     """Write the folder ``out``; return what was adapted, as in its ``metrics.json``."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; give another `out`.")
@@ -87,7 +98,7 @@ def write_adapted(
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
         before, after = _count_shares(sources[0], layer, model.vocabulary, vocabulary)
-        report = {
+        report: AdaptReport = {
             "n_cells": len(cells),
             "n_new": n_new,
             "n_directions": placement.further.shape[1],

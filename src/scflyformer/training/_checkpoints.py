@@ -38,8 +38,8 @@ class BestWeights:
         if not self.path.exists():
             return None
         with safe_open(self.path, framework="pt") as file:
-            told = file.metadata()
-        return int(told["step"]), json.loads(told["losses"])
+            metadata = file.metadata()
+        return int(metadata["step"]), json.loads(metadata["losses"])
 
     def offer(self, network: CellBert, step: int, losses: dict[str, float]) -> None:
         """Keep the weights of ``network`` if their loss is the lowest so far; NaN never is."""

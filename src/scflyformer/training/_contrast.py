@@ -82,8 +82,10 @@ def fit_profile_encoder(
     encoder.requires_grad_(False)
     for parameter in chain.from_iterable(group["params"] for group in learnt):
         parameter.requires_grad_(True)
+    encoder.to(device).train()
+    optimizer = torch.optim.AdamW(learnt, weight_decay=_WEIGHT_DECAY)
     epochs, seed = options.code_epochs, options.seed
-    _train_contrast(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, seed=seed)
+    _train_contrast(encoder, optimizer, store, cells, samples, epochs=epochs, seed=seed)
     encoder.cpu().requires_grad_(False)
     if not going_on:
         weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale[: encoder.size] ** 2).sum())
@@ -99,7 +101,7 @@ def load_profile_encoder(encoder: ProfileEncoder, file: Path) -> None:
 
 def _train_contrast(
     encoder: ProfileEncoder,
-    learnt: list[dict[str, Any]],
+    optimizer: torch.optim.Optimizer,
     store: TokenStore,
     cells: np.ndarray,
     samples: np.ndarray,
@@ -113,7 +115,6 @@ def _train_contrast(
     batches = [batch for _ in range(epochs) for batch in _batches(cells, groups, random)]
     if not batches:
         return
-    optimizer = torch.optim.AdamW(learnt, weight_decay=_WEIGHT_DECAY)
     schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * len(batches)), len(batches))
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
     recent: list[float] = []

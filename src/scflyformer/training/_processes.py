@@ -71,10 +71,10 @@ class Processes:
             value, error = make(), None
         except Exception as caught:
             value, error = None, caught
-        told = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
-        failed = [f"process {rank} of {self.count} failed: {text}" for rank, text in enumerate(told) if text]
+        failed = [f"process {rank} of {self.count} failed: {text}" for rank, text in enumerate(errors) if text]
         if failed:
             raise OtherProcessError(f"Process {self.rank} stops, because {failed[0]}")
         return value  # type: ignore[return-value]

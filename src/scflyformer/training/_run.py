@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.network._profile import ProfileEncoder
     from scflyformer.training._options import RunOptions
-    from scflyformer.training._prepare import Corpus
+    from scflyformer.training._prepare import Corpus, RunIdentity
     from scflyformer.training._processes import Processes
 
 SHAPE = (
@@ -47,7 +47,7 @@ the profile code more, whose directions know more of tissues that the model has 
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
-def shape_of(model: Model) -> dict[str, Any]:
+def shape_of(model: Model) -> dict[str, float]:
     """Return the options that made the network of ``model``."""
     config = model.config
     values = [*(config[name] for name in _CONFIG), model.max_len, model.bert_len]
@@ -59,42 +59,40 @@ def shape_of(model: Model) -> dict[str, Any]:
 def run(
     corpus: Corpus,
     out: Path,
+    identity: RunIdentity,
     *,
-    options: RunOptions,
     init: Model | None,
     weights: str,
-    identity: dict[str, Any],
     keep_checkpoints: bool,
     processes: Processes,
 ) -> dict[str, Any]:
     """Train, or go on training; the first process writes the model folder. Return the held-out metrics."""
-    started = datetime.now(UTC)
-    groups = np.where(corpus.samples == "", corpus.store.source.astype(str), corpus.samples)
+    started, options = datetime.now(UTC), identity.options
     with own_randomness():
         torch.manual_seed(options.seed)
         network = _first_network(corpus, options, init)
         if network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
-            _fit_code(network.profile_encoder, corpus, groups, out, options, init is not None, processes)
+            _fit_code(network.profile_encoder, corpus, out, options, init is not None, processes)
         network, log, held_out = train_network(
             network,
             corpus.store,
             corpus.train_cells,
             corpus.held_out,
-            groups=groups,
+            groups=corpus.groups,
             folder=out / CHECKPOINTS,
             options=options,
             processes=processes,
         )
     if network.profile_encoder is not None:
         network.scale_token(TOKEN_SIZE)
-    metrics = _metrics(corpus, [source["name"] for source in identity["sources"]], log, held_out, init)
+    metrics = _metrics(corpus, [source["name"] for source in identity.sources], log, held_out, init)
     hardware = f"{_device_name(processes.device)}, {torch.get_num_threads()} threads"
     provenance = {
-        "data": identity["sources"],
+        "data": identity.sources,
         "init": None if init is None else _origin(init, corpus.vocabulary),
         "options": asdict(options) | {name: getattr(network.config, name, 0) for name in ("code_size", "n_directions")},
-        "settings": {key: value for key, value in identity.items() if key not in ("options", "sources", "init")},
+        "settings": vars(identity.request),
         "versions": {"scflyformer": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "hardware": hardware if processes.count == 1 else f"{processes.count} processes, each on {hardware}",
         "started": started.isoformat(timespec="seconds"),
@@ -136,9 +134,8 @@ def _first_network(corpus: Corpus, options: RunOptions, init: Model | None) -> C
 
 
 def _fit_code(
-    encoder: ProfileEncoder, corpus: Corpus, groups: np.ndarray, out: Path, options: RunOptions, going_on: bool,
-    processes: Processes,
-) -> None:  # fmt: skip
+    encoder: ProfileEncoder, corpus: Corpus, out: Path, options: RunOptions, going_on: bool, processes: Processes
+) -> None:
     """Fit the profile encoder in the first process; all take it over."""
     file = out / CHECKPOINTS / CODE
     processes.from_first(
@@ -146,7 +143,7 @@ def _fit_code(
             encoder,
             corpus.store,
             corpus.train_cells,
-            groups,
+            corpus.groups,
             options=options,
             device=processes.device,
             file=file,
@@ -188,8 +185,8 @@ def _origin(init: Model, vocabulary: Vocabulary) -> dict[str, Any]:
     """Return what ``provenance.json`` says of the model gone on from, and of the genes it lacked."""
     n_genes = init.vocabulary.n_genes
     new = vocabulary.names[n_genes:]
-    told = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
-    return told | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
+    known = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
+    return known | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
 
 
 def _device_name(device: str) -> str:

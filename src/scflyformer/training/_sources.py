@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -43,6 +43,16 @@ class CorpusRequest:
     synonyms: str | None = None
 
 
+class SourceRecord(TypedDict):
+    """What ``provenance.json`` says of a source."""
+
+    name: str
+    n_cells: int
+    n_used: int
+    n_genes: int
+    sha256: NotRequired[str]
+
+
 @dataclass(eq=False)
 class Source:
     """One object or file of the corpus: the genes it measured and the cells that are used.
@@ -57,8 +67,6 @@ class Source:
         Cells that are not excluded, bool, shape (n_obs,).
     samples
         ``"source:sample"`` of each cell, empty where samples are not known, shape (n_obs,).
-    record
-        What ``provenance.json`` says of it.
     """
 
     name: str
@@ -67,7 +75,7 @@ class Source:
     symbols: np.ndarray
     used: np.ndarray
     samples: np.ndarray
-    record: dict[str, Any] = field(default_factory=dict)
+    record: SourceRecord
 
 
 @contextmanager
@@ -113,14 +121,19 @@ def describe_source(name: str, adata: AnnData, request: CorpusRequest) -> Source
         )
     samples = np.full(adata.n_obs, "")
     if sample_key is not None:
-        told = obs_text(adata, sample_key, what="sample_key")
-        n_missing = sum(sample is None for sample in told[used])
+        names = obs_text(adata, sample_key, what="sample_key")
+        n_missing = sum(sample is None for sample in names[used])
         if n_missing:
             raise ValueError(
                 f"{name}: obs[{sample_key!r}] is missing for {n_missing} cells. Fill it in, or drop these cells."
             )
-        samples = np.array([f"{name}:{sample}" for sample in told], dtype=str)
-    record = {"name": name, "n_cells": int(adata.n_obs), "n_used": int(used.sum()), "n_genes": int(adata.n_vars)}
+        samples = np.array([f"{name}:{sample}" for sample in names], dtype=str)
+    record: SourceRecord = {
+        "name": name,
+        "n_cells": int(adata.n_obs),
+        "n_used": int(used.sum()),
+        "n_genes": int(adata.n_vars),
+    }
     repaired = np.array([repair_mojibake(symbol) for symbol in symbols.tolist()], dtype=str)
     return Source(name, adata, ids, repaired, used, samples, record)
 

@@ -211,18 +211,14 @@ def train_network(
 ) -> tuple[CellBert, list[dict[str, float]], dict[str, float]]:
     """Train, going on from the last checkpoint in ``folder`` where there is one.
 
-    Cells are told apart by the halves of their counts within ``groups``, shape (n_cells of the store,).
-
-    Returns
-    -------
-    The network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
-    held-out losses of that step beside those of unigram baselines, with its number and the number of cells they were
-    computed on: the first batches of the held-out cells in random order.
+    Cells are told apart by the halves of their counts within ``groups``, shape (n_cells of the store,). Return the
+    network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
+    held-out losses of that step beside those of unigram baselines, with its number and the number of cells scored: the
+    first batches of the held-out cells in random order.
     """
-    device, n_parts = processes.device, options.gradient_accumulation_steps
+    n_parts = options.gradient_accumulation_steps
     if groups is not None:
         groups = np.unique(groups, return_inverse=True)[1] if network.finds_halves else None
-
     max_len = network.bert_len
     training = MaskedBatches.of(
         store, train_cells, options, n_parts=n_parts, max_len=max_len, subsample=True, groups=groups
@@ -232,33 +228,8 @@ def train_network(
     )
     batches = training.batches
     batches.n_batches = max(round(batches.per_pass * options.epochs), 1)
-    args = TrainingArguments(
-        output_dir=str(folder / STEPS),
-        max_steps=batches.n_batches,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=min(options.warmup_steps, batches.n_batches // 4),
-        weight_decay=options.weight_decay,
-        max_grad_norm=1.0,
-        logging_steps=max(min(50, batches.n_batches // 10), 1),
-        eval_strategy="steps",
-        eval_steps=options.eval_steps,
-        save_strategy="steps",
-        save_steps=options.save_steps,
-        save_total_limit=2,
-        seed=options.seed,
-        use_cpu=device == "cpu",
-        bf16=options.dtype == "bfloat16",
-        fp16=options.dtype == "float16",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["targets"],
-        ddp_backend="gloo" if device == "cpu" and processes.group is not None else None,
-        ddp_find_unused_parameters=False,
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
-    if device == "cpu" and args.bf16:
+    args = _training_arguments(options, batches.n_batches, folder / STEPS, processes)
+    if processes.device == "cpu" and args.bf16:
         fit_for_cpu_bfloat16(network)
     best = BestWeights(folder / BEST)
     with quiet_transformers():
@@ -286,3 +257,33 @@ def train_network(
     # To the Trainer the run is one pass; to the reader a pass is once through the cells.
     log = [entry | {"epoch": entry["step"] / batches.per_pass} for entry in trainer.state.log_history]
     return network, log, found
+
+
+def _training_arguments(options: RunOptions, n_steps: int, folder: Path, processes: Processes) -> TrainingArguments:
+    args = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=n_steps,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=min(options.warmup_steps, n_steps // 4),
+        weight_decay=options.weight_decay,
+        max_grad_norm=1.0,
+        logging_steps=max(min(50, n_steps // 10), 1),
+        eval_strategy="steps",
+        eval_steps=options.eval_steps,
+        save_strategy="steps",
+        save_steps=options.save_steps,
+        save_total_limit=2,
+        seed=options.seed,
+        use_cpu=processes.device == "cpu",
+        bf16=options.dtype == "bfloat16",
+        fp16=options.dtype == "float16",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["targets"],
+        ddp_backend="gloo" if processes.device == "cpu" and processes.group is not None else None,
+        ddp_find_unused_parameters=False,
+    )
+    args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
+    return args
