@@ -150,17 +150,17 @@ def _download(entry: Entry, folder: Path) -> Path:
             return Path(source.fetch("model.zip", downloader=downloader))
     except HTTPError as error:
         missing = error.response is not None and error.response.status_code == 404
-        said = "the release is not out yet, or was withdrawn" if missing else "the server refused"
-        raise ModelFetchError(_advice(entry, f"{said} ({error})")) from error
+        reason = "the release is not out yet, or was withdrawn" if missing else "the server refused"
+        raise ModelFetchError(_advice(entry, f"{reason} ({error})")) from error
     except RequestException as error:
-        said = f"the connection failed or broke off ({type(error).__name__}: {error})"
-        raise ModelFetchError(_advice(entry, said)) from error
+        reason = f"the connection failed or broke off ({type(error).__name__}: {error})"
+        raise ModelFetchError(_advice(entry, reason)) from error
     except ValueError as error:
         if downloader.got_hash is None:
             raise
         if entry.size and downloader.got_size < entry.size:
-            said = f"only {downloader.got_size:,} of {entry.size:,} bytes came"
-            raise ModelFetchError(_advice(entry, said)) from error
+            reason = f"only {downloader.got_size:,} of {entry.size:,} bytes came"
+            raise ModelFetchError(_advice(entry, reason)) from error
         raise ModelFetchError(
             f"The file at {entry.url} is not the model {entry.name!r}: its sha256 is {downloader.got_hash}, expected "
             f"{entry.sha256}. It was removed. Try again later; if it stays so, the file was changed or the registry "

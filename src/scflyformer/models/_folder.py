@@ -47,9 +47,9 @@ def check_folder(folder: Path) -> tuple[dict[str, Any], Vocabulary]:
     """Return configuration and vocabulary, or raise :class:`ModelFolderError` unless ``folder`` is a whole model."""
     from scflyformer.genes._vocabulary import Vocabulary
 
-    found = _file_names(folder)
-    config = _check_kind(folder, found)
-    missing = [file for file in REQUIRED if file not in found]
+    files = _file_names(folder)
+    config = _check_kind(folder, files)
+    missing = [file for file in REQUIRED if file not in files]
     if missing:
         raise ModelFolderError(
             f"{folder} is an incomplete model folder: it lacks {', '.join(missing)}. "
@@ -95,36 +95,36 @@ def _file_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         unpack = " Unpack it and give the folder." if folder.suffix == ".zip" else ""
         raise ModelFolderError(f"{folder} is a file; expected a model folder.{unpack} {_REMEDY}")
-    found = sorted(os.listdir(folder))
-    if not found:
+    files = sorted(os.listdir(folder))
+    if not files:
         raise ModelFolderError(f"The folder {folder} is empty; expected {', '.join(REQUIRED)}. {_REMEDY}")
-    return found
+    return files
 
 
-def _check_kind(folder: Path, found: list[str]) -> dict[str, Any]:
+def _check_kind(folder: Path, files: list[str]) -> dict[str, Any]:
     """Tell whose folder it is before its parts are judged; return the configuration."""
-    pickles = [name for name in found if name.lower().endswith(PICKLES)]
-    if "model.safetensors" not in found and pickles:
+    pickles = [name for name in files if name.lower().endswith(PICKLES)]
+    if "model.safetensors" not in files and pickles:
         raise ModelFolderError(
             f"{folder} holds its weights as pickle ({', '.join(pickles[:3])}), which can run anyone's code when it is "
             f"opened, and no model.safetensors; pickle is never read. {_REMEDY}"
         )
-    if "config.json" not in found:
-        inside = [name for name in found if (folder / name / "config.json").is_file()]
+    if "config.json" not in files:
+        inside = [name for name in files if (folder / name / "config.json").is_file()]
         meant = f" Did you mean {folder / inside[0]}?" if inside else ""
-        shown = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        shown = ", ".join(files[:5]) + (", …" if len(files) > 5 else "")
         raise ModelFolderError(f"{folder} is not a model folder: it has no config.json, only {shown}.{meant} {_REMEDY}")
     config = _read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "bert":
         raise ModelFolderError(f"{folder} holds a model of type {kind!r}; expected a 'bert' of scflyformer. {_REMEDY}")
-    if "vocab.tsv" not in found and not {"metrics.json", "provenance.json"} & set(found):
+    if "vocab.tsv" not in files and not {"metrics.json", "provenance.json"} & set(files):
         made = ", ".join(map(str, config.get("architectures") or ["BERT"]))
         raise ModelFolderError(
             f"{folder} holds another package's {made} (Geneformer's folders look so): it has no vocab.tsv, so its "
             f"tokens have no known genes. {_REMEDY}"
         )
-    if "adapter_config.json" in found:
+    if "adapter_config.json" in files:
         raise ModelFolderError(
             f"{folder} holds an adapter (adapter_config.json), which would load further weights from elsewhere; "
             f"expected the whole model in model.safetensors. Merge the adapter and save the model again."

@@ -15,7 +15,7 @@ import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert
-from scflyformer.training._directions import drawn, gene_statistics, profiles, reliable_directions
+from scflyformer.training._directions import gene_statistics, profiles, reliable_directions, subsample_cells
 from scflyformer.training._extend import gene_abundance
 
 if TYPE_CHECKING:
@@ -63,16 +63,16 @@ class Placement:
 def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement:
     """Place the genes of ``store``, cells of one data set, that come after those of ``encoder``."""
     random = np.random.default_rng(seed)
-    cells = drawn(np.flatnonzero(store.lengths > 0), MOST_CELLS, random)
+    cells = subsample_cells(np.flatnonzero(store.lengths > 0), MOST_CELLS, random)
     n_further = min(max(FEWEST, min(MOST, len(cells) // 10)), store.panels.shape[1])
     fitted = reliable_directions(store, cells, n_further, most_genes=MOST_GENES, seed=seed)
     n_old = len(encoder.centre)
     known = np.flatnonzero(store.panels[0, :n_old])
-    signal, rows, variances = _along_the_code(encoder, store, cells, known, fitted.reliability, random)
+    signal, rows, variances = _regress_on_code(encoder, store, cells, known, fitted.reliability, random)
     unread = gene_abundance(store, cells)["share"][n_old:].sum()
     weight = VARIANCE[0] + (VARIANCE[1] - VARIANCE[0]) * unread
     unit = np.sqrt(weight * variances[encoder.n_read :].sum() / max((fitted.spread**2).sum(), 1e-12))
-    neighbours, weights = _alike(signal, fitted.reliability, known, n_old)
+    neighbours, weights = _nearest_known_genes(signal, fitted.reliability, known, n_old)
     return Placement(
         rows[n_old:], (fitted.weights * unit).astype(np.float32), fitted.centre[n_old:], neighbours, weights
     )
@@ -94,9 +94,9 @@ def place_genes(encoder: ProfileEncoder, store: TokenStore, cells: np.ndarray, *
         if not len(new):
             continue
         missing[new] = False
-        of_source = drawn(cells[store.source[cells] == source], MOST_CELLS, random)
+        of_source = subsample_cells(cells[store.source[cells] == source], MOST_CELLS, random)
         reliability, centre = gene_statistics(store, [of_source], panel[None], random)
-        _, rows, _ = _along_the_code(encoder, store, of_source, known, reliability, random)
+        _, rows, _ = _regress_on_code(encoder, store, of_source, known, reliability, random)
         _set_genes(encoder, new, rows[new], centre[new])
 
 
@@ -110,7 +110,7 @@ def _set_genes(encoder: ProfileEncoder, genes: np.ndarray, rows: np.ndarray, cen
         encoder.centre[genes] = torch.from_numpy(centre)
 
 
-def _along_the_code(
+def _regress_on_code(
     encoder: ProfileEncoder,
     store: TokenStore,
     cells: np.ndarray,
@@ -151,7 +151,9 @@ def _along_the_code(
     return signal, rows, squares[0] / n - (total / n) ** 2
 
 
-def _alike(signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_known_genes(
+    signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the known genes whose signal is most like that of each new gene, and their weights."""
     n_new = signal.shape[1] - n_old
     length = np.linalg.norm(signal, axis=0)

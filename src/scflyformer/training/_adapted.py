@@ -21,7 +21,7 @@ from scflyformer.training._adapt import place, widen
 from scflyformer.training._batches import TokenBudgetBatches
 from scflyformer.training._corpus import build_store
 from scflyformer.training._directions import LEAST_CELLS
-from scflyformer.training._extend import GROWS, balance_on, extend_network
+from scflyformer.training._extend import GROWS, balance_new_genes, extend_network
 from scflyformer.training._objective import MaskedCells, losses
 from scflyformer.training._sources import CorpusRequest, open_sources
 
@@ -94,7 +94,7 @@ def write_adapted(
         network = extend_network(network, vocabulary.n_genes, seed=seed)
         network = widen(network, placement)
         if n_new:
-            balance_on(network, n_new, store, cells, seed=seed)
+            balance_new_genes(network, n_new, store, cells, seed=seed)
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
         before, after = _count_shares(sources[0], layer, model.vocabulary, vocabulary)
@@ -139,7 +139,7 @@ def train_new_genes(
     ]
     for parameter in parameters:
         parameter.requires_grad_(True)
-        parameter.register_hook(_of_last(n_new))
+        parameter.register_hook(_keep_last(n_new))
     batches = TokenBudgetBatches(store, cells, batch_tokens=_BATCH_TOKENS, max_len=network.bert_len, seed=seed)
     batches.n_batches = steps
     data = MaskedCells(store, objective="cell", max_len=network.bert_len, seed=seed, subsample=True)
@@ -154,7 +154,7 @@ def train_new_genes(
     network.requires_grad_(True)
 
 
-def _of_last(n: int) -> Any:
+def _keep_last(n: int) -> Any:
     """Return a hook that keeps the gradient of the last ``n`` entries alone."""
 
     def hook(gradient: torch.Tensor) -> torch.Tensor:

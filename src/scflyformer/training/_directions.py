@@ -61,7 +61,7 @@ def reliable_directions(
     reliable ones, 6,000 where `None`. ``size`` is the number of directions, at most that of genes.
     """
     random = np.random.default_rng(seed)
-    cells = drawn(cells, MOST_CELLS, random)
+    cells = subsample_cells(cells, MOST_CELLS, random)
     sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
     panels = store.panels[[store.source[cells_of[0]] for cells_of in sources]]
     n_cells = np.array([len(cells_of) for cells_of in sources])
@@ -86,7 +86,7 @@ def reliable_directions(
     return Directions(weights, centre, spread, reliability)
 
 
-def drawn(cells: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+def subsample_cells(cells: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
     """Return ``cells``, or ``most`` of them in their order where there are more."""
     return cells if len(cells) <= most else np.sort(random.choice(cells, most, replace=False))
 

@@ -83,15 +83,15 @@ def gene_abundance(store: TokenStore, cells: np.ndarray) -> dict[str, np.ndarray
     return found
 
 
-def extended(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: int) -> CellBert:
+def extend_on(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: int) -> CellBert:
     """Return a network with entries for all genes of ``store``, the new ones expected as often as in ``cells``."""
     n_genes, n_old = store.panels.shape[1], network.n_genes
     larger = extend_network(network, n_genes, seed=seed)
-    balance_on(larger, n_genes - n_old, store, cells, seed=seed)
+    balance_new_genes(larger, n_genes - n_old, store, cells, seed=seed)
     return larger
 
 
-def balance_on(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
+def balance_new_genes(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
     """Set the biases of the last ``n_new`` genes from ``cells``: see :func:`balance`."""
     objective = "cell" if network.has_cell_token else "mlm"
     data = MaskedCells(store, objective=objective, max_len=network.bert_len, seed=seed, subsample=False)

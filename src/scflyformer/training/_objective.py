@@ -203,11 +203,11 @@ def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     if "profile" not in batch:
         return {"loss": mlm, "mlm": mlm}
     profile = profile_loss(out["profile_logits"], batch, genes)
-    found = {"loss": mlm + PROFILE_WEIGHT * profile, "mlm": mlm, "profile": profile}
+    parts = {"loss": mlm + PROFILE_WEIGHT * profile, "mlm": mlm, "profile": profile}
     if "half_logits" in out:
-        found["contrast"] = functional.cross_entropy(out["half_logits"], batch["own"])
-        found["loss"] = found["loss"] + CONTRAST_WEIGHT * found["contrast"]
-    return found
+        parts["contrast"] = functional.cross_entropy(out["half_logits"], batch["own"])
+        parts["loss"] = parts["loss"] + CONTRAST_WEIGHT * parts["contrast"]
+    return parts
 
 
 def shared_panel(batch: dict[str, Tensor]) -> Tensor | None:

@@ -22,7 +22,7 @@ from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place_genes
 from scflyformer.training._card import model_card
 from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
-from scflyformer.training._extend import extended
+from scflyformer.training._extend import extend_on
 from scflyformer.training._prepare import CODE
 from scflyformer.training._trainer import train_network
 
@@ -70,7 +70,7 @@ def run(
     started, options = datetime.now(UTC), identity.options
     with own_randomness():
         torch.manual_seed(options.seed)
-        network = _first_network(corpus, options, init)
+        network = _starting_network(corpus, options, init)
         if network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
             _fit_code(network.profile_encoder, corpus, out, options, init is not None, processes)
@@ -118,7 +118,7 @@ def run(
     return metrics["held_out"]
 
 
-def _first_network(corpus: Corpus, options: RunOptions, init: Model | None) -> CellBert:
+def _starting_network(corpus: Corpus, options: RunOptions, init: Model | None) -> CellBert:
     """Return the network that training starts from: a new one, or that of ``init`` with the genes that it lacks."""
     if init is None:
         shape = {name: getattr(options, name) for name in SHAPE}
@@ -127,7 +127,7 @@ def _first_network(corpus: Corpus, options: RunOptions, init: Model | None) -> C
         return CellBert(config)
     network, n_old = deepcopy(init.network()).cpu(), init.vocabulary.n_genes
     if corpus.vocabulary.n_genes > n_old:
-        network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
+        network = extend_on(network, corpus.store, corpus.train_cells, seed=options.seed)
         if network.profile_encoder is not None:
             place_genes(network.profile_encoder, corpus.store, corpus.train_cells, n_old=n_old, seed=options.seed)
     return network

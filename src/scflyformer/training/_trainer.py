@@ -93,12 +93,12 @@ class PretrainingTrainer(Trainer):
         n_parts = min(self.n_parts, len(batch["tokens"]))
         sums: dict[str, torch.Tensor] = {}
         for number in range(n_parts):
-            part, own = part_of(batch, number, n_parts)
+            part, share_of_batch = part_of(batch, number, n_parts)
             with nullcontext() if number == n_parts - 1 else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    found = {name: value * (own * share) for name, value in losses(model, part).items()}
-                self.accelerator.backward(found["loss"])
-            for name, value in found.items():
+                    weighted = {name: value * (share_of_batch * share) for name, value in losses(model, part).items()}
+                self.accelerator.backward(weighted["loss"])
+            for name, value in weighted.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         for name, value in sums.items():
             self._parts.setdefault(name, []).append(value)
@@ -107,17 +107,17 @@ class PretrainingTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the mean of each part of the loss since the last entry."""
         if "loss" in logs:
-            own = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
-            every = self.processes.gather(own)
-            logs |= {name: sum(each[name] for each in every) / len(every) for name in own}
+            means = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
+            every = self.processes.gather(means)
+            logs |= {name: sum(each[name] for each in every) / len(every) for name in means}
             self._parts.clear()
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return held-out losses, the batches and their masks being the same every time; keep the best weights."""
-        found = held_out_losses(self.network, *self.held_out, device=self.args.device, processes=self.processes)
-        self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, found))
-        metrics = {f"eval_{name}": value for name, value in found.items()}
+        held_out = held_out_losses(self.network, *self.held_out, device=self.args.device, processes=self.processes)
+        self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, held_out))
+        metrics = {f"eval_{name}": value for name, value in held_out.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -245,18 +245,18 @@ def train_network(
     network.set_attn_implementation("sdpa")
     kept = processes.from_first(best.read)
     if kept is None:  # no loss was a number
-        found = held_out_losses(network, *held_out, device=args.device, processes=processes)
+        scores = held_out_losses(network, *held_out, device=args.device, processes=processes)
         step = batches.n_batches
     else:
-        step, found = kept
+        step, scores = kept
         processes.from_first(lambda: best.load(network))  # which alone writes the model
-    found |= processes.from_first(lambda: unigram_losses(store, train_cells, *held_out))
-    found.pop("loss")
-    found["step"] = step
-    found["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out.batches, _VALIDATION_BATCHES))
+    scores |= processes.from_first(lambda: unigram_losses(store, train_cells, *held_out))
+    scores.pop("loss")
+    scores["step"] = step
+    scores["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out.batches, _VALIDATION_BATCHES))
     # To the Trainer the run is one pass; to the reader a pass is once through the cells.
     log = [entry | {"epoch": entry["step"] / batches.per_pass} for entry in trainer.state.log_history]
-    return network, log, found
+    return network, log, scores
 
 
 def _training_arguments(options: RunOptions, n_steps: int, folder: Path, processes: Processes) -> TrainingArguments:
