@@ -123,7 +123,7 @@ def knock_down(
     log_fc, sure = known["log_fc"].to_numpy(), (known["fdr"] <= SURE).to_numpy()
     place = {gene: number for number, gene in enumerate(index.tolist())}
     columns = np.array([place[gene] for gene in shared.tolist()])
-    with_each = correlations(_adata.expression(background)[0], np.array([place[gene] for gene in tested.tolist()]))
+    with_each = correlations(_adata.log_expression(background)[0], np.array([place[gene] for gene in tested.tolist()]))
 
     apart = [shared != gene for gene in tested]  # a gene's own loss is no prediction
     ours = [agreement(row[shared][kept], log_fc[kept], sure[kept]) for row, kept in zip(changes, apart, strict=True)]

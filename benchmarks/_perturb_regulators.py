@@ -54,7 +54,7 @@ def read_type(path: Path, label: str | None, model: Model, *, most: int, seed: i
     some = adata[inside].copy()
     rows, _ = _adata.token_rows(some, model, Reading(gene_key="FBgn"), progress=False)
     known = resolve_genes(some.var["FBgn"].to_numpy(dtype=object), model.vocabulary).index
-    expression = _adata.expression(some)[0].tocsc()[:, known >= 0].tocsr()
+    expression = _adata.log_expression(some)[0].tocsc()[:, known >= 0].tocsr()
     return Cells(rows, expression, known[known >= 0])
 
 

@@ -52,7 +52,7 @@ class Data:
     @cached_property
     def expression(self) -> sparse.csr_matrix:
         """log1p of counts per 10,000 of all cells of the file."""
-        return _adata.expression(self.adata)[0]
+        return _adata.log_expression(self.adata)[0]
 
 
 class Representation:

@@ -82,7 +82,7 @@ def tuned(cells: Cells, method: str, model: str | None = None, *, seed: int = 0,
 def features(cells: AnnData, model: str | None, dtype: Any) -> Any:
     """Return log1p of counts per 10,000, or the embedding of ``model``, read off as the probe does."""
     if model is None:
-        return _adata.expression(cells)[0]
+        return _adata.log_expression(cells)[0]
     pooling = sf.models.load(model).pooling
     with sf.settings.override(dtype=dtype):
         sf.tl.embed(cells, model=model, gene_key="gene", pooling=pooling)

@@ -90,7 +90,7 @@ def read(args: argparse.Namespace) -> Flies:
         zip(("embedding", "random"), (each.blocks(data, everything)["embedding"] for each in models), strict=False)
     )
     some = data.adata[data.used]
-    blocks["expression"] = _features.expression(some, Reading(gene_key=args.gene_key))[0]
+    blocks["expression"] = _features.expression_features(some, Reading(gene_key=args.gene_key))[0]
     blocks["depth"] = _features.depth(some, layer=None)
     ages = data.obs[args.age_key].astype(float).to_numpy()
     cells = Cells(data.obs.index.to_numpy(), ages, data.obs[args.sample_key].to_numpy(dtype=str), blocks)

@@ -45,7 +45,7 @@ def gene_medians(matrix: sparse.csr_matrix) -> np.ndarray:
 def make_model(folder: Path, adata: ad.AnnData, medians: np.ndarray, max_len: int) -> Path:
     """Write a model with random weights that knows the genes of the data; tokenizing never loads the weights."""
     from scflyformer.models._save import save_folder
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     ids = adata.var["FBgn"] if "FBgn" in adata.var else adata.var_names
     first = ~ids.duplicated()
@@ -58,13 +58,15 @@ def make_model(folder: Path, adata: ad.AnnData, medians: np.ndarray, max_len: in
     )
     config = make_config(
         vocabulary.n_tokens,
-        objective="cell",
-        hidden_size=8,
-        n_layers=1,
-        n_heads=1,
-        feed_forward=8,
-        max_len=max_len,
-        dropout=0.0,
+        NetworkShape(
+            objective="cell",
+            hidden_size=8,
+            n_layers=1,
+            n_heads=1,
+            feed_forward=8,
+            max_len=max_len,
+            dropout=0.0,
+        ),
     )
     path = folder / "throwaway"
     save_folder(path, CellBert(config), vocabulary, metrics={}, provenance={}, card="# throwaway\n")

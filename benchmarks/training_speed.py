@@ -38,7 +38,7 @@ from transformers import BertConfig, BertForMaskedLM, PrinterCallback, Trainer, 
 import scflyformer as sf
 from scflyformer.data import _adata
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._options import PretrainOptions, RunOptions
 from scflyformer.training._processes import Processes
 from scflyformer.training._store import CountWriter, TokenStore
@@ -191,7 +191,7 @@ def ours(store: TokenStore, n_tokens: int, loop: Loop, folder: Path, objective: 
     shape = {"hidden_size": loop.hidden_size, "n_layers": loop.n_layers, "n_heads": 4}
     shape |= {"feed_forward": 2 * loop.hidden_size, "max_len": loop.max_len, "dropout": 0.02}
     shape |= {"code_size": PretrainOptions.code_size}
-    network = count_tokens(CellBert(make_config(n_tokens, objective=objective, **shape)))
+    network = count_tokens(CellBert(make_config(n_tokens, NetworkShape(objective=objective, **shape))))
     tokens = np.minimum(store.lengths, loop.max_len).sum()
     epochs = (loop.steps + WARM_UP) * loop.batch_tokens / tokens
     given = {"objective": objective, "epochs": epochs, "batch_tokens": loop.batch_tokens}

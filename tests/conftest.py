@@ -86,18 +86,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_vocabulary) -> Pat
     import torch
 
     from scflyformer.models._save import save_folder
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     config = make_config(
         tiny_vocabulary.n_tokens,
-        objective="cell",
-        hidden_size=32,
-        n_layers=2,
-        n_heads=2,
-        feed_forward=64,
-        max_len=48,
-        dropout=0.0,
+        NetworkShape(
+            objective="cell",
+            hidden_size=32,
+            n_layers=2,
+            n_heads=2,
+            feed_forward=64,
+            max_len=48,
+            dropout=0.0,
+        ),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -172,7 +174,7 @@ def make_network() -> Callable:
     import torch
 
     from scflyformer.genes._vocabulary import N_SPECIAL
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     def make(
         objective: str = "cell",
@@ -185,16 +187,18 @@ def make_network() -> Callable:
     ):
         config = make_config(
             30 + N_SPECIAL,
-            objective=objective,
-            hidden_size=16,
-            n_layers=n_layers,
-            n_heads=2,
-            feed_forward=32,
-            max_len=max_len,
-            dropout=0.3,
-            code_size=code_size,
-            n_directions=n_directions,
-            bert_len=bert_len,
+            NetworkShape(
+                objective=objective,
+                hidden_size=16,
+                n_layers=n_layers,
+                n_heads=2,
+                feed_forward=32,
+                max_len=max_len,
+                dropout=0.3,
+                code_size=code_size,
+                n_directions=n_directions,
+                bert_len=bert_len,
+            ),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

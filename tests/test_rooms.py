@@ -11,7 +11,7 @@ import scflyformer
 
 SOURCE = Path(scflyformer.__file__).parent
 FLOORS = (
-    {"genes"},
+    {"genes", "ontology"},
     {"tokens"},
     {"network", "stats"},
     {"models"},
@@ -25,7 +25,7 @@ FLOORS = (
 )
 """Packages, the lowest first: a module imports from its own package, from lower ones, and from the root's modules."""
 FLOOR = {package: number for number, packages in enumerate(FLOORS) for package in packages}
-WITHOUT_ANNDATA = {"genes", "tokens", "network", "stats"}
+WITHOUT_ANNDATA = {"genes", "ontology", "tokens", "network", "stats"}
 
 
 def modules() -> list[Path]:

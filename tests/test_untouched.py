@@ -125,8 +125,7 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
         "tl.age_acceleration": lambda a: sf.tl.age_acceleration(a, compare="strain", reference="a"),
         "tl.clock_genes": lambda a: sf.tl.clock_genes(a, clock=folder / "genes", genes=["tiny1"], **few, **reading),
         "tl.perturb": lambda a: sf.tl.perturb(
-            a, genes=["tiny1", "tiny2"], pairs="all", clock=folder / "clock", downstream=3, n_label=20, **few, **states,
-            **reading,
+            a, genes=["tiny1", "tiny2"], pairs="all", clock=folder / "clock", downstream=3, **few, **states, **reading
         ),
         "tl.perturb screen": lambda a: sf.tl.perturb(
             a, genes="all", method="screen", n_top=2, key_added="screened", **few, **states, **reading

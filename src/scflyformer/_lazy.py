@@ -11,26 +11,10 @@ from typing import Any
 def attach(
     package: str, *, names: Mapping[str, str] | None = None, submodules: tuple[str, ...] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Make `__getattr__`, `__dir__` and `__all__` of a package whose names load on first use.
+    """Return `__getattr__`, `__dir__` and `__all__` for a package whose names load on first use.
 
-    Parameters
-    ----------
-    package
-        The package's `__name__`.
-    names
-        Public name to the private module, relative to the package, that defines it:
-        ``{"embed": "_embed"}``.
-    submodules
-        Public submodules.
-
-    Returns
-    -------
-    The functions `__getattr__` and `__dir__`, and the list `__all__`, to be assigned in the package.
-
-    Raises
-    ------
-    AttributeError
-        By the returned `__getattr__`, for a name that the package does not have.
+    ``names`` maps a public name to the private module, relative to the package, that defines it:
+    ``{"embed": "_embed"}``.
     """
     origin = dict(names or {})
     public = sorted({*origin, *submodules})

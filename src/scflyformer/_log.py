@@ -28,15 +28,15 @@ def _log(level: str, message: str) -> None:
     """Log by scanpy, to where standard error goes now: scanpy keeps the stream that it found when it was imported."""
     from scanpy import logging, settings
 
-    found = settings.logfile
-    redirected = found is sys.__stderr__ and sys.stderr is not found and sys.stderr is not None
+    logfile = settings.logfile
+    redirected = logfile is sys.__stderr__ and sys.stderr is not logfile and sys.stderr is not None
     if redirected:
         settings.logfile = sys.stderr
     try:
         getattr(logging, level)(message)
     finally:
         if redirected:
-            settings.logfile = found
+            settings.logfile = logfile
 
 
 def verbosity() -> int:
@@ -52,17 +52,7 @@ def _is_watched() -> bool:
 
 
 def each(items: Sequence[T], *, desc: Callable[[T], str], **tqdm: Any) -> Iterator[T]:
-    """Go through items beside a bar that says which one is at work.
-
-    Parameters
-    ----------
-    items
-        What to go through.
-    desc
-        Gives the words before the bar.
-    tqdm
-        As for :func:`progress`.
-    """
+    """Go through items beside a bar whose words, ``desc(item)``, say which is at work; ``tqdm`` as for `progress`."""
     with progress(total=len(items), desc=desc(items[0]) if items else None, **tqdm) as bar:
         for item in items:
             bar.set_description(desc(item), refresh=_is_watched())
@@ -78,24 +68,9 @@ def progress(
     shown: bool = True,
     **tqdm: Any,
 ) -> Any:
-    """Wrap an iterable in a `tqdm.auto` bar that is shown from verbosity 1 on.
+    """Wrap an iterable in a `tqdm.auto` bar, with options of tqdm, that is shown from verbosity 1 on.
 
-    Parameters
-    ----------
-    iterable
-        What to go through; `None` for a bar that the caller moves with `update(n)`.
-    total
-        Number of steps; taken from the iterable where it has a length.
-    desc
-        Words before the bar.
-    shown
-        `False` hides the bar whatever the verbosity.
-    tqdm
-        Passed on, such as `unit="cell"`.
-
-    Returns
-    -------
-    The bar: an iterable and context manager with `update` and `close`. A display that fails gives way to a text bar.
+    Without an iterable the caller moves the bar with ``update(n)``. A display that fails gives way to a text bar.
     """
     import warnings
 

@@ -12,21 +12,11 @@ AUTO: Literal["auto"] = "auto"
 
 @dataclass(frozen=True)
 class Running:
-    """How the network runs; ``"auto"`` follows the settings.
-
-    Attributes
-    ----------
-    device
-        ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    dtype
-        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-    batch_tokens
-        Tokens a batch, padding included.
-    """
+    """How the network runs; ``"auto"`` follows the settings."""
 
     device: str = AUTO
     dtype: str = AUTO
-    batch_tokens: int | Literal["auto"] = AUTO
+    batch_tokens: int | Literal["auto"] = AUTO  # padding included
 
     @classmethod
     def as_set(cls) -> Running:

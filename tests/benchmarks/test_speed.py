@@ -13,7 +13,7 @@ def model_folder(tmp_path_factory):
     import scflyformer as sf
     from scflyformer.genes._vocabulary import Vocabulary
     from scflyformer.models._save import save_folder
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     genes = sf.datasets.fly_brain_simulated(21).var
     random = np.random.default_rng(0)
@@ -24,10 +24,11 @@ def model_folder(tmp_path_factory):
         n_cells=np.full(len(genes), 100),
         synonyms=np.full(len(genes), ""),
     )
-    config = make_config(
-        vocabulary.n_tokens, objective="cell", hidden_size=24, n_layers=3, n_heads=2, feed_forward=40, max_len=160,
-        dropout=0.0, code_size=8, n_directions=12,
+    shape = NetworkShape(
+        objective="cell", hidden_size=24, n_layers=3, n_heads=2, feed_forward=40, max_len=160, dropout=0.0, code_size=8,
+        n_directions=12,
     )  # fmt: skip
+    config = make_config(vocabulary.n_tokens, shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = CellBert(config)

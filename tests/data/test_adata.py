@@ -445,7 +445,7 @@ class TestValues:
         ):
             tokens_of(cells, model, gene_key="FBgn")
         with pytest.raises(KeyError, match=r"gene_key: no 'FBgn' in adata.var, which has no columns"):
-            _adata.expression(cells, Reading(gene_key="FBgn"))
+            _adata.log_expression(cells, Reading(gene_key="FBgn"))
 
     def test_no_matrix(self, cells, model):
         other = ad.AnnData(None, obs=cells.obs, var=cells.var, layers={"counts": cells.X})
@@ -485,14 +485,14 @@ class TestExpression:
         given = {"counts": cells, "log1p": log_normalised(cells), "cp10k": log_normalised(cells)}[scale]
         if scale == "cp10k":
             given.X = given.X.expm1()
-        values, names = _adata.expression(given)
+        values, names = _adata.log_expression(given)
         assert values.dtype == np.float32
         assert values.format == "csr"
         assert names.tolist() == cells.var_names.tolist()
         np.testing.assert_allclose(values.toarray(), wanted, atol=1e-5)
 
     def test_in_the_model_s_genes(self, cells, model):
-        values, names = _adata.expression(cells[:, ::-1], model=model)
+        values, names = _adata.log_expression(cells[:, ::-1], model=model)
         assert names.tolist() == model.vocabulary.gene_ids.tolist()
         alone = cells[:, :60].copy()
         np.testing.assert_allclose(values.toarray(), log_normalised(alone).X.toarray(), atol=1e-5)
@@ -502,7 +502,7 @@ class TestExpression:
         matrix[3] = 0
         cells.layers["counts"] = sp.csc_matrix(matrix)
         cells.X = None
-        values, names = _adata.expression(cells, Reading("counts", "FBgn"))
+        values, names = _adata.log_expression(cells, Reading("counts", "FBgn"))
         assert names.tolist() == cells.var["FBgn"].tolist()
         assert values[[3]].nnz == 0
 

@@ -19,7 +19,7 @@ from scflyformer.data import _vectors
 from ..conftest import make_cells
 
 KEY = "X_scflyformer"
-STATES = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5, "n_label": 0}
+STATES = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5}
 
 
 @pytest.fixture

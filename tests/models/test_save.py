@@ -47,13 +47,13 @@ def test_how_many_genes_are_read_travels_with_the_folder(tiny_vocabulary, tmp_pa
     """By the code and by BERT; the network that is loaded embeds as the one that was saved."""
     import torch
 
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
-    config = make_config(
-        tiny_vocabulary.n_tokens, objective="cell", hidden_size=8, n_layers=1, n_heads=2, feed_forward=8, max_len=50,
-        bert_len=bert_len, dropout=0.0, code_size=3, n_directions=4,
+    shape = NetworkShape(
+        objective="cell", hidden_size=8, n_layers=1, n_heads=2, feed_forward=8, max_len=50, bert_len=bert_len,
+        dropout=0.0, code_size=3, n_directions=4,
     )  # fmt: skip
-    network = CellBert(config).eval()
+    network = CellBert(make_config(tiny_vocabulary.n_tokens, shape)).eval()
     saved = sf.models.load(save_folder(tmp_path / "new", network, tiny_vocabulary, **TEXTS).path)
     again = saved.network()
     assert (saved.max_len, saved.bert_len) == (again.max_len, again.bert_len) == (50, read)

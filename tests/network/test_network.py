@@ -10,7 +10,7 @@ import torch
 from transformers import BertForMaskedLM, BertModel
 
 from scflyformer.genes._vocabulary import HIDDEN_VALUE, MASK, N_SPECIAL, PAD
-from scflyformer.network._network import make_config
+from scflyformer.network._network import NetworkShape, make_config
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 
@@ -208,7 +208,7 @@ def test_objective_travels_in_the_configuration(tmp_path):
     from transformers import BertConfig
 
     config = make_config(
-        9, objective="mlm", hidden_size=4, n_layers=1, n_heads=1, feed_forward=4, max_len=5, dropout=0.0
+        9, NetworkShape(objective="mlm", hidden_size=4, n_layers=1, n_heads=1, feed_forward=4, max_len=5, dropout=0.0)
     )
     config.save_pretrained(tmp_path)
     assert BertConfig.from_pretrained(tmp_path).objective == "mlm"

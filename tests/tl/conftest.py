@@ -39,7 +39,7 @@ def run(cells: AnnData, lively_model: Path) -> Callable[..., dict[str, Any]]:
 
     def call(adata: AnnData = cells, **changes: Any) -> dict[str, Any]:
         asked = {"genes": ["tiny1", "tiny30"], "state_key": "age", "start": 30, "goal": 5}
-        asked |= {"n_null": 10, "n_label": 20, "model": lively_model}
+        asked |= {"n_null": 10, "model": lively_model}
         sf.tl.perturb(adata, **(asked | changes))
         found = adata.uns[changes.get("key_added", "perturb")]
         shifts = found["results"][found["results"]["readout"] == "shift"].reset_index(drop=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -353,7 +354,7 @@ def test_a_folder_that_is_no_clock(tiny_model: Path, tmp_path: Path) -> None:
             ValueError,
             "aggregate is 'metacell'; expected one of 'none', 'pseudocell', 'pseudobulk'",
         ),
-        ({"pseudocell_size": 0}, ValueError, "pseudocell_size is 0; expected 1 or more"),
+        ({"aggregate": 0}, ValueError, "aggregate is 0; expected pseudocells of 1 or more"),
         ({"layer": "count"}, KeyError, "layer: no 'count'"),
         ({"use_rep": "X_nothing"}, KeyError, "use_rep: no 'X_nothing'"),
     ],
@@ -410,8 +411,8 @@ def test_more_genes_than_the_readout_takes(tiny_model: Path, monkeypatch: pytest
 
     adata = _flies(ageing=1.0)
     monkeypatch.setattr(_features, "MAX_GENES", 20)
-    values, names = _features.expression(adata)
-    everything = np.asarray(sf.data._adata.expression(adata)[0].todense())
+    values, names = _features.expression_features(adata)
+    everything = np.asarray(sf.data._adata.log_expression(adata)[0].todense())
     top = set(adata.var_names[np.argsort(-everything.std(axis=0))[:20]])
     assert values.shape == (300, 20)
     assert set(names) == top
@@ -497,7 +498,7 @@ def test_feature_sets_that_are_the_same_cannot_be_told_apart() -> None:
     counts = adata.X.toarray()
     counts[1::2] = counts[::2, ::-1]
     adata.X = counts
-    adata.obsm["X_mine"] = sf.data._adata.expression(adata)[0].toarray()
+    adata.obsm["X_mine"] = sf.data._adata.log_expression(adata)[0].toarray()
     row = _date(adata, baselines=["expression"]).loc[("all", "expression")]
     np.testing.assert_allclose(row[["r2_gain", "r2_gain_low", "r2_gain_high"]].astype(float), 0, atol=1e-6)
     assert any("cannot be told from expression" in line for line in adata.uns["age_clock"]["verdict"])
@@ -625,7 +626,7 @@ def test_genes_that_were_planted_come_first(tiny_model: Path) -> None:
 
 def test_pseudocells(tiny_model: Path) -> None:
     adata = _flies(ageing=2.0, library=0.05, cells=24)
-    results = _run(adata, tiny_model, aggregate="pseudocell", pseudocell_size=6, groupby="cell_type")
+    results = _run(adata, tiny_model, aggregate=6, groupby="cell_type")
     rows = results.loc["all"]
     assert (rows.loc[HONEST, "n_units"] == 60).all() and (rows.loc[HONEST, "n_cells"] == 360).all()
     assert (rows.loc["article", "n_cells"], rows.loc["article", "split"]) == (108, "cell 7:3")  # of cells
@@ -657,8 +658,8 @@ def test_pseudobulks_by_hand() -> None:
     )
 
 
-@pytest.mark.parametrize("aggregate", ["pseudocell", "pseudobulk"])
-def test_bundles_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("aggregate", [4, "pseudobulk"])
+def test_bundles_stay_within_folds_samples_and_ages(aggregate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from scflyformer.tl import _age_clock
 
     kept: list = []
@@ -667,7 +668,7 @@ def test_bundles_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch:
     adata = _numbers(6, 30)
     adata.obs["age"] = np.where(np.arange(180) % 2, adata.obs["age"], adata.obs["age"] + 1)  # two ages a sample
     for sample_key in ("batch", None):
-        _date(adata, aggregate=aggregate, pseudocell_size=4, sample_key=sample_key)
+        _date(adata, aggregate=aggregate, sample_key=sample_key)
         bundles = kept[-1][0][0].bundles
         if sample_key:
             assert (adata.obs.groupby(bundles)["batch"].nunique() == 1).all()
@@ -683,7 +684,7 @@ def test_bundles_stay_within_folds_samples_and_ages(aggregate: str, monkeypatch:
 @pytest.mark.parametrize("size", [1, 6])
 def test_the_order_of_cells_changes_no_pseudocell(size: int) -> None:
     adata = _numbers(8, 20)
-    options = {"aggregate": "pseudocell", "pseudocell_size": size, "baselines": ["expression", "article"]}
+    options = {"aggregate": size, "baselines": ["expression", "article"]}
     results = _date(adata, **options)
     other = adata[np.random.default_rng(0).permutation(160)].copy()
     shuffled = _date(other, **options)
@@ -701,7 +702,8 @@ def test_a_saved_clock_of_pseudocells(tiny_model: Path, tmp_path: Path) -> None:
     """New cells are bundled alike: by sample (and age, where known), whatever their order; without samples too."""
     learnt, new = _flies(ageing=2.0, library=0.1), _flies(ageing=2.0, library=0.1, cells=12)
     options = {"features": "expression", "baselines": "none", "save": tmp_path / "clock"}
-    _run(learnt, tiny_model, aggregate="pseudocell", pseudocell_size=4, **options)
+    with pytest.warns(FutureWarning, match=r"age_clock\(pseudocell_size=...\) is deprecated"):
+        _run(learnt, tiny_model, aggregate="pseudocell", pseudocell_size=4, **options)
     content = json.loads((tmp_path / "clock" / "clock.json").read_text())
     assert (content["aggregate"], content["pseudocell_size"], content["level"]) == ("pseudocell", 4, 0.9)
     sf.tl.age_clock(new, clock=tmp_path / "clock", sample_key="batch")

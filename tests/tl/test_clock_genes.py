@@ -27,18 +27,20 @@ SAMPLES = {"sample_key": "batch"}
 def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two models whose embedding answers to every gene: one with a cell token, one that reads order alone."""
     from scflyformer.models._save import save_folder
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     tiny = sf.models.load(tiny_model)
     config = make_config(
         tiny.vocabulary.n_tokens,
-        objective="mlm",
-        hidden_size=32,
-        n_layers=2,
-        n_heads=2,
-        feed_forward=64,
-        max_len=64,
-        dropout=0.0,
+        NetworkShape(
+            objective="mlm",
+            hidden_size=32,
+            n_layers=2,
+            n_heads=2,
+            feed_forward=64,
+            max_len=64,
+            dropout=0.0,
+        ),
     )
     found = {}
     for name, network in {"cell": copy.deepcopy(tiny.network()), "order": CellBert(config)}.items():

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from flat_options import pretrain
 
 import scflyformer as sf
-from scflyformer.data import _dask
+from scflyformer.data import _matrix
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -111,10 +111,10 @@ def test_log_normalised_values_and_copies(base, tiny_model, tmp_path):
 def test_the_network_is_sent_once_to_a_cluster(cluster):
     """What travels says so when it is pickled."""
     rows = da.zeros((30, 2), chunks=(1, 2))
-    _dask.map_row_blocks(rows, Pickled())
+    _matrix.map_row_blocks(rows, Pickled())
     n_times = Pickled.times
     assert 0 < n_times < 5
-    assert _dask.map_row_blocks(rows, Pickled()) == [1] * 30
+    assert _matrix.map_row_blocks(rows, Pickled()) == [1] * 30
 
 
 class Pickled:

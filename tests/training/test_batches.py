@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._batches import OwnCells, part_of
 from scflyformer.training._objective import OTHERS, MaskedCells, losses
 
@@ -23,7 +23,7 @@ def case(make_store, request) -> tuple[CellBert, MaskedCells]:
     shape |= {"code_size": 4, "n_directions": 6} if halves else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = CellBert(make_config(40 + N_SPECIAL, objective=objective, **shape))
+        network = CellBert(make_config(40 + N_SPECIAL, NetworkShape(objective=objective, **shape)))
     if halves:
         network.profile_encoder.requires_grad_(False)
     groups = np.repeat([0, 1], [30, 20]) if halves else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._checkpoints import BestWeights, last_checkpoint
 
 
 def network(fill: float) -> CellBert:
     shape = {"hidden_size": 8, "n_layers": 1, "n_heads": 1, "feed_forward": 8, "max_len": 4, "dropout": 0.0}
-    made = CellBert(make_config(9, objective="cell", **shape))
+    made = CellBert(make_config(9, NetworkShape(objective="cell", **shape)))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.fill_(fill)

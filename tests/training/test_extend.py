@@ -11,7 +11,7 @@ from flat_options import pretrain
 
 import scflyformer as sf
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL, Vocabulary
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._corpus import build_store
 from scflyformer.training._extend import GROWS, balance, extend_network, extend_vocabulary, gene_abundance
 from scflyformer.training._objective import MaskedCells, losses
@@ -38,7 +38,7 @@ def network(objective: str, n_genes: int = N_OLD) -> CellBert:
     shape["code_size"] = 6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(n_genes)
-        made = CellBert(make_config(n_genes + N_SPECIAL, objective=objective, **shape))
+        made = CellBert(make_config(n_genes + N_SPECIAL, NetworkShape(objective=objective, **shape)))
         with torch.no_grad():
             for name, parameter in made.named_parameters():
                 if name.endswith(("bias", "directions", "centre")):

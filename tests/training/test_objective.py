@@ -331,12 +331,12 @@ def test_other_halves_are_of_the_group(store):
 
 def coded(n_genes: int, **options):
     """Return a small network with a profile code."""
-    from scflyformer.network._network import CellBert, make_config
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
 
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 16, "max_len": 90, "dropout": 0.0}
     shape |= {"code_size": 8, "n_directions": 12, "bert_len": 20} | options
-    return CellBert(make_config(n_genes + N_SPECIAL, objective="cell", **shape)).eval()
+    return CellBert(make_config(n_genes + N_SPECIAL, NetworkShape(objective="cell", **shape))).eval()
 
 
 def test_contrast_is_the_cross_entropy_of_finding_the_other_half(store):

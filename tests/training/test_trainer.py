@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training import _trainer
 from scflyformer.training._batches import TokenBudgetBatches
 from scflyformer.training._objective import MaskedCells
@@ -31,12 +31,10 @@ OPTIONS = {
 def tiny_network(n_genes: int, objective: str) -> CellBert:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return CellBert(
-            make_config(
-                n_genes + N_SPECIAL, objective=objective, hidden_size=16, n_layers=1, n_heads=2, feed_forward=32,
-                max_len=40, dropout=0.0,
-            )
-        )  # fmt: skip
+        shape = NetworkShape(
+            objective=objective, hidden_size=16, n_layers=1, n_heads=2, feed_forward=32, max_len=40, dropout=0.0
+        )
+        return CellBert(make_config(n_genes + N_SPECIAL, shape))
 
 
 @pytest.mark.parametrize("objective", ["cell", "mlm"])

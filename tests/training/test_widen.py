@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._adapt import NEIGHBOURS, Placement, widen
 from scflyformer.training._extend import extend_network
 
@@ -21,7 +21,7 @@ def old(request) -> CellBert:
     shape |= {"code_size": 6, "n_directions": 9, "bert_len": 7}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = make_config(N_OLD + N_SPECIAL, objective="cell", **shape)
+        config = make_config(N_OLD + N_SPECIAL, NetworkShape(objective="cell", **shape))
         config.n_read = request.param
         network = CellBert(config).eval()
         for parameter in network.parameters():

@@ -142,7 +142,7 @@ def _fitter(
 
     def expression() -> Any:
         if not kept:
-            kept.append(_features.expression(labelled, reading)[0][known])
+            kept.append(_features.expression_features(labelled, reading)[0][known])
         return kept[0]
 
     made: dict[str, tuple[Family, Callable[[], Any]]] = {

@@ -124,7 +124,7 @@ def _joined(parts: list[Any]) -> Any:
 
 def aligned(data: AnnData, genes: list[str], reading: Reading) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return expression in those of the clock's genes that the cells have, and which they are."""
-    values, names = _adata.expression(data, reading, log_prefix="")
+    values, names = _adata.log_expression(data, reading, log_prefix="")
     place = {str(name): at for at, name in enumerate(names)}
     known = np.array(genes, dtype=str)
     blank, n_genes = np.full(len(known), ""), len(known)

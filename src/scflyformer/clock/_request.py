@@ -99,7 +99,7 @@ class ClockRequest:
                 f"n_splits is {self.n_splits}; expected 3 or more: one fold tests, and one chooses the penalty."
             )
         if self.pseudocell_size < 1:
-            raise ValueError(f"pseudocell_size is {self.pseudocell_size}; expected 1 or more cells.")
+            raise ValueError(f"aggregate is {self.pseudocell_size}; expected pseudocells of 1 or more cells.")
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}; expected a share above 0 and below 1, such as 0.9.")
         if self.clock is not None and self.save is not None:

@@ -16,9 +16,9 @@ from scflyformer.data._gene_names import (
     all_gene_names,
     gene_names,
     match_genes,
+    model_reference,
     synonym_table,
     unique_gene_names,
-    what_opens,
 )
 from scflyformer.data._matrix import is_lazy, missing_key
 from scflyformer.data._ranked import map_token_rows, token_rows
@@ -37,10 +37,10 @@ __all__ = [
     "cell_names",
     "check_key_added",
     "column",
-    "expression",
     "gene_names",
     "is_lazy",
     "labels_of",
+    "log_expression",
     "map_token_rows",
     "match_genes",
     "obs_column",
@@ -57,20 +57,13 @@ __all__ = [
 ]
 
 TARGET_SUM = 1e4
-"""What `expression` scales each cell to before the logarithm."""
+"""What `log_expression` scales each cell to before the logarithm."""
 
 
 def open_data(data: AnnData | MuData, *, mod: str | None = None) -> AnnData:
     """Return the AnnData to work on: the object itself, or modality ``mod`` of a MuData.
 
-    Raises
-    ------
-    TypeError
-        When it is neither AnnData nor MuData.
-    KeyError
-        When there is no such modality.
-    ValueError
-        When a MuData comes without ``mod``, an AnnData with it, or the object has no cells or no genes.
+    An object of another kind, a missing modality, and an object without cells or genes are errors.
     """
     mudata = sys.modules.get("mudata")
     if mudata is not None and isinstance(data, mudata.MuData):
@@ -97,15 +90,8 @@ def open_data(data: AnnData | MuData, *, mod: str | None = None) -> AnnData:
 def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False) -> tuple[Any, AnnData]:
     """Open data that a function is going to write to.
 
-    Returns
-    -------
-    The object to return where ``copy`` is true (a copy of what was given, in memory where it was backed), and the
-    AnnData in it to read from and write to.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be written to: a view of a file on disk.
+    The first is the object to return where ``copy`` is true: a copy of what was given, in memory where it was backed.
+    The second is the AnnData in it to read from and write to.
     """
     adata = open_data(data, mod=mod)
     if not copy:
@@ -126,43 +112,27 @@ def start(data: AnnData | MuData, *, mod: str | None = None, copy: bool = False)
     return copied, copied.mod[mod]
 
 
-def expression(
+def log_expression(
     adata: AnnData,
     reading: Reading = AS_IT_IS,
     *,
     model: Model | None = None,
     log_prefix: str | None = None,
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Return log1p of counts per 10,000, whatever the scale of the data.
+    """Return log1p of counts per 10,000, CSR float32, n_obs × genes, and unique gene names, whatever the data's scale.
 
-    Parameters
-    ----------
-    adata
-        The data: counts, normalised counts, or their log1p.
-    reading
-        What to read; synonyms count with ``model``.
-    model
-        Where given, only the genes of its vocabulary, and cells scaled over them alone.
-    log_prefix
-        Words before warnings about the values; `None` where the same values were warned of before.
-
-    Returns
-    -------
-    Expression, float32, n_obs × genes, and the gene names, unique: those of the object, in their order, or the model's
-    gene ids that the object measured, in vocabulary order. Columns of one name, or one gene of the model, are added up;
-    columns without a name are left out. A cell without counts is a row of zeros.
-
-    Raises
-    ------
-    ValueError
-        For negative, missing or infinite values, or no gene of the model.
+    The genes are those of the object, in their order; with ``model`` the genes of its vocabulary that the object
+    measured, by id and in vocabulary order, and cells are scaled over them alone. Columns of one name, or one gene of
+    the model, are added up; columns without a name are left out. A cell without counts is a row of zeros.
+    ``log_prefix`` stands before warnings about the values; `None` where the same values were warned of before.
     """
     layer, gene_key, synonyms = reading.layer, reading.gene_key, reading.synonyms
     if model is None:
         place, names = unique_gene_names(adata, gene_key)
         genes = GeneMap(place, len(names))
     else:
-        matched = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=what_opens(model))
+        reference = model_reference(model)
+        matched = match_genes(adata, model.vocabulary, gene_key=gene_key, synonyms=synonyms, model=reference)
         measured = np.unique(matched.index[matched.index >= 0])
         names = model.vocabulary.gene_ids[measured]
         place = np.where(matched.index >= 0, np.searchsorted(measured, matched.index), -1)

@@ -20,20 +20,13 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     """Return the age of each cell, float64, NaN where it has none.
 
     Numbers, and text or categories that read as numbers, are taken. A column of nothing but True and False is read as
-    ages 1 and 0, with a warning.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    ValueError
-        When values are no numbers, infinite, or, on the log scale, negative.
+    ages 1 and 0, with a warning. Other values, infinite ones and, on the log scale, negative ones are errors.
     """
     column = _adata.obs_column(adata, age_key, what="age_key")
     values = column.astype(object).where(column.notna(), np.nan)
     kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
     ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    odd = values.notna().to_numpy() & np.isnan(ages)
+    no_number = values.notna().to_numpy() & np.isnan(ages)
     truth = np.array([isinstance(value, bool | np.bool_) for value in values], dtype=bool)
     time = kind.kind in "mMc" if isinstance(kind, np.dtype) else pd.api.types.is_datetime64_any_dtype(kind)
     if truth.any() and truth[values.notna()].all() and len(set(values[truth])) == 2:
@@ -41,8 +34,9 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
             f"obs[{age_key!r}] holds True and False, which are read as the ages 1 and 0. For ages in days or weeks, "
             "name a column of numbers by age_key=."
         )
-    elif truth.any() or time or odd.any():
-        shown = ", ".join(repr(value) for value in pd.unique(values[odd] if odd.any() else values.dropna())[:5])
+    elif truth.any() or time or no_number.any():
+        wrong = values[no_number] if no_number.any() else values.dropna()
+        shown = ", ".join(repr(value) for value in pd.unique(wrong)[:5])
         how = f", for '5d' with adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float)"
         raise ValueError(
             f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, such as days. Make a column of numbers"
@@ -74,25 +68,18 @@ def target_name(target: Target, age_key: str) -> str:
 
 
 def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
-    """Say how far age and sample cannot be told apart, in sentences for the log; empty where all is well.
-
-    Parameters
-    ----------
-    ages
-        Age of each cell, without NaN.
-    samples
-        Sample of each cell, or `None`.
-    """
+    """Say how far age (one of each cell, without NaN) and sample cannot be told apart, in sentences for the log."""
     if samples is None:
         return ["No samples are named: cells of one sample are on both sides of the split, which flatters every score."]
     table = pd.DataFrame({"age": ages, "sample": samples.astype(str)}).drop_duplicates()
-    said = []
+    sentences = []
     if (table["sample"].value_counts() == 1).all():
-        said.append(
+        sentences.append(
             "Each sample has one age, so what differs between samples cannot be told from age by cells alone; only "
             "held-out samples tell."
         )
     per_age = table["age"].value_counts().sort_index()
     if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
-        said.append(f"Seen in one sample only, hence predicted without having been learnt: age {', '.join(single)}.")
-    return said
+        ages_alone = ", ".join(single)
+        sentences.append(f"Seen in one sample only, hence predicted without having been learnt: age {ages_alone}.")
+    return sentences

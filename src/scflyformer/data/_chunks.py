@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scflyformer.data import _dask
-from scflyformer.data._matrix import RawRows, csr_chunks, is_lazy, matrix_of, raw_chunks
+from scflyformer.data._matrix import RawRows, csr_chunks, is_lazy, map_row_blocks, matrix_of, raw_chunks
 from scflyformer.tokens._scale import COUNTS, NO_EVIDENCE, are_integers, check_values, read_cells, undo, varied_cells
 
 if TYPE_CHECKING:
@@ -32,34 +31,17 @@ BLOCK_CELLS = 1 << 13
 
 @dataclass(frozen=True, eq=False)
 class CountChunk:
-    """Expression of some cells in the genes asked for.
+    """Expression of some cells in the genes asked for."""
 
-    Attributes
-    ----------
-    indptr
-        Row pointer over the chunk's cells, int64, shape (n_cells + 1,).
-    genes
-        Gene index of each entry, each gene at most once a cell.
-    counts
-        Positive values, linear within a cell: whole counts wherever they are known or could be rebuilt. They may be
-        the user's own array, which is read-only here.
-    total
-        Sum over all genes of the data, on the linear scale.
-    kept
-        Sum over the genes asked for.
-    scale
-        Number of each cell's scale, see `scflyformer.tokens._scale.SCALES`, int8, shape (n_cells,).
-    rebuilt
-        Whether a cell's counts are whole, bool, shape (n_cells,).
-    """
-
-    indptr: np.ndarray
-    genes: np.ndarray
+    indptr: np.ndarray  # over the chunk's cells, int64, (n_cells + 1,)
+    genes: np.ndarray  # of each entry, each at most once a cell
     counts: np.ndarray
-    total: float
-    kept: float
-    scale: np.ndarray
-    rebuilt: np.ndarray
+    """Positive values, linear within a cell: whole counts wherever they are known or could be rebuilt. They may be the
+    user's own array, which is read-only here."""
+    total: float  # sum over all genes of the data, on the linear scale
+    kept: float  # sum over the genes asked for
+    scale: np.ndarray  # number of each cell's scale in `scflyformer.tokens._scale.SCALES`, int8
+    rebuilt: np.ndarray  # whether a cell's counts are whole, bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +60,9 @@ class CellScales:
 
 @dataclass(frozen=True, eq=False)
 class GeneMap:
-    """Columns of the data to genes.
+    """Columns of the data to genes."""
 
-    Attributes
-    ----------
-    index
-        Gene of each column, -1 for none, int32, shape (n_vars,).
-    n_genes
-        Number of genes.
-    """
-
-    index: np.ndarray
+    index: np.ndarray  # gene of each column, -1 for none, int32, (n_vars,)
     n_genes: int
 
     @cached_property
@@ -133,43 +107,24 @@ def map_counts(
 ) -> tuple[list[Any], CellScales]:
     """Apply ``work`` to the counts of all cells, chunk by chunk: in a few threads, or wherever dask computes.
 
-    Parameters
-    ----------
-    adata
-        The data.
-    genes
-        Which columns are which genes.
-    work
-        What to do with a chunk. It runs in threads, so it must not change anything outside.
-    layer
-        Layer to read; `X` where `None`.
-    gather
-        What to make of the results of consecutive chunks, as soon as there are `BLOCK_CELLS` cells; for a dask array
-        of one row chunk at a time. Called from one thread, except by dask. `None` leaves them as they are.
-    progress
-        Makes a bar that counts cells, called as `scflyformer._log.progress`; it shows from one second on. Dask has
-        bars of its own.
+    ``work`` runs in threads, so it must not change anything outside. ``gather`` gets the results of consecutive chunks
+    as soon as there are `BLOCK_CELLS` cells; for a dask array of one row chunk at a time. It is called from one thread,
+    except by dask. ``progress`` makes a bar that counts cells and shows from one second on; dask has bars of its own.
 
-    Returns
-    -------
-    The results in the order of the cells, and the scale of each cell.
-
-    Raises
-    ------
-    ValueError
-        For negative, missing or infinite values. Only the genes asked for count.
+    Returns what became of the cells, in their order, and the scale of each. Negative, missing or infinite values are an
+    error in the genes asked for.
     """
     read = partial(
         _read_chunk, genes=genes, product=genes.product() if genes.collapses else None, where=where(layer), work=work
     )
     blocks: Iterable[tuple[Any, CellScales]]
     if is_lazy(adata, layer):
-        parts = _dask.map_row_blocks(matrix_of(adata, layer), partial(_lazy_block, read=read, gather=gather))
+        parts = map_row_blocks(matrix_of(adata, layer), partial(_lazy_block, read=read, gather=gather))
         blocks = chain.from_iterable(parts)
     else:
         none = nullcontext()
         with progress(total=adata.n_obs, desc="reading cells", unit="cell", delay=1) if progress else none as bar:
-            blocks = list(_blocks(_in_threads(read, raw_chunks(adata, layer)), gather, bar))
+            blocks = list(_gather_blocks(_in_threads(read, raw_chunks(adata, layer)), gather, bar))
     results, scales = zip(*blocks, strict=True)
     return list(results if gather else chain.from_iterable(results)), CellScales.concatenate(scales)
 
@@ -184,10 +139,10 @@ def _read_chunk(
 
 def _lazy_block(rows: Any, *, read: Callable[[RawRows], Any], gather: Callable[[list[Any]], Any] | None) -> list[Any]:
     """Return what becomes of a row chunk of a dask array."""
-    return list(_blocks(((chunk.n_rows, read(chunk)) for chunk in csr_chunks(rows)), gather, None))
+    return list(_gather_blocks(((chunk.n_rows, read(chunk)) for chunk in csr_chunks(rows)), gather, None))
 
 
-def _blocks(
+def _gather_blocks(
     results: Iterable[tuple[int, tuple[Any, CellScales]]], gather: Callable[[list[Any]], Any] | None, bar: Any
 ) -> Iterator[tuple[Any, CellScales]]:
     """Yield what ``gather`` makes of the results of every `BLOCK_CELLS` cells, or a chunk more, and their scales."""
@@ -213,27 +168,9 @@ def _blocks(
 def row_chunks(
     adata: AnnData, *, layer: str | None, index: np.ndarray, n_genes: int
 ) -> Iterator[tuple[sparse.csr_matrix, CellScales]]:
-    """Yield counts of consecutive cells in gene space, one after the other: for results too large to collect.
+    """Yield counts of consecutive cells, n_cells × n_genes, one after the other: for results too large to collect.
 
-    Parameters
-    ----------
-    adata
-        The data.
-    layer
-        Layer to read; `X` where `None`.
-    index
-        Gene of each column, -1 for none, shape (n_vars,).
-    n_genes
-        Number of genes.
-
-    Yields
-    ------
-    The next cells' counts, n_cells × n_genes, in arrays of their own, and their scales.
-
-    Raises
-    ------
-    ValueError
-        For negative, missing or infinite values.
+    ``index`` is the gene of each column, -1 for none. The counts are arrays of their own.
     """
     genes = GeneMap(np.asarray(index, dtype=np.int32), n_genes)
     product = genes.product() if genes.collapses else None
@@ -295,11 +232,11 @@ def _to_counts(rows: RawRows, genes: GeneMap, product: sparse.csr_matrix | None,
     kept = float(linear.sum(dtype=np.float64))
     total = kept if genes.all_mapped else _total(rows, scale)
     if product is None:
-        found = genes.index.take(columns, mode="clip")
+        gene = genes.index.take(columns, mode="clip")
     else:
         collapsed = sparse.csr_matrix((values, columns, indptr), shape=(n_rows, len(genes.index))) @ product
-        values, found, indptr = collapsed.data, collapsed.indices, collapsed.indptr.astype(np.int64)
-    return CountChunk(indptr, found, values, total, kept, scale, rebuilt)
+        values, gene, indptr = collapsed.data, collapsed.indices, collapsed.indptr.astype(np.int64)
+    return CountChunk(indptr, gene, values, total, kept, scale, rebuilt)
 
 
 def _total(rows: RawRows, scale: np.ndarray) -> float:

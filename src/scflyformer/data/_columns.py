@@ -19,49 +19,26 @@ NO_LABEL = frozenset(
 )
 """Words, in any case, that say that a cell has no label."""
 _WHOLE = re.compile(r"-?\d+\.0+")
-_APART = "\n"
+_CHECKSUM_MARK = "\n"
 """What stands between the name of a cell and the checksum that tells it from others of that name."""
 
 
 def column(frame: Any, key: str, *, place: str) -> pd.Series:
-    """Return a column of `obs` or `var`, in memory where the object is lazy.
-
-    Raises
-    ------
-    ValueError
-        When several columns have this name; says how to keep one.
-    """
-    found = frame[key]
-    if isinstance(found, pd.DataFrame):
+    """Return a column of `obs` or `var`, in memory where the object is lazy; an error where several have this name."""
+    values = frame[key]
+    if isinstance(values, pd.DataFrame):
         raise ValueError(
-            f"adata.{place} has {found.shape[1]} columns called {key!r}; expected one. Rename them, or keep the first: "
-            f"adata.{place} = adata.{place}.loc[:, ~adata.{place}.columns.duplicated()]"
+            f"adata.{place} has {values.shape[1]} columns called {key!r}; expected one. Rename them, or keep the "
+            f"first: adata.{place} = adata.{place}.loc[:, ~adata.{place}.columns.duplicated()]"
         )
-    found = found if isinstance(found, pd.Series) else found.to_series()
-    if isinstance(found.dtype, np.dtype) and not found.dtype.isnative:  # pandas sorts and groups native numbers only
-        found = found.astype(found.dtype.newbyteorder("="))
-    return found
+    values = values if isinstance(values, pd.Series) else values.to_series()
+    if isinstance(values.dtype, np.dtype) and not values.dtype.isnative:  # pandas sorts and groups native numbers only
+        values = values.astype(values.dtype.newbyteorder("="))
+    return values
 
 
 def obs_column(adata: AnnData, key: str, *, what: str) -> pd.Series:
-    """Return a column of `obs`.
-
-    Parameters
-    ----------
-    adata
-        The data.
-    key
-        The column.
-    what
-        The argument that named it, for the message: ``"label_key"``.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    ValueError
-        When there are several.
-    """
+    """Return a column of `obs`; an error, which names the argument ``what``, where there is none or several."""
     if key not in adata.obs:
         raise KeyError(missing_key(key, list(adata.obs), what=what, place="obs"))
     return column(adata.obs, key, place="obs")
@@ -79,16 +56,16 @@ def as_text(values: pd.Series) -> np.ndarray:
     from a column of floats.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
-        names = np.array([*_texts(values.cat.categories.to_series()), None], dtype=object)
+        names = np.array([*_text_list(values.cat.categories.to_series()), None], dtype=object)
         return names[values.cat.codes.to_numpy()]
-    return np.array(_texts(values), dtype=object)
+    return np.array(_text_list(values), dtype=object)
 
 
-def _texts(values: pd.Series) -> list[str | None]:
+def _text_list(values: pd.Series) -> list[str | None]:
     missing = values.isna().to_numpy()
     single = values if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" else values.astype(object)
     objects = single.to_numpy()  # of single precision, so that 0.1 reads so
-    texts = [None if lacks else text_of(value) for value, lacks in zip(objects, missing, strict=True)]
+    texts = [None if is_missing else text_of(value) for value, is_missing in zip(objects, missing, strict=True)]
     words = {text for text in texts if text is not None and _is_label(text)}
     if words and all(_WHOLE.fullmatch(word) for word in words):
         return [text[: text.index(".")] if text in words else text for text in texts]  # type: ignore[index,union-attr]
@@ -132,10 +109,11 @@ def cell_names(adata: AnnData, *, layer: str | None) -> np.ndarray:
         "apart by their values. adata.obs_names_make_unique() gives each a name of its own."
     )
     sums = value_checksums(adata, layer=layer)
-    names[repeated] = [f"{name}{_APART}{own:016x}" for name, own in zip(names[repeated], sums[repeated], strict=True)]
+    pairs = zip(names[repeated], sums[repeated], strict=True)
+    names[repeated] = [f"{name}{_CHECKSUM_MARK}{checksum:016x}" for name, checksum in pairs]
     return names
 
 
 def plain_names(names: np.ndarray) -> np.ndarray:
     """Return the names of `cell_names` as they stand in `obs_names`."""
-    return np.array([str(name).partition(_APART)[0] for name in names], dtype=object)
+    return np.array([str(name).partition(_CHECKSUM_MARK)[0] for name in names], dtype=object)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -14,13 +13,9 @@ from scipy import sparse
 
 from scflyformer import _log
 from scflyformer._settings import settings
-from scflyformer.data import _adata
-from scflyformer.data._chunks import where
-from scflyformer.data._matrix import matrix_of, missing_key
-from scflyformer.data._scale_report import looks_scaled
+from scflyformer.data._freshness import reason_not_to_use
+from scflyformer.data._matrix import missing_key
 from scflyformer.data._vectors import embed_cells
-from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.tokens._rows import TokenRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,36 +25,19 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
 
 EMBEDDING_KEY = "X_scflyformer"
-SAMPLE_CELLS = 60
-"""Cells whose tokens are kept, to notice later that the expression has changed."""
 
 
 def made_by(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """Return what `uns` says about how `obsm[use_rep]` was made; empty where there is none or it says nothing."""
-    found = adata.uns.get(use_rep) if use_rep in adata.obsm else None
-    return dict(found.get("params", {})) if isinstance(found, Mapping) else {}
+    entry = adata.uns.get(use_rep) if use_rep in adata.obsm else None
+    return dict(entry.get("params", {})) if isinstance(entry, Mapping) else {}
 
 
 def choose_model(adata: AnnData, model: str | os.PathLike[str] | None, *, use_rep: str = EMBEDDING_KEY) -> Model | None:
     """Return the model that a call runs: the one named, else the one that made `obsm[use_rep]`, else the default one.
 
-    Parameters
-    ----------
-    adata
-        The cells.
-    model
-        A name, a folder, or `None`.
-    use_rep
-        Key of `obsm`.
-
-    Returns
-    -------
-    The model; `None` where `obsm[use_rep]` is to be used as it stands: it names no model, or none that can be opened.
-
-    Raises
-    ------
-    KeyError
-        When there is no `obsm[use_rep]` and that is not the default name; lists near names.
+    `None` where `obsm[use_rep]` is to be used as it stands: it names no model, or none that can be opened. That there
+    is no `obsm[use_rep]` is an error unless it is the default name.
     """
     from scflyformer import models
 
@@ -136,34 +114,14 @@ def embedding(
     use_rep: str = EMBEDDING_KEY,
     sha256: str | None = None,
     tool: str = "embedding",
-    **bar: Any,
+    log_prefix: str | None = "",
 ) -> np.ndarray:
     """Return the cells' embedding: `obsm[use_rep]` where this model made it from the same values, else a new one.
 
-    That an embedding is there and another one is made is logged at verbosity 1.
-
-    Parameters
-    ----------
-    adata
-        The cells.
-    model
-        The model; `None` takes `obsm[use_rep]` as it stands.
-    reading
-        What to read; what is not named is as the embedding in `obsm` was made from.
-    running
-        How the network runs.
-    use_rep
-        Where an embedding may lie.
-    sha256
-        Hash that counts as this model's beside its own: that of the model it was derived from.
-    tool
-        Name of the calling function, for the log.
-    bar
-        ``log_prefix`` and ``desc`` as for `scflyformer.data._vectors.embed_cells`.
-
-    Returns
-    -------
-    Float32, shape (n_obs, width), not to be changed; zeros for a cell without tokens.
+    Float32, shape (n_obs, width), not to be changed; zeros for a cell without tokens. ``model=None`` takes
+    `obsm[use_rep]` as it stands. What ``reading`` does not name is as the embedding in `obsm` was made from.
+    ``sha256``, the hash of the model that this one was derived from, counts as its own. That an embedding is there and
+    another one is made is logged at verbosity 1.
     """
     if model is None:
         return given_embedding(adata, use_rep)
@@ -171,9 +129,9 @@ def embedding(
     if use_rep in adata.obsm:
         of_model = made.get("model_sha256") in {model.sha256, sha256} - {None}
         if of_model:
-            open_ = [name for name, value in vars(reading).items() if value is None]
-            reading = replace(reading, **{name: made[name] for name in open_ if made.get(name, "none") != "none"})
-        reason = _why_not(adata, model, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
+            not_named = [name for name, value in vars(reading).items() if value is None]
+            reading = replace(reading, **{name: made[name] for name in not_named if made.get(name, "none") != "none"})
+        reason = reason_not_to_use(adata, model, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
         if not reason:
             _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
             return given_embedding(adata, use_rep)
@@ -181,31 +139,27 @@ def embedding(
             f"{tool}: obsm[{use_rep!r}] is not used, since {reason}; the cells are embedded anew by "
             f"model {model.name!r}."
         )
-    return embed_cells(adata, model, reading, running, pooling=model.pooling, **bar)[0]
+    return embed_cells(adata, model, reading, running, pooling=model.pooling, log_prefix=log_prefix)[0]
+
+
+def _other_origin(made: Mapping[str, Any]) -> str:
+    return f"it was made by model {made.get('model')!r}" if "model_sha256" in made else "it names no model"
 
 
 def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
-    """Return `obsm[use_rep]`, float32, read-only.
-
-    Raises
-    ------
-    KeyError
-        When it is not there; lists near names.
-    ValueError
-        When it is not a matrix of finite numbers.
-    """
+    """Return `obsm[use_rep]`, float32, read-only; an error where it is no matrix of finite numbers."""
     if use_rep not in adata.obsm:
         raise KeyError(missing_key(use_rep, list(adata.obsm), what="use_rep", place="obsm"))
-    found = adata.obsm[use_rep]
-    found = np.asarray(found.toarray() if sparse.issparse(found) else found)
-    if found.dtype.kind == "O" and all(isinstance(value, int | float | np.number) for value in found.ravel()):
-        found = found.astype(np.float64)
-    if found.dtype.kind not in "fiub" or found.ndim != 2 or not np.isfinite(found).all():
+    given = adata.obsm[use_rep]
+    given = np.asarray(given.toarray() if sparse.issparse(given) else given)
+    if given.dtype.kind == "O" and all(isinstance(value, int | float | np.number) for value in given.ravel()):
+        given = given.astype(np.float64)
+    if given.dtype.kind not in "fiub" or given.ndim != 2 or not np.isfinite(given).all():
         raise ValueError(
-            f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix of numbers (type {found.dtype}, shape "
-            f"{found.shape}); expected finite numbers, cells × dimensions."
+            f"obsm[{use_rep!r}] holds NaN or infinite values or is no matrix of numbers (type {given.dtype}, shape "
+            f"{given.shape}); expected finite numbers, cells × dimensions."
         )
-    values = np.array(found, dtype=np.float32, copy=found.dtype != np.float32).view()
+    values = np.array(given, dtype=np.float32, copy=given.dtype != np.float32).view()
     values.flags.writeable = False
     return values
 
@@ -213,16 +167,7 @@ def given_embedding(adata: AnnData, use_rep: str) -> np.ndarray:
 def untrained(adata: AnnData, model: Model, reading: Reading, running: Running, *, seed: int) -> np.ndarray:
     """Return the embedding by a network of the model's configuration with random weights, pooled in the same way.
 
-    Parameters
-    ----------
-    adata
-        The cells.
-    model
-        The model.
-    reading, running
-        What to read, and how the network runs.
-    seed
-        Seed of the weights; the state of the global generators is left as it was.
+    The state of the global random generators is left as it was.
     """
     import torch
 
@@ -233,122 +178,6 @@ def untrained(adata: AnnData, model: Model, reading: Reading, running: Running, 
         torch.manual_seed(seed)
         network = CellBert(deepcopy(model.network().config))
     changed = model.with_network(network)
-    said: dict[str, Any] = {"log_prefix": None, "desc": "untrained network"}
-    return embed_cells(adata, changed, reading, running, pooling=model.pooling, **said)[0]
-
-
-def token_sample(adata: AnnData, model: Model, reading: Reading) -> dict[str, np.ndarray]:
-    """Return the tokens of up to `SAMPLE_CELLS` cells, as `uns` keeps them with an embedding.
-
-    Of lazy data the first cells are taken. Where names repeat, all cells of a name are kept, if they are few.
-
-    Returns
-    -------
-    ``"cells"``: names; ``"tokens"`` and ``"ends"``: tokens of all cells, and where each cell's end; ``"genes"``: those
-    that the data measured. Empty where the few cells cannot be read by themselves.
-    """
-    names = adata.obs_names.astype(str)
-    if _adata.is_lazy(adata, reading.layer):
-        drawn = np.arange(min(len(names), SAMPLE_CELLS))
-    else:
-        drawn = np.unique(np.linspace(0, len(names) - 1, SAMPLE_CELLS).astype(int))
-    cells = np.flatnonzero(names.isin(names[drawn]))
-    if len(cells) > 5 * SAMPLE_CELLS:
-        cells = np.flatnonzero(names.isin(names[drawn]) & ~names.duplicated(keep=False))
-    try:
-        rows = _token_rows(adata, model, cells, reading)
-    except (ValueError, KeyError, IndexError):  # a check for later must not cost the embedding
-        cells, rows = cells[:0], TokenRows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    genes = np.empty(0, np.int64) if rows.panel is None else np.flatnonzero(rows.panel)
-    return {
-        "cells": names[cells].to_numpy(dtype=object),
-        "tokens": rows.tokens.astype(np.int32),
-        "ends": rows.indptr[1:].astype(np.int64),
-        "genes": (genes + N_SPECIAL).astype(np.int32),
-    }
-
-
-def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Reading) -> TokenRows:
-    """Return the tokens of some cells.
-
-    Raises
-    ------
-    ValueError
-        When they cannot be read, or look scaled gene by gene.
-    """
-    few, layer = _few_cells(adata, cells, reading.layer)
-    rows, report = _adata.token_rows(
-        few, model, replace(reading, layer=layer), with_values=False, progress=False, log_prefix=None
-    )
-    if report["share_cells_whole_counts"] < 0.5 and looks_scaled(few, layer, np.arange(few.n_vars)):
-        raise ValueError("scaled")
-    return rows
-
-
-def _same_order(kept: Mapping[str, Any], names: list[str], rows: TokenRows, max_len: int) -> bool:
-    """Whether cells hold the genes that were measured then and are now in the same order as then."""
-    ends = np.asarray(kept["ends"], dtype=np.int64)
-    before: dict[str, list[np.ndarray]] = {}
-    for name, tokens in zip(np.asarray(kept["cells"]).tolist(), np.split(kept["tokens"], ends[:-1]), strict=True):
-        before.setdefault(name, []).append(np.asarray(tokens))
-    now = np.flatnonzero(rows.panel) + N_SPECIAL if rows.panel is not None else np.asarray(kept["genes"])
-    common = np.intersect1d(kept["genes"], now)
-
-    def alike(one: np.ndarray, other: np.ndarray) -> bool:
-        cut = max(len(one), len(other)) >= max_len  # the last genes may be missing on either side
-        one, other = one[np.isin(one, common)], other[np.isin(other, common)]
-        n = min(len(one), len(other))
-        return np.array_equal(one[:n], other[:n]) and (cut or len(one) == len(other))
-
-    lists = np.split(rows.tokens, rows.indptr[1:-1])
-    return all(any(alike(tokens, was) for was in before[name]) for name, tokens in zip(names, lists, strict=True))
-
-
-def _few_cells(adata: AnnData, cells: np.ndarray, layer: str | None) -> tuple[AnnData, str | None]:
-    """Return some cells, and the layer of them to read; without `obs`, whose repeated columns AnnData cannot cut."""
-    if _adata.is_lazy(adata, layer):
-        return adata[cells], layer
-    if adata.is_view:
-        return (adata[cells].to_memory() if adata.isbacked else adata[cells].copy()), layer
-    from anndata import AnnData
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # gene names that repeat are added up
-        return AnnData(matrix_of(adata, layer)[cells], var=adata.var), None
-
-
-def _other_origin(made: Mapping[str, Any]) -> str:
-    return f"it was made by model {made.get('model')!r}" if "model_sha256" in made else "it names no model"
-
-
-def _why_not(
-    adata: AnnData, model: Model, use_rep: str, made: Mapping[str, Any], reading: Reading, *, tool: str
-) -> str:
-    """Return why an embedding by this model is not the one to use, or an empty text."""
-    wanted = {"pooling": model.pooling, "layer": reading.layer, "gene_key": reading.gene_key}
-    for name, value in wanted.items():
-        if (was := made.get(name, "none")) != (value or "none"):
-            return f"it was made with {name}={None if was == 'none' else was!r}"
-    kept = adata.uns[use_rep].get("checksum")
-    if not isinstance(kept, Mapping):
-        return ""
-    names = adata.obs_names.astype(str)
-    there = np.flatnonzero(names.isin(np.asarray(kept["cells"]).tolist()))[: 5 * SAMPLE_CELLS]
-    if not len(there):
-        return ""
-    place = where(reading.layer)
-    try:
-        rows = _token_rows(adata, model, there, reading)
-    except (ValueError, KeyError, IndexError):
-        _log.warning(
-            f"{tool}: {place} can no longer be read as the expression that obsm[{use_rep!r}] was made from; the "
-            "embedding is used as it is."
-        )
-        return ""
-    except OSError as error:  # the synonym file that it was made with is gone
-        _log.warning(
-            f"{tool}: whether obsm[{use_rep!r}] still fits {place} could not be checked ({error}); it is used."
-        )
-        return ""
-    same = _same_order(kept, names[there].tolist(), rows, model.max_len)
-    return "" if same else f"{place} has changed since it was made"
+    return embed_cells(
+        adata, changed, reading, running, pooling=model.pooling, log_prefix=None, desc="untrained network"
+    )[0]

@@ -29,14 +29,11 @@ def contrast_columns(model: Model | None) -> slice:
     return slice(-size, None) if size else slice(None)
 
 
-def expression(
+def expression_features(
     adata: AnnData, reading: Reading = AS_IT_IS, *, log_prefix: str | None = None
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Return log1p of counts per 10,000 in at most `MAX_GENES` genes, CSR float32, and the genes' names.
-
-    Arguments as for `scflyformer.data._adata.expression`.
-    """
-    values, names = _adata.expression(adata, reading, log_prefix=log_prefix)
+    """Return log1p of counts per 10,000 in at most `MAX_GENES` genes, CSR float32, and the genes' names."""
+    values, names = _adata.log_expression(adata, reading, log_prefix=log_prefix)
     if len(names) > MAX_GENES:
         mean, spread = column_moments(values)
         chosen = np.sort(np.argsort(-np.where(mean > 0, spread, 0), kind="stable")[:MAX_GENES])
@@ -71,22 +68,8 @@ def folds(
 ) -> np.ndarray:
     """Deal cells to folds: whole samples where they are known, else single cells; the order of cells has no influence.
 
-    Parameters
-    ----------
-    names
-        Names of `scflyformer.data._columns.cell_names`, which settle the order of equals.
-    samples
-        Sample of each cell, or `None`.
-    values, labels
-        What to spread over the folds: an age, or a class code, per cell.
-    n_splits
-        Folds wanted.
-    seed
-        Seed of the deal.
-
-    Returns
-    -------
-    Fold of each cell, int64, shape (n_cells,).
+    ``names`` are those of `scflyformer.data._columns.cell_names`, which settle the order of equals. ``values``, ages,
+    or ``labels``, class codes, are what to spread over the folds. Returns the fold of each cell, int64.
     """
     if samples is not None:
         return sample_folds(samples, values=values, labels=labels, n_splits=n_splits, seed=seed)
@@ -98,13 +81,7 @@ def folds(
 
 
 def sample_names(adata: AnnData, sample_key: str | None) -> np.ndarray | None:
-    """Return the sample of each cell as text, or `None` where no samples are named.
-
-    Raises
-    ------
-    ValueError
-        When a cell has no sample.
-    """
+    """Return the sample of each cell as text, all of them named, or `None` where no samples are asked for."""
     if sample_key is None:
         return None
     samples = _adata.obs_text(adata, sample_key, what="sample_key")

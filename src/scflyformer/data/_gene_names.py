@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
 
 def gene_names(adata: AnnData, gene_key: str | None) -> np.ndarray:
-    """Return the gene names, ``var_names`` or the column ``gene_key`` of ``var``, as `as_words` reads them.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    ValueError
-        When there are several such columns.
-    """
+    """Return the gene names, ``var_names`` or the column ``gene_key`` of ``var``, as `as_words` reads them."""
     if gene_key is None:
         return as_words(adata.var_names)
     if gene_key not in adata.var:
@@ -53,7 +45,7 @@ def all_gene_names(adata: AnnData, gene_key: str | None) -> set[str]:
     return {name for names in (gene_names(adata, gene_key), *others) for name in names if name is not None}
 
 
-def what_opens(model: Model) -> str:
+def model_reference(model: Model) -> str:
     """Return what `models.load` takes to open a model again: its name where it is a registered one, else its folder."""
     from scflyformer.models._registry import registered
 
@@ -75,16 +67,16 @@ def match_genes(
 ) -> Resolution:
     """Resolve the gene names of an object; an error, which shows how to open ``model``, where not one is recognised."""
     table = synonym_table(synonyms)
-    found = resolve_genes(gene_names(adata, gene_key), vocabulary, synonyms=table)
-    if found.n_mapped == 0:
-        coverage_of(adata, vocabulary, found, gene_key, table, np.full(2, np.nan), model=model)
-    return found
+    resolution = resolve_genes(gene_names(adata, gene_key), vocabulary, synonyms=table)
+    if resolution.n_mapped == 0:
+        coverage_of(adata, vocabulary, resolution, gene_key, table, np.full(2, np.nan), model=model)
+    return resolution
 
 
 def coverage_of(
     adata: AnnData,
     vocabulary: Vocabulary,
-    found: Resolution,
+    resolution: Resolution,
     gene_key: str | None,
     table: SynonymTable | None,
     counts: np.ndarray,
@@ -96,7 +88,7 @@ def coverage_of(
     ``counts`` are the sums over known genes and over all, NaN where they were not read.
     """
     kept, total = counts.tolist()
-    coverage = Coverage.of(found, vocabulary, counts_mapped=kept, counts=total)
+    coverage = Coverage.of(resolution, vocabulary, counts_mapped=kept, counts=total)
     warning = require_coverage(
         coverage,
         vocabulary,

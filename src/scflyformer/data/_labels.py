@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
+from scflyformer._words import some_names
 from scflyformer.data import _adata
 
 if TYPE_CHECKING:
@@ -21,41 +22,18 @@ MIN_CELLS = 2
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Classes and the cells that have them.
+    """Classes and the cells that have them."""
 
-    Attributes
-    ----------
-    classes
-        Names in sorted order, object, shape (n_classes,).
-    codes
-        Class of each cell, -1 where it has no label to learn from, int64, shape (n_obs,).
-    """
-
-    classes: np.ndarray
-    codes: np.ndarray
+    classes: np.ndarray  # names in sorted order, object, (n_classes,)
+    codes: np.ndarray  # class of each cell, -1 where it has no label to learn from, int64, (n_obs,)
 
 
 def read_labels(adata: AnnData, label_key: str, *, samples: np.ndarray | None) -> Labels:
     """Read the labels to learn from.
 
     Cells without a label (missing, or a word such as "Unknown" or "unannotated" in any case) and classes with fewer
-    than `MIN_CELLS` cells are left out, and the log says so.
-
-    Parameters
-    ----------
-    adata
-        The cells.
-    label_key
-        Column of `obs`.
-    samples
-        Sample of each cell, or `None`.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; lists near names.
-    ValueError
-        When fewer than two classes remain, or labels and samples are the same thing.
+    than `MIN_CELLS` cells are left out, and the log says so. Fewer than two classes, or labels that are the same thing
+    as the samples, are errors.
     """
     column = _adata.obs_column(adata, label_key, what="label_key")
     text = _adata.labels_of(column)
@@ -67,13 +45,13 @@ def read_labels(adata: AnnData, label_key: str, *, samples: np.ndarray | None) -
         _log.info(f"{int((~named).sum())} of {len(text)} cells have no label in obs[{label_key!r}] and teach nothing.")
     if rare:
         _log.warning(
-            f"{_some(rare)}: fewer than {MIN_CELLS} cells in obs[{label_key!r}], not learnt and not scored. "
+            f"{some_names(rare, 8)}: fewer than {MIN_CELLS} cells in obs[{label_key!r}], not learnt and not scored. "
             f"Merge small classes to keep them."
         )
     if len(classes) < 2:
-        found = f"the one class {classes[0]!r}" if len(classes) else "no class"
+        present = f"the one class {classes[0]!r}" if len(classes) else "no class"
         raise ValueError(
-            f"obs[{label_key!r}] holds {found} with at least {MIN_CELLS} cells; expected two classes or more to tell "
+            f"obs[{label_key!r}] holds {present} with at least {MIN_CELLS} cells; expected two classes or more to tell "
             f"apart."
         )
     codes = np.full(len(text), -1, dtype=np.int64)
@@ -101,12 +79,7 @@ def _check_samples(classes: np.ndarray, codes: np.ndarray, samples: np.ndarray, 
             f"scores then mix the samples' differences with the classes')."
         )
     if single:
+        names = some_names(list(classes[single]), 8)
         _log.warning(
-            f"{_some(list(classes[single]))}: in one sample only. They are learnt, but count as errors where that "
-            f"sample is held out."
+            f"{names}: in one sample only. They are learnt, but count as errors where that sample is held out."
         )
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import sparse
 
-from scflyformer.data import _dask
-
 if TYPE_CHECKING:
     from anndata import AnnData
+
+T = TypeVar("T")
 
 CHUNK_VALUES = 1 << 17
 """Values a chunk aims at in memory: small enough for a processor's cache, large enough for NumPy."""
@@ -36,15 +38,7 @@ class RawRows(NamedTuple):
 
 
 def matrix_of(adata: AnnData, layer: str | None) -> Any:
-    """Return `X` or a layer, as AnnData holds it.
-
-    Raises
-    ------
-    KeyError
-        When there is no such layer; lists near names.
-    ValueError
-        When the object has no `X`.
-    """
+    """Return `X` or a layer, as AnnData holds it; an error where there is none, which lists near names."""
     if layer is not None:
         if layer not in adata.layers:
             raise KeyError(missing_key(layer, list(adata.layers), what="layer", place="layers"))
@@ -59,7 +53,13 @@ def is_lazy(adata: AnnData, layer: str | None) -> bool:
     """Whether `X` or a layer is a dask array; a view is not taken out to tell."""
     if adata.isbacked and layer is None:
         return False
-    return _dask.is_lazy(matrix_of(adata[:1] if adata.is_view and not adata.isbacked else adata, layer))
+    return _is_dask(matrix_of(adata[:1] if adata.is_view and not adata.isbacked else adata, layer))
+
+
+def _is_dask(matrix: Any) -> bool:
+    """Whether a matrix is a dask array; dask is not imported to find out."""
+    dask_array = sys.modules.get("dask.array")
+    return dask_array is not None and isinstance(matrix, dask_array.Array)
 
 
 def missing_key(key: object, known: list[str], *, what: str, place: str) -> str:
@@ -84,7 +84,7 @@ def raw_chunks(adata: AnnData, layer: str | None) -> Iterator[RawRows]:
     again.
     """
     if is_lazy(adata, layer):
-        for block in _dask.row_blocks(matrix_of(adata, layer)):
+        for block in _row_blocks(matrix_of(adata, layer)):
             yield from csr_chunks(block.compute())
         return
     piecewise = adata.is_view and not adata.isbacked
@@ -133,3 +133,29 @@ def csr_chunks(block: Any) -> Iterator[RawRows]:
         data, indices = matrix.data[entries], matrix.indices[entries]
         data.flags.writeable = indices.flags.writeable = False
         yield RawRows(data, indices, (indptr - indptr[0]).astype(np.int64))
+
+
+def _row_blocks(matrix: Any) -> list[Any]:
+    """Return the row chunks of a dask array, each with all columns, as `dask.delayed` objects in order."""
+    if len(matrix.chunks[1]) > 1:
+        matrix = matrix.rechunk({1: -1})
+    return matrix.to_delayed().ravel().tolist()
+
+
+def map_row_blocks(matrix: Any, work: Callable[[Any], T]) -> list[T]:
+    """Apply ``work`` to the row chunks of a dask array, in order, where the scheduler in force wants it done.
+
+    A chunk is dense or sparse, in memory. ``work`` is pickled for schedulers of other processes; one that runs on a
+    cluster gets it once, not with every chunk.
+    """
+    import dask
+
+    shared = dask.delayed(work, pure=False, traverse=False)  # a node of the graph, to which the others refer
+    call = dask.delayed(_call, pure=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")  # it holds the network's weights, once
+        return list(dask.compute(*[call(shared, block) for block in _row_blocks(matrix)]))
+
+
+def _call(work: Callable[[Any], T], rows: Any) -> T:
+    return work(rows)

@@ -15,21 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """Which values are read, and by which names their genes go.
+    """Which values are read, and by which names their genes go."""
 
-    Attributes
-    ----------
-    layer
-        Layer with the expression; `X` where `None`.
-    gene_key
-        Column of `var` with the gene names; `var_names` where `None`.
-    synonyms
-        A FlyBase synonym file or table, or ``"flybase"`` to fetch it.
-    """
-
-    layer: str | None = None
-    gene_key: str | None = None
+    layer: str | None = None  # `X` where `None`
+    gene_key: str | None = None  # column of `var`; `var_names` where `None`
     synonyms: str | os.PathLike[str] | SynonymTable | None = None
+    """A FlyBase synonym file or table, or ``"flybase"`` to fetch it."""
 
     @classmethod
     def as_set(cls, layer: str | None, gene_key: str | None) -> Reading:

@@ -48,19 +48,7 @@ def warn(prefix: str, adata: AnnData, scales: CellScales, *, layer: str | None, 
 
 
 def warnings_of(adata: AnnData, scales: CellScales, *, layer: str | None, genes: np.ndarray) -> list[str]:
-    """Return what to warn of.
-
-    Parameters
-    ----------
-    adata
-        The data.
-    scales
-        What its cells were read as.
-    layer
-        Layer that was read; `X` where `None`.
-    genes
-        Positions of the columns that were read.
-    """
+    """Return what to warn of; ``genes`` are the positions of the columns that were read."""
     judged = np.flatnonzero(scales.scale != NO_EVIDENCE)
     place, kind = where(layer), _family(scales.scale[judged])
     not_whole = ~scales.rebuilt[judged]

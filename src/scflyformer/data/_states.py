@@ -14,39 +14,17 @@ from scflyformer.data._columns import as_text, text_of
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A state and its cells.
+    """A state and its cells."""
 
-    Attributes
-    ----------
-    label
-        The values joined by ``+``; whole numbers without a decimal point.
-    cells
-        Whether a cell is in the state, bool, shape (n_obs,).
-    """
-
-    label: str
-    cells: np.ndarray
+    label: str  # the values joined by ``+``; whole numbers without a decimal point
+    cells: np.ndarray  # whether a cell is in the state, bool, (n_obs,)
 
 
 def read_state(column: pd.Series, wanted: Any, *, key: str, what: str) -> State:
-    """Find the cells in a state.
+    """Return the state that a value, or several together, make, and its cells; an error where a value has no cell.
 
-    Parameters
-    ----------
-    column
-        Column of `obs`: numbers, text, booleans or categories of these.
-    wanted
-        A value, or several that together make the state. Numbers compare as numbers (``5``, ``5.0`` and ``"5"`` are
-        the same), all else as text.
-    key
-        Name of the column, for messages.
-    what
-        The argument that gave the state, for messages.
-
-    Raises
-    ------
-    ValueError
-        When a value is missing, or no cell has it; lists the values there are.
+    Numbers compare as numbers (``5``, ``5.0`` and ``"5"`` are the same), all else as text. ``key`` names the column and
+    ``what`` the argument, for messages.
     """
     several = isinstance(wanted, list | tuple | set | frozenset | np.ndarray | pd.Series | pd.Index)
     values = list(wanted) if several else [wanted]
@@ -54,10 +32,10 @@ def read_state(column: pd.Series, wanted: Any, *, key: str, what: str) -> State:
         raise ValueError(f"{what} is empty; give a value of obs[{key!r}] or a list of them: {present(column)}.")
     cells = np.zeros(len(column), dtype=bool)
     for value in values:
-        found = _equal(column, value)
-        if not found.any():
+        equal = _equal(column, value)
+        if not equal.any():
             raise ValueError(f"{what}: no cell has obs[{key!r}] = {value!r}; the values are {present(column)}.")
-        cells |= found
+        cells |= equal
     return State("+".join(map(text_of, values)), cells)
 
 
@@ -70,13 +48,7 @@ def read_states(column: pd.Series, wanted: Any, *, key: str, what: str) -> list[
 
 
 def require_disjoint(states: Iterable[tuple[str, State]], *, key: str) -> None:
-    """Refuse states that share cells.
-
-    Raises
-    ------
-    ValueError
-        Names the two arguments and how many cells they share.
-    """
+    """Refuse states, given with the names of their arguments, that share cells."""
     seen: list[tuple[str, State]] = []
     for what, state in states:
         for other, before in seen:
@@ -103,7 +75,7 @@ def present(column: pd.Series, most: int = 20) -> str:
 
 def _equal(column: pd.Series, value: Any) -> np.ndarray:
     known = column.notna().to_numpy()
-    number = _number(value)
+    number = _as_number(value)
     if number is not None:
         values = column.astype(object)
         numbers = pd.to_numeric(values.where(known), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -116,7 +88,7 @@ def _equal(column: pd.Series, value: Any) -> np.ndarray:
     return known & (numbers == number)
 
 
-def _number(value: Any) -> float | None:
+def _as_number(value: Any) -> float | None:
     if isinstance(value, bool | np.bool_):
         return None
     try:

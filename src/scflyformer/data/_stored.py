@@ -22,18 +22,12 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
 
 
 def stored(data: AnnData, key: str, tool: str) -> Mapping[str, Any]:
-    """Return what ``tl.<tool>`` wrote under a key of `uns`.
-
-    Raises
-    ------
-    KeyError
-        When there is nothing, or what another tool wrote; names the tool and the keys under which it has written.
-    """
-    found = data.uns.get(key)
+    """Return what ``tl.<tool>`` wrote under a key of `uns`; an error where there is nothing of that tool."""
+    results = data.uns.get(key)
     names = set().union(*_MARKS[tool])
-    if not isinstance(found, Mapping) or not names & set(found) or (not _is_of(found, tool) and _writer(found)):
+    if not isinstance(results, Mapping) or not names & set(results) or (not _is_of(results, tool) and _writer(results)):
         raise KeyError(not_run(data, key, tool))
-    return found
+    return results
 
 
 def not_run(data: AnnData, key: str, tool: str) -> str:
@@ -51,13 +45,7 @@ def not_run(data: AnnData, key: str, tool: str) -> str:
 
 
 def annotated_column(data: AnnData, key: str, *, column: str | None = None) -> pd.Series:
-    """Return a column of `obs` that `tl.annotate` wrote, the labels under ``key`` or another that goes with them.
-
-    Raises
-    ------
-    KeyError
-        When it is not there; names the tool, and near names or the keys under which it has written.
-    """
+    """Return a column of `obs` that `tl.annotate` wrote: the labels under ``key``, or ``column`` beside them."""
     column = key if column is None else column
     if column in data.obs:
         return obs_column(data, column, what="key")

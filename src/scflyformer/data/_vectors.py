@@ -31,25 +31,10 @@ def embed_cells(
     log_prefix: str | None = "",
     desc: str = "embedding cells",
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Embed the cells of an object; tokens exist for a block of cells at a time.
+    """Return the vectors of an object's cells, float32, shape (n_obs, width), and the coverage report.
 
-    Parameters
-    ----------
-    adata
-        The data. Row chunks of a dask array are ranked and embedded where the scheduler in force runs them, on the
-        device of that place.
-    model
-        The model.
-    reading, log_prefix
-        As for `scflyformer.data._ranked.token_rows`, which also says what is raised.
-    running, pooling
-        As for `scflyformer.network._infer.embed_rows`.
-    desc
-        Words before the bar, which opens with the first block of cells.
-
-    Returns
-    -------
-    Vectors in the order of `obs`, float32, shape (n_obs, width), and the coverage report.
+    Tokens exist for a block of cells at a time. Row chunks of a dask array are ranked and embedded where the scheduler
+    in force runs them, on the device of that place.
     """
     from scflyformer.network._infer import check_embedding, embed_rows
 

@@ -20,21 +20,9 @@ if TYPE_CHECKING:
 
 
 def check_key_added(key_added: str, ends: Sequence[str], **reads: str | None) -> None:
-    """Stop where results would be written over a column of `obs` that the call reads.
+    """Refuse a key with ``/``, and results written over a column of `obs` that the call reads.
 
-    Parameters
-    ----------
-    key_added
-        What the keys written begin with.
-    ends
-        What they end with.
-    reads
-        The columns read, by the name of the argument that names them.
-
-    Raises
-    ------
-    ValueError
-        When a column is both, or files could not hold the key.
+    ``ends`` are what the keys written end with; ``reads`` the columns read, by the name of their argument.
     """
     if "/" in key_added:
         raise ValueError(_slash(key_added))
@@ -53,29 +41,14 @@ def write(
     obsm: Mapping[str, Any] | None = None,
     uns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write results under named keys: all of them or, where one does not fit, none.
+    """Write results under named keys: all of them or, where one does not fit or cannot be stored, none.
 
-    Parameters
-    ----------
-    adata
-        Where to; a view becomes an object of its own.
-    obs
-        Columns, each of n_obs values in the order of the cells (an index is not looked at).
-    obsm
-        Matrices with n_obs rows.
-    uns
-        Dictionaries or plain values.
-
-    Columns that were there without their entry in ``uns`` were not ours; that they are overwritten is told.
-
-    Raises
-    ------
-    ValueError
-        When a result has not one row a cell, or holds what h5ad and zarr cannot: a key with ``/``, or `None`.
+    The values of ``obs`` are in the order of the cells; their index is not looked at. A view becomes an object of its
+    own. Columns that were there without their entry in ``uns`` were not ours; the log says that they are overwritten.
     """
     obs, obsm, uns = dict(obs or {}), dict(obsm or {}), dict(uns or {})
-    for place, found in (("obs", obs), ("obsm", obsm), ("uns", uns)):
-        for key, value in found.items():
+    for place, entries in (("obs", obs), ("obsm", obsm), ("uns", uns)):
+        for key, value in entries.items():
             if "/" in key:
                 raise ValueError(_slash(key))
             n_rows = adata.n_obs if place == "uns" else value.shape[0] if hasattr(value, "shape") else len(value)
@@ -122,25 +95,16 @@ def _check_storable(value: Any, path: str) -> None:
 
 
 def run_params(model: Model | None = None, **params: Any) -> dict[str, Any]:
-    """Return what a call ran with, as plain values that h5ad and zarr hold.
+    """Return what a call ran with, and the version, as plain values that h5ad and zarr hold.
 
-    Parameters
-    ----------
-    model
-        Adds ``model`` and ``model_sha256``.
-    params
-        Arguments of the call. `None` becomes ``"none"``, a path or another object its text, a list or tuple an array
-        of one type (of text where mixed), and a mapping a dictionary with ``/`` in keys replaced by ``|``.
-
-    Returns
-    -------
-    The parameters, with ``scflyformer_version``.
+    `None` becomes ``"none"``, a path or another object its text, a list or tuple an array of one type (of text where
+    mixed), and a mapping a dictionary with ``/`` in keys replaced by ``|``.
     """
     about = {} if model is None else {"model": model.name, "model_sha256": model.sha256}
-    return {"scflyformer_version": __version__, **about, **{key: _plain(value) for key, value in params.items()}}
+    return {"scflyformer_version": __version__, **about, **{key: _as_storable(value) for key, value in params.items()}}
 
 
-def _plain(value: Any) -> Any:
+def _as_storable(value: Any) -> Any:
     if value is None:
         return "none"
     if isinstance(value, bool | int | float | str | np.generic):
@@ -148,7 +112,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {str(key).replace("/", "|"): _plain(inner) for key, inner in value.items()}
+        return {str(key).replace("/", "|"): _as_storable(inner) for key, inner in value.items()}
     if isinstance(value, pd.Series | pd.Index):
         value = value.tolist()
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):

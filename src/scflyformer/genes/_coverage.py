@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scflyformer._words import some_names
 from scflyformer.genes import _remedies as remedies
 from scflyformer.genes._resolve import spell_out
 
@@ -33,24 +34,13 @@ MOST_COUNTS = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """What was recognised.
-
-    Attributes
-    ----------
-    resolution
-        What became of each name.
-    n_vocabulary
-        Genes of the vocabulary.
-    n_vocabulary_mapped
-        Genes of the vocabulary that the data measured.
-    share_counts
-        Share of all expression (on the linear scale) that lies in recognised genes; NaN where there is none at all.
-    """
+    """What was recognised."""
 
     resolution: Resolution
-    n_vocabulary: int
-    n_vocabulary_mapped: int
+    n_vocabulary: int  # genes of the vocabulary
+    n_vocabulary_mapped: int  # those that the data measured
     share_counts: float
+    """Share of all expression (on the linear scale) that lies in recognised genes; NaN where there is none at all."""
 
     @classmethod
     def of(cls, resolution: Resolution, vocabulary: Vocabulary, *, counts_mapped: float, counts: float) -> Coverage:
@@ -84,10 +74,10 @@ class Coverage:
     @property
     def case_explains(self) -> bool:
         """Whether most names, or names for most of the vocabulary, would match if capitals did not count."""
-        found = self.resolution
-        reach = found.n_case + found.n_mapped
-        most = reach >= AMPLE * len(found.index) or reach >= AMPLE * self.n_vocabulary
-        return most and found.n_case > 0 and reach >= NOTABLE_GAIN * found.n_mapped
+        resolution = self.resolution
+        n_without_case = resolution.n_case + resolution.n_mapped
+        most = n_without_case >= AMPLE * len(resolution.index) or n_without_case >= AMPLE * self.n_vocabulary
+        return most and resolution.n_case > 0 and n_without_case >= NOTABLE_GAIN * resolution.n_mapped
 
     @property
     def names_poor(self) -> bool:
@@ -95,38 +85,39 @@ class Coverage:
 
         A panel holds little of a vocabulary and a whole transcriptome much beside it; neither is wrong.
         """
-        found = self.resolution
-        return self.share_vocabulary < AMPLE and found.n_mapped < AMPLE * len(found.index)
+        resolution = self.resolution
+        return self.share_vocabulary < AMPLE and resolution.n_mapped < AMPLE * len(resolution.index)
 
     def report(self) -> dict[str, Any]:
         """Return the figures as plain numbers and text, fit for `uns`."""
-        found = self.resolution
+        resolution = self.resolution
         return {
-            "n_genes": len(found.index),
-            "n_genes_mapped": found.n_mapped,
-            **{f"n_by_{stage}": count for stage, count in found.by_stage.items()},
-            "n_ambiguous": found.n_ambiguous,
-            "n_collapsed": found.n_duplicates,
+            "n_genes": len(resolution.index),
+            "n_genes_mapped": resolution.n_mapped,
+            **{f"n_by_{stage}": count for stage, count in resolution.by_stage.items()},
+            "n_ambiguous": resolution.n_ambiguous,
+            "n_collapsed": resolution.n_duplicates,
             "n_vocabulary": self.n_vocabulary,
             "n_vocabulary_mapped": self.n_vocabulary_mapped,
             "share_vocabulary": round(self.share_vocabulary, 6),
             "share_counts": round(self.share_counts, 6),
-            "unmapped_examples": ", ".join(found.unresolved),
+            "unmapped_examples": ", ".join(resolution.unresolved),
         }
 
     def __str__(self) -> str:
         """Return one line for the log."""
-        found = self.resolution
-        ways = ", ".join(f"{count} by {stage}" for stage, count in found.by_stage.items() if count)
+        resolution = self.resolution
+        ways = ", ".join(f"{count} by {stage}" for stage, count in resolution.by_stage.items() if count)
         counts = "" if np.isnan(self.share_counts) else f", {self.share_counts:.1%} of the counts"
         text = (
-            f"{found.n_mapped} of {len(found.index)} genes recognised ({ways or 'none'}): "
+            f"{resolution.n_mapped} of {len(resolution.index)} genes recognised ({ways or 'none'}): "
             f"{self.share_vocabulary:.1%} of the model's {self.n_vocabulary} genes{counts}"
         )
-        if found.n_duplicates:
-            text += f"; {found.n_duplicates} further names of the same genes were added up"
-        if found.n_ambiguous:
-            text += f"; {found.n_ambiguous} left out as synonyms of two genes ({', '.join(found.ambiguous[:3])})"
+        if resolution.n_duplicates:
+            text += f"; {resolution.n_duplicates} further names of the same genes were added up"
+        if resolution.n_ambiguous:
+            examples = ", ".join(resolution.ambiguous[:3])
+            text += f"; {resolution.n_ambiguous} left out as synonyms of two genes ({examples})"
         return text
 
 
@@ -140,85 +131,63 @@ def require_coverage(
     with_table: bool,
     model: str,
 ) -> str | None:
-    """Stop where too little was recognised.
+    """Return a warning where enough was recognised but other names would give much more; an error below the floor.
 
-    Parameters
-    ----------
-    coverage
-        What was recognised.
-    vocabulary
-        The vocabulary.
-    names
-        The names.
-    gene_key
-        The column of `var` that they came from; `None` for `var_names`.
-    others
-        Further columns with names that could have been used instead: the value of `gene_key` to their names.
-    with_table
-        Whether a synonym table took part.
-    model
-        Name of the model, for the line of code that restores capitals.
-
-    Returns
-    -------
-    A warning where enough was recognised and yet other names would give much more, or where less than half of the names
-    and of the vocabulary fit together; else `None`.
-
-    Raises
-    ------
-    ValueError
-        Below the floor; shows examples and says what to do.
+    Less than half of names and vocabulary fitting together is a warning, too. ``others`` are further columns of `var`
+    with names, ``with_table`` says whether a synonym table took part, and ``model`` stands in the line of code that
+    restores capitals. The error shows examples and says what to do.
     """
-    found = coverage.resolution
+    resolution = coverage.resolution
     if coverage.enough and coverage.share_vocabulary >= AMPLE:
         return None
     place = place_of(gene_key)
     notable = max(NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1), FLOOR * coverage.n_vocabulary)
-    case = remedies.restored_case(found, vocabulary, gene_key, model)
+    case = remedies.restored_case(resolution, vocabulary, gene_key, model)
     given = list(names)
     others_tried = [remedies.other_column(vocabulary, others)]
-    others_tried += [tried(given, found, vocabulary, gene_key) for tried in (remedies.stripped, remedies.split)]
+    others_tried += [tried(given, resolution, vocabulary, gene_key) for tried in (remedies.stripped, remedies.split)]
     best = max(others_tried, key=lambda remedy: remedy.n_genes)
     if coverage.case_explains and best.n_genes < NEARLY * case.n_genes:
         best = case  # where a column of ids does nearly as well, it is safer than capitals restored
     advice = [best.words] if best.n_genes >= notable else []
-    said = f"{remedies.case_words(found)}."
+    about_case = f"{remedies.case_words(resolution)}."
     if coverage.enough:
         if coverage.case_explains:
-            advice.insert(0, said)
+            advice.insert(0, about_case)
         return _poor_names(coverage, vocabulary, place, advice)
     shares = f"{coverage.share_vocabulary:.1%} of the model's {coverage.n_vocabulary} genes"
     if not np.isnan(coverage.share_counts):
         shares += f" and {coverage.share_counts:.1%} of the counts"
-    species = remedies.other_species(found, vocabulary, remedied=bool(advice))
+    species = remedies.other_species(resolution, vocabulary, remedied=bool(advice))
     if coverage.case_explains:
         raise ValueError(
-            f"In {place} {said[:-1]}; {found.n_mapped} are spelt with the model's capitals and match: {shares}. "
-            f"Capitals count, since genes can differ by them alone. {' '.join([*advice, species]).strip()}"
+            f"In {place} {about_case[:-1]}; {resolution.n_mapped} are spelt with the model's capitals and match: "
+            f"{shares}. Capitals count, since genes can differ by them alone. {' '.join([*advice, species]).strip()}"
         )
-    solved = bool(advice) and best.n_genes >= AMPLE * min(coverage.n_vocabulary, len(found.index))
+    solved = bool(advice) and best.n_genes >= AMPLE * min(coverage.n_vocabulary, len(resolution.index))
     if species:
         advice.append(species)
     elif not solved:
         advice.append(remedies.perhaps_species(vocabulary, with_table=with_table))
-    if not solved and found.n_case + found.n_mapped >= notable:
-        advice.append(f"{said} Genes can differ by capitals alone, so these were not taken for the same.")
+    if not solved and resolution.n_case + resolution.n_mapped >= notable:
+        advice.append(f"{about_case} Genes can differ by capitals alone, so these were not taken for the same.")
     examples = _unrecognised(coverage) if solved else _examples(coverage, vocabulary)
     raise ValueError(
-        f"{found.n_mapped} of {len(found.index)} names in {place} were recognised, spelt with the model's capitals: "
-        f"{shares}; at least {FLOOR:.0%} of either is needed. {examples} {' '.join(advice)}"
+        f"{resolution.n_mapped} of {len(resolution.index)} names in {place} were recognised, spelt with the model's "
+        f"capitals: {shares}; at least {FLOOR:.0%} of either is needed. {examples} {' '.join(advice)}"
     )
 
 
-def spelling_words(found: Resolution, *, gene_key: str | None) -> str | None:
+def spelling_words(resolution: Resolution, *, gene_key: str | None) -> str | None:
     """Return a warning where names were read though another program has changed them."""
-    n = found.by_stage["spelling"]
+    n = resolution.by_stage["spelling"]
     if not n:
         return None
-    shown = ", ".join(f"{name!r} as {known!r}" for name, known in found.spellings[:3])
+    shown = ", ".join(f"{name!r} as {known!r}" for name, known in resolution.spellings[:3])
     return (
-        f"{n} of {len(found.index)} names in {place_of(gene_key)} are spelt differently from the model's, and each was "
-        f"read as the only gene that fits: {shown}. If a column of var holds the original names, pass it as gene_key=."
+        f"{n} of {len(resolution.index)} names in {place_of(gene_key)} are spelt differently from the model's, and "
+        f"each was read as the only gene that fits: {shown}. If a column of var holds the original names, pass it as "
+        "gene_key=."
     )
 
 
@@ -235,12 +204,12 @@ def low_counts(coverage: Coverage, *, gene_key: str | None) -> str | None:
             "results against the expression baselines, or have them read by a model that "
             "sf.tl.adapt(adata, out=...) makes from your cells in a minute or less."
         )
-    found = coverage.resolution
+    resolution = coverage.resolution
     return (
-        f"The model reads {share}: it knows {found.n_mapped} of {len(found.index)} names in {place_of(gene_key)}. "
-        f"{_unrecognised(coverage)} If these are other names of genes that the model knows, pass gene_key= or "
-        "set sf.settings.synonyms; genes that it does not know are read by a model that sf.tl.adapt(adata, out=...) "
-        "makes."
+        f"The model reads {share}: it knows {resolution.n_mapped} of {len(resolution.index)} names in "
+        f"{place_of(gene_key)}. {_unrecognised(coverage)} If these are other names of genes that the model knows, pass "
+        "gene_key= or set sf.settings.synonyms; genes that it does not know are read by a model that "
+        "sf.tl.adapt(adata, out=...) makes."
     )
 
 
@@ -251,9 +220,9 @@ def place_of(gene_key: str | None) -> str:
 
 def _poor_names(coverage: Coverage, vocabulary: Vocabulary, place: str, advice: list[str]) -> str | None:
     """Return what to warn of above the floor: few names fit the vocabulary, or others would fit better."""
-    found = coverage.resolution
+    resolution = coverage.resolution
     if not coverage.names_poor:
-        shown = f"{found.n_mapped} of {len(found.index)} names in {place} were recognised"
+        shown = f"{resolution.n_mapped} of {len(resolution.index)} names in {place} were recognised"
         return f"{shown}. {' '.join(advice)}" if advice else None
     counts = "" if np.isnan(coverage.share_counts) else f", which hold {coverage.share_counts:.0%} of your counts"
     if not advice:
@@ -264,20 +233,18 @@ def _poor_names(coverage: Coverage, vocabulary: Vocabulary, place: str, advice: 
         ]
     return (
         f"Only {coverage.share_vocabulary:.0%} of the model's {coverage.n_vocabulary} genes were found among the "
-        f"{len(found.index)} names in {place}{counts}; nothing else is read. {' '.join(advice)}"
+        f"{len(resolution.index)} names in {place}{counts}; nothing else is read. {' '.join(advice)}"
     )
 
 
 def _examples(coverage: Coverage, vocabulary: Vocabulary) -> str:
     """Show names that were not recognised, and some that would be."""
-    known = _some([*vocabulary.gene_ids[:2].tolist(), *map(spell_out, vocabulary.names[:3].tolist())])
+    known = some_names([*vocabulary.gene_ids[:2].tolist(), *map(spell_out, vocabulary.names[:3].tolist())])
     return f"{_unrecognised(coverage)} The model knows names such as {known}."
 
 
 def _unrecognised(coverage: Coverage) -> str:
-    names = _some(coverage.resolution.unresolved)
-    return f"Not recognised: {names}." if names else "Every name was recognised; the cells hold no counts in them."
-
-
-def _some(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, list(names)[:5]))
+    unresolved = coverage.resolution.unresolved[:5]
+    if not unresolved:
+        return "Every name was recognised; the cells hold no counts in them."
+    return f"Not recognised: {some_names(unresolved)}."

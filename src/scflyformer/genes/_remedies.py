@@ -24,23 +24,15 @@ _FIRST, _LAST = re.compile(r"^[^\W_]+[\W_]+(?=.)"), re.compile(r"(?<=.)[\W_]+[^\
 
 @dataclass(frozen=True)
 class Remedy:
-    """Something that would make names match.
+    """Something that would make names match."""
 
-    Attributes
-    ----------
-    n_genes
-        Genes of the vocabulary that would then be recognised.
-    words
-        What to do.
-    """
-
-    n_genes: int
-    words: str
+    n_genes: int  # of the vocabulary, that would then be recognised
+    words: str  # what to do
 
 
-def n_genes(found: Resolution) -> int:
+def n_genes(resolution: Resolution) -> int:
     """Count the vocabulary genes that names resolve to."""
-    return found.n_mapped - found.n_duplicates
+    return resolution.n_mapped - resolution.n_duplicates
 
 
 def other_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
@@ -51,16 +43,16 @@ def other_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
     return Remedy(gain, f"var[{key!r}] resolves {share:.0%} of the model's genes: pass gene_key={key!r}.")
 
 
-def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
+def stripped(names: Iterable[object], resolution: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
     """Return what a version number, or something that most names begin or end with, hides when it is taken off."""
     words = [word or "" for word in as_words(names)]
-    strange = [word for word, gene in zip(words, found.index.tolist(), strict=True) if gene < 0]
+    unmatched = [word for word, gene in zip(words, resolution.index.tolist(), strict=True) if gene < 0]
     best = Remedy(0, "")
-    for pattern in _ends(strange):
+    for pattern in _ends(unmatched):
         bare = resolve_genes([re.sub(pattern, "", word) for word in words], vocabulary)
         gain = n_genes(bare)
-        if gain > max(best.n_genes, n_genes(found)):
-            example = words[int(np.flatnonzero((bare.index >= 0) & (found.index < 0))[0])]
+        if gain > max(best.n_genes, n_genes(resolution)):
+            example = words[int(np.flatnonzero((bare.index >= 0) & (resolution.index < 0))[0])]
             series = _series(gene_key)
             text = series if gene_key is None else f"{series}.astype(str)"
             best = Remedy(
@@ -72,7 +64,7 @@ def stripped(names: Iterable[object], found: Resolution, vocabulary: Vocabulary,
     return best
 
 
-def split(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
+def split(names: Iterable[object], resolution: Resolution, vocabulary: Vocabulary, gene_key: str | None) -> Remedy:
     """Return which part of names that are joined of several resolves most genes."""
     words = [word or "" for word in as_words(names)]
     best = Remedy(0, "")
@@ -83,7 +75,7 @@ def split(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, ge
             continue
         for at in (0, -1):
             gain = n_genes(resolve_genes([parts[at] for parts in pieces], vocabulary))
-            if gain > max(best.n_genes, n_genes(found)):
+            if gain > max(best.n_genes, n_genes(resolution)):
                 series = _series(gene_key)
                 best = Remedy(
                     gain,
@@ -93,38 +85,39 @@ def split(names: Iterable[object], found: Resolution, vocabulary: Vocabulary, ge
     return best
 
 
-def restored_case(found: Resolution, vocabulary: Vocabulary, gene_key: str | None, model: str) -> Remedy:
+def restored_case(resolution: Resolution, vocabulary: Vocabulary, gene_key: str | None, model: str) -> Remedy:
     """Return how many genes names would match if capitals did not count, and the line that restores them."""
     ids = set(vocabulary.gene_ids.tolist())
-    which = "gene_ids" if sum(known in ids for _, known in found.case_pairs) * 2 > len(found.case_pairs) else "names"
+    n_ids = sum(known in ids for _, known in resolution.case_pairs)
+    which = "gene_ids" if 2 * n_ids > len(resolution.case_pairs) else "names"
     series = _series(gene_key)
     line = (
         f"known = {{n.casefold(): n for n in sf.models.load({model!r}).vocabulary.{which}.tolist()}}; "
         f"{series} = [known.get(str(n).casefold(), n) for n in {series}]"
     )
     words = f"Take the names from the file they came from, or, where no two of them differ by capitals alone: {line}"
-    return Remedy(min(found.n_case + n_genes(found), vocabulary.n_genes), words)
+    return Remedy(min(resolution.n_case + n_genes(resolution), vocabulary.n_genes), words)
 
 
-def case_words(found: Resolution) -> str:
+def case_words(resolution: Resolution) -> str:
     """Say how many names differ by capitals alone, with examples."""
-    pairs = ", ".join(f"{name!r} for {known!r}" for name, known in found.case_pairs[:3])
-    return f"{found.n_case} of {len(found.index)} names differ from the model's by capitals alone ({pairs})"
+    pairs = ", ".join(f"{name!r} for {known!r}" for name, known in resolution.case_pairs[:3])
+    return f"{resolution.n_case} of {len(resolution.index)} names differ from the model's by capitals alone ({pairs})"
 
 
-def other_species(found: Resolution, vocabulary: Vocabulary, *, remedied: bool) -> str:
+def other_species(resolution: Resolution, vocabulary: Vocabulary, *, remedied: bool) -> str:
     """Say so where ids tell that they are of another species than the model's; else an empty text.
 
     ``remedied`` says that other names would match.
     """
-    mine, models = species_of(found.unresolved), _species_of_model(vocabulary)
+    mine, models = species_of(resolution.unresolved), _species_of_model(vocabulary)
     if not mine or mine == models:
         return ""
     theirs = f", the model's are {models}" if models else ""
-    said = f"These ids are {mine}{theirs}"
+    ids = f"These ids are {mine}{theirs}"
     if remedied:
-        return f"{said}: make sure that the counts are of the model's species."
-    return f"{said}: choose a model of that species, or train one with tl.pretrain."
+        return f"{ids}: make sure that the counts are of the model's species."
+    return f"{ids}: choose a model of that species, or train one with tl.pretrain."
 
 
 def perhaps_species(vocabulary: Vocabulary, *, with_table: bool) -> str:
@@ -166,8 +159,8 @@ def _ends(names: Sequence[str]) -> list[str]:
 
 def _shared(names: Sequence[str], piece: re.Pattern[str]) -> str:
     """Return the piece that more than half of the names have, else an empty text."""
-    found = (piece.search(name) for name in names)
-    pieces = Counter(match.group() for match in found if match)
+    matches = (piece.search(name) for name in names)
+    pieces = Counter(match.group() for match in matches if match)
     text, count = pieces.most_common(1)[0] if pieces else ("", 0)
     return text if 2 * count > len(names) else ""
 

@@ -37,42 +37,18 @@ _MICRO = "\N{MICRO SIGN}"
 
 @dataclass(frozen=True, eq=False)
 class Resolution:
-    """What became of a list of gene names.
+    """What became of a list of gene names; examples are the first few names."""
 
-    Attributes
-    ----------
-    index
-        Vocabulary gene of each name, -1 where it is not in the vocabulary, int32, shape (n_names,).
-    unknown
-        Names that are no name of any vocabulary gene; not those missing or ambiguous; bool, shape (n_names,).
-    by_stage
-        Names recognised by each of :data:`STAGES`.
-    unresolved
-        The first few names that are not in the vocabulary.
-    n_ambiguous
-        Names left out because they are a synonym of two genes.
-    ambiguous
-        The first few of them.
-    case_pairs
-        For the first few unresolved names that differ from a vocabulary name by case only: (name, vocabulary name).
-    n_case
-        How many such names there are.
-    n_duplicates
-        Names beyond the first that map to a gene already named.
-    spellings
-        The first few names that are another program's spelling: (name, vocabulary name).
-    """
-
-    index: np.ndarray
-    unknown: np.ndarray
-    by_stage: dict[str, int]
-    unresolved: tuple[str, ...]
-    n_ambiguous: int
-    ambiguous: tuple[str, ...]
-    case_pairs: tuple[tuple[str, str], ...]
-    n_case: int
-    n_duplicates: int
-    spellings: tuple[tuple[str, str], ...]
+    index: np.ndarray  # vocabulary gene of each name, -1 where it is not in the vocabulary, int32, (n_names,)
+    unknown: np.ndarray  # names of no vocabulary gene, but not those missing or ambiguous, bool, (n_names,)
+    by_stage: dict[str, int]  # names recognised by each of `STAGES`
+    unresolved: tuple[str, ...]  # examples of names that are not in the vocabulary
+    n_ambiguous: int  # names left out because they are a synonym of two genes
+    ambiguous: tuple[str, ...]  # examples of them
+    case_pairs: tuple[tuple[str, str], ...]  # examples of names unresolved by case only, each with the vocabulary's
+    n_case: int  # how many such names there are
+    n_duplicates: int  # names beyond the first that map to a gene already named
+    spellings: tuple[tuple[str, str], ...]  # examples of another program's spellings, each with the vocabulary's name
 
     @property
     def n_mapped(self) -> int:
@@ -83,27 +59,14 @@ class Resolution:
 def resolve_genes(
     names: Iterable[object], vocabulary: Vocabulary, *, synonyms: SynonymTable | None = None
 ) -> Resolution:
-    """Find the vocabulary gene of each name.
+    """Find the vocabulary gene of each name; a missing value or an empty string stays unresolved.
 
-    Each name is tried by itself: as a primary id, as a symbol, as a synonym or CG id of the vocabulary that belongs
-    to one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
-    different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though
-    it may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`. A name that
-    is none of these is read where it can stand for one gene only: by an id within it (``FBgn0003996|w``), by parts that
+    Each name is tried by itself: as a primary id, as a symbol, as a synonym or CG id of the vocabulary that belongs to
+    one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
+    different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though it
+    may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`. A name that is
+    none of these is read where it can stand for one gene only: by an id within it (``FBgn0003996|w``), by parts that
     all name one gene, or as R's ``make.names`` writes one known name (``mt.CoI`` for ``mt:CoI``).
-
-    Parameters
-    ----------
-    names
-        Gene names; a missing value or an empty string stays unresolved.
-    vocabulary
-        The vocabulary.
-    synonyms
-        A synonym table, see :func:`scflyformer.genes._synonyms.read_synonyms`.
-
-    Returns
-    -------
-    The :class:`Resolution`.
     """
     words = [word or "" for word in as_words(names)]
     lookups = _lookups(vocabulary)

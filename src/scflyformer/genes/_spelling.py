@@ -63,33 +63,21 @@ def r_spellings(name: str) -> set[str]:
 
 def all_r_spellings(lookups: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the spellings of `r_spellings` of all known names to their gene; -1 where they could be two genes."""
-    found: dict[str, int] = {}
+    genes: dict[str, int] = {}
     for lookup in lookups:
         for name, gene in lookup.items():
             for spelling in r_spellings(name):
-                found[spelling] = gene if found.get(spelling, gene) == gene else -1
-    return found
+                genes[spelling] = gene if genes.get(spelling, gene) == gene else -1
+    return genes
 
 
 def only_gene(word: str, ids: Mapping[str, int], spellings: Mapping[str, int], find: Callable[[str], int]) -> int:
     """Return the one gene that an unknown name can stand for, else -1.
 
-    Parameters
-    ----------
-    word
-        A name that is none of the known ones.
-    ids
-        Primary ids to genes.
-    spellings
-        Spellings by R to genes.
-    find
-        Gives the gene of a name, -1 for none.
-
-    Returns
-    -------
-    The gene whose id alone stands in the name, with a version (``FBgn0003996.1``), another part that names no other
-    gene (``FBgn0003996|w``), or its own name (``FBgn0003996-w``); else the gene that all parts name; else the gene
-    whose name R would write so.
+    That is the gene whose id alone stands in the name, with a version (``FBgn0003996.1``), another part that names no
+    other gene (``FBgn0003996|w``), or its own name (``FBgn0003996-w``); else the gene that all parts name; else the
+    gene whose name R would write so. ``ids`` are primary ids to genes, ``spellings`` those by R; ``find`` gives the
+    gene of a name.
     """
     parts = [part for part in _JOINED.split(word) if part]
     inside = {match.group(): match[1] for match in _ID.finditer(word)}

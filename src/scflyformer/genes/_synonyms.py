@@ -23,44 +23,19 @@ _NO_NAME = ("", "-")
 
 @dataclass(frozen=True, eq=False)
 class SynonymTable:
-    """Names of genes from outside the vocabulary.
+    """Names of genes from outside the vocabulary."""
 
-    Attributes
-    ----------
-    current
-        Current symbol to primary id, where the file tells which symbols are current.
-    synonyms
-        Any other name to primary id, names of one gene only.
-    ambiguous
-        Names that belong to two genes and so resolve to none.
-    """
-
-    current: dict[str, str]
-    synonyms: dict[str, str]
-    ambiguous: frozenset[str]
+    current: dict[str, str]  # current symbol to primary id, where the file tells which symbols are current
+    synonyms: dict[str, str]  # any other name to primary id, names of one gene only
+    ambiguous: frozenset[str]  # names that belong to two genes and so resolve to none
 
 
 def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
-    """Read a synonym table.
+    """Read a synonym table; of a FlyBase file, *D. melanogaster* genes only.
 
-    Parameters
-    ----------
-    source
-        A FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table of name, tab, gene id (of any
-        species), or ``"flybase"`` or a release such as ``"FB2025_01"``, fetched once and kept in the cache folder.
-
-    Returns
-    -------
-    The table. Of a FlyBase file, *D. melanogaster* genes only.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such file.
-    ConnectionError
-        When a release cannot be fetched; says which file to download and how to pass it.
-    ValueError
-        When the file is neither kind of table.
+    ``source`` is a FlyBase ``fb_synonym_fb_YYYY_MM.tsv`` (plain or ``.gz``), a plain table of name, tab, gene id (of
+    any species), or ``"flybase"`` or a release such as ``"FB2025_01"``, fetched once and kept in the cache folder. The
+    error where that fails, a `ConnectionError`, says which file to download and how to pass it.
     """
     if isinstance(source, str) and (source == "flybase" or _is_release(source)):
         source = fetch_synonyms(FLYBASE_RELEASE if source == "flybase" else source)
@@ -75,7 +50,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
     ambiguous: set[str] = set()
     try:
         with _opened(path) as lines:
-            for gene, name, is_current in _entries(lines, path):
+            for gene, name, is_current in _table_entries(lines, path):
                 names = current if is_current else synonyms
                 if names.setdefault(name, gene) != gene:
                     ambiguous.add(name)
@@ -88,17 +63,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
 
 
 def fetch_synonyms(release: str = FLYBASE_RELEASE) -> Path:
-    """Fetch the synonym file of a FlyBase release such as ``"FB2025_01"``, or find it in the cache folder.
-
-    Returns
-    -------
-    Where it lies.
-
-    Raises
-    ------
-    ConnectionError
-        When it is not in the cache and cannot be fetched.
-    """
+    """Return where the synonym file of a FlyBase release such as ``"FB2025_01"`` lies; fetched if not in the cache."""
     import pooch
 
     file = f"fb_synonym_{release.lower().replace('fb', 'fb_', 1)}.tsv.gz"
@@ -135,7 +100,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
             yield lines
 
 
-def _entries(lines: TextIO, path: Path) -> Iterator[tuple[str, str, bool]]:
+def _table_entries(lines: TextIO, path: Path) -> Iterator[tuple[str, str, bool]]:
     """Yield (gene id, name, whether it is the current symbol) of either kind of table."""
     columns: dict[str, int] | None = None
     plain = False

@@ -23,27 +23,13 @@ COLUMNS = ("token_id", "gene_id", "symbol", "median", "n_cells", "synonyms")
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Genes a model knows, in token order: gene ``i`` has token id ``i + N_SPECIAL``.
+    """Genes a model knows, in token order: gene ``i`` has token id ``i + N_SPECIAL``. Arrays of shape (n_genes,)."""
 
-    Attributes
-    ----------
-    gene_ids
-        Primary ids, shape (n_genes,), unique.
-    symbols
-        Current symbols, shape (n_genes,).
-    medians
-        Non-zero median of counts per 10,000 over the pretraining corpus, float32, shape (n_genes,).
-    n_cells
-        Corpus cells that express the gene, int64, shape (n_genes,).
-    synonyms
-        Further names joined by ``|``; empty where there are none, shape (n_genes,).
-    """
-
-    gene_ids: np.ndarray
-    symbols: np.ndarray
-    medians: np.ndarray
-    n_cells: np.ndarray
-    synonyms: np.ndarray
+    gene_ids: np.ndarray  # primary ids, unique
+    symbols: np.ndarray  # current symbols
+    medians: np.ndarray  # non-zero median of counts per 10,000 over the pretraining corpus, float32
+    n_cells: np.ndarray  # corpus cells that express the gene, int64
+    synonyms: np.ndarray  # further names joined by ``|``; empty where there are none
 
     def __post_init__(self) -> None:
         """Refuse a table that would resolve genes wrongly."""
@@ -69,13 +55,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
-        """Read ``vocab.tsv``.
-
-        Raises
-        ------
-        ValueError
-            When columns are missing, or token ids do not run from 0 with the special tokens first.
-        """
+        """Read ``vocab.tsv``; an error where columns are missing or the special tokens do not come first, from 0 on."""
         table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=_TEXT)
         missing = [name for name in COLUMNS[:5] if name not in table]
         if missing:

@@ -16,13 +16,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device; ``auto`` takes that of the settings, and where it is ``auto`` too CUDA, MPS, then the CPU.
-
-    Raises
-    ------
-    ValueError
-        When the device is unknown or not available on this machine.
-    """
+    """Return the device; ``auto`` takes that of the settings, and where it is ``auto`` too CUDA, MPS, then the CPU."""
     device = settings.device if device == "auto" else device
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -36,13 +30,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type; ``auto`` takes the settings', and where it is ``auto`` too bfloat16 on CUDA or float32.
-
-    Raises
-    ------
-    ValueError
-        When the type is unknown.
-    """
+    """Return the number type; ``auto`` takes the settings', where it is ``auto`` too bfloat16 on CUDA, else float32."""
     dtype = settings.dtype if dtype == "auto" else dtype
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -52,7 +40,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def pick_place(running: Running) -> tuple[torch.device, torch.dtype]:
-    """Return where to run and in which number type; raises what `pick_device` and `pick_dtype` raise."""
+    """Return where to run and in which number type."""
     device = pick_device(running.device)
     return device, pick_dtype(running.dtype, device)
 

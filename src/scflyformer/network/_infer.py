@@ -38,34 +38,15 @@ def embed_rows(
     counted: np.ndarray | None = None,
     bar: Any = None,
 ) -> np.ndarray:
-    """Embed ranked cells.
+    """Return vectors of ranked cells in input order, float32, shape (n_cells, width); zeros for a cell without tokens.
 
-    Parameters
-    ----------
-    network
-        The network; it is moved to the device and set to evaluation.
-    rows
-        Ranked cells, cut here to what the embedding is made of where longer.
-    pooling
-        ``"cell"``: the cell token after its norm, and the profile code. ``"code"``: the profile code alone. ``"mean"``:
-        the mean over gene tokens of the second-to-last layer.
-    counted
-        With ``pooling="mean"``: which tokens of ``rows`` enter the mean, bool, shape (n_tokens,); all by default.
-    running
-        How to run. A batch is halved, with a word in the log, where memory does not hold it.
-    bar
-        Moved by the number of cells done with ``bar.update``.
+    The network is moved to the device and set to evaluation; cells are cut to what the embedding is made of.
+    ``pooling`` is ``"cell"``: the cell token after its norm, and the profile code; ``"code"``: the profile code alone;
+    or ``"mean"``: the mean over gene tokens of the second-to-last layer, of those where ``counted``, bool, shape
+    (n_tokens,), if given.
 
-    Returns
-    -------
-    Vectors in input order, float32, shape (n_cells, width). A cell without tokens gets zeros.
-
-    Raises
-    ------
-    ValueError
-        When ``pooling`` is unknown, the cell token is asked of a network that has none, or a batch has no tokens.
-    RuntimeError
-        When memory does not hold a single cell.
+    A batch is halved, with a word in the log, where memory does not hold it; a `RuntimeError` where it does not hold a
+    single cell.
     """
     check_embedding(network, pooling, running)
     limit = network.limit(pooling)
@@ -92,7 +73,7 @@ def embed_rows(
 
 
 def check_embedding(network: CellBert, pooling: str, running: Running) -> None:
-    """Refuse what `embed_rows` cannot do, before cells are read; raises what it raises."""
+    """Refuse what `embed_rows` cannot do, before cells are read."""
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling={pooling!r} is unknown; expected 'cell', 'code' or 'mean'.")
     if pooling == "cell" and not network.has_cell_token:

@@ -27,23 +27,10 @@ def run_batches(
 ) -> None:
     """Run cells in batches of nearly equal length; where memory does not suffice, go on with smaller ones.
 
-    Parameters
-    ----------
-    network
-        The network that runs: what it came down to holds for later calls, too.
-    run
-        Called with the positions of a batch's cells. It must be safe to call again after it ran out of memory.
-    lengths
-        Tokens of each cell, shape (n_cells,); those beyond what BERT reads take little memory and do not count.
-    batch_tokens
-        Tokens a batch, padding included. Halved whenever a batch does not fit, which the log says.
-    bar
-        Moved by the number of cells done with ``bar.update``.
-
-    Raises
-    ------
-    RuntimeError
-        When one cell alone does not fit; says what to do.
+    ``run`` is called with the positions of a batch's cells, and again after it ran out of memory. ``lengths`` are the
+    tokens of each cell; those beyond what BERT reads take little memory and do not count. ``batch_tokens``, padding
+    included, is halved whenever a batch does not fit, which the log says and which holds for later calls of this
+    network, too. A `RuntimeError` where one cell alone does not fit.
     """
     limit = network.bert_len
     lengths = np.minimum(lengths, limit)

@@ -7,6 +7,7 @@ Parts beyond BERT carry their own prefix in ``model.safetensors`` (``value_encod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead
 
 from scflyformer.genes._vocabulary import CELL, N_SPECIAL, PAD
-from scflyformer.network._profile import ProfileEncoder
+from scflyformer.network._profile import ProfileEncoder, make_other_half
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,44 +29,42 @@ TEMPERATURE = 0.1
 """Of the contrast between halves of a cell's counts."""
 
 
-def make_config(
-    n_tokens: int,
-    *,
-    objective: Objective,
-    hidden_size: int,
-    n_layers: int,
-    n_heads: int,
-    feed_forward: int,
-    max_len: int,
-    dropout: float,
-    code_size: int = 0,
-    n_directions: int | None = None,
-    bert_len: int | None = None,
-) -> BertConfig:
-    """Return a BERT configuration; ``objective`` and the sizes of the profile code travel inside it.
+@dataclass(frozen=True, kw_only=True)
+class NetworkShape:
+    """What the network is for and how large it is; the profile code goes with ``objective="cell"``."""
 
-    ``max_len`` counts gene tokens, of which BERT reads the first ``bert_len``, by default all; the cell token takes one
-    position more. ``code_size`` and ``n_directions``, by default as many, are those of
-    :class:`~scflyformer.network._profile.ProfileEncoder`, whose small network reads ``code_size`` numbers; 0 for none.
-    """
-    if objective != "cell":
-        code_size = 0
+    objective: Objective
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+    feed_forward: int
+    max_len: int  # gene tokens; the cell token takes one position more
+    dropout: float
+    code_size: int = 0  # of the profile code; 0 for none
+    n_directions: int | None = None  # of the profile code; `code_size` where `None`
+    bert_len: int | None = None  # gene tokens that BERT reads, the first; all where `None`
+
+
+def make_config(n_tokens: int, shape: NetworkShape) -> BertConfig:
+    """Return a BERT configuration; the objective and the sizes of the profile code travel inside it."""
+    has_cell_token = shape.objective == "cell"
+    code_size = shape.code_size if has_cell_token else 0
     return BertConfig(
         vocab_size=n_tokens,
-        hidden_size=hidden_size,
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        intermediate_size=feed_forward,
-        max_position_embeddings=(bert_len or max_len) + (objective == "cell"),
-        hidden_dropout_prob=dropout,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.n_layers,
+        num_attention_heads=shape.n_heads,
+        intermediate_size=shape.feed_forward,
+        max_position_embeddings=(shape.bert_len or shape.max_len) + has_cell_token,
+        hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=0.0,
         type_vocab_size=1,
         pad_token_id=PAD,
-        objective=objective,  # type: ignore[call-arg]
+        objective=shape.objective,  # type: ignore[call-arg]
         code_size=code_size,
-        n_directions=(n_directions or code_size) if code_size else 0,
+        n_directions=(shape.n_directions or code_size) if code_size else 0,
         n_read=code_size,
-        max_len=max_len,
+        max_len=shape.max_len,
         finds_halves=code_size > 0,
     )
 
@@ -100,7 +99,7 @@ class CellBert(BertPreTrainedModel):
             if size:
                 self.profile_encoder = ProfileEncoder(self.n_genes, size, config.n_directions, n_read)
             self.code_to_cell = nn.Linear(2 * size, width) if size else None
-            self.other_half = _other_half(2 * size, width) if self.finds_halves else None
+            self.other_half = make_other_half(2 * size, width) if self.finds_halves else None
         self.post_init()
 
     @property
@@ -141,25 +140,12 @@ class CellBert(BertPreTrainedModel):
         panel: Tensor | None = None,
         layer: int = -1,
     ) -> Tensor:
-        """Return hidden states.
+        """Return hidden states, (n, length + 1, width) with the cell token first, or (n, length, width) without one.
 
-        Parameters
-        ----------
-        tokens
-            Gene token ids in rank order, int64, shape (n, length).
-        values
-            Their values; below zero means hidden, float, shape (n, length). Unused without a cell token.
-        mask
-            1 where there is a token, 0 where there is padding, shape (n, length); None where nothing is padded.
-        panel
-            Genes that were measured, bool, shape (n_genes,) or (n, n_genes); None for all.
-        layer
-            Which layer's output: -1 the last, -2 the second to last.
-
-        Returns
-        -------
-        Shape (n, length + 1, width) with the cell token first, or (n, length, width) for ``objective="mlm"``; the
-        length is `bert_len` at most.
+        ``tokens``, int64, and ``values``, below zero where hidden, are (n, length) in rank order; the length of what
+        comes out is `bert_len` at most. ``mask`` is 1 where there is a token, `None` where nothing is padded. ``panel``
+        says which genes were measured, bool, (n_genes,) or (n, n_genes); `None` for all. ``layer`` is -1 for the last,
+        -2 for the one before.
         """
         embedded, mask = self._embedded(tokens, values, mask, self.code(tokens, values, panel))
         if layer == -1:
@@ -177,8 +163,8 @@ class CellBert(BertPreTrainedModel):
     ) -> Tensor:
         """Return the embedding, cell token and profile code side by side, shape (n, embedding_size).
 
-        With ``shown``, positions of tokens, int64, shape (n, n_shown), BERT reads these alone and the profile code all.
-        The last layer is computed for the cell token alone: the same numbers as from `encode`, sooner.
+        With ``shown``, positions of tokens, int64, (n, n_shown), BERT reads these alone and the profile code all. The
+        last layer is computed for the cell token alone: the same numbers as from `encode`, sooner.
         """
         code = self.code(tokens, values, panel)
         if shown is not None:
@@ -247,19 +233,11 @@ class CellBert(BertPreTrainedModel):
     ) -> dict[str, Tensor]:
         """Return what pretraining needs of a batch: logits of the selected tokens, of the profile and of other halves.
 
-        Parameters
-        ----------
-        tokens, values, panel
-            See :meth:`encode`.
-        selected
-            Which of the tokens that BERT reads are to be predicted, bool, shape (n, n_shown).
-        shown
-            Positions of these tokens, int64, shape (n, n_shown); all where None, and then nothing is padded.
-        others
-            Values of the other halves of cells of the same data set, among them each cell's own, float32, shape
-            (n_others, n_genes).
-        genes
-            Genes to give logits for, ascending, int64, shape (n_asked,); None for all, and for the special tokens.
+        ``tokens``, ``values`` and ``panel`` are as for :meth:`encode`. ``shown`` are positions of the tokens that BERT
+        reads, int64, (n, n_shown), all where `None`, and then nothing is padded; ``selected`` says which of them are to
+        be predicted, bool, of the same shape. ``others`` are the values of the other halves of cells of the same data
+        set, among them each cell's own, float32, (n_others, n_genes). ``genes`` are those to give logits for,
+        ascending, int64, (n_asked,); `None` for all, and for the special tokens.
         """
         code = self.code(tokens, values, panel)
         if shown is not None:
@@ -305,12 +283,6 @@ class CellBert(BertPreTrainedModel):
         if genes is None:
             return decoder(cells)
         return nn.functional.linear(cells, decoder.weight[genes], decoder.bias[genes])
-
-
-def _other_half(code_size: int, width: int) -> nn.Module:
-    """Return the network that says from the code of one half of a cell which cell vector the other half should have."""
-    wide = 2 * code_size
-    return nn.Sequential(nn.Linear(code_size, wide), nn.GELU(), nn.LayerNorm(wide), nn.Linear(wide, width))
 
 
 def query_key_value(layer: Any, asking: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,27 +21,10 @@ class ProfileEncoder(nn.Module):
     The linear part projects onto the directions in which two halves of a cell's counts agree most
     (:func:`scflyformer.training._directions.reliable_directions`). The other is trained to tell, from one half of a
     cell's counts, which of many cells of the same sample the other half comes from
-    (:mod:`scflyformer.training._contrast`). It reads ``n_read`` directions, trained with it.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the vocabulary.
-    size
-        Numbers that the small network gives.
-    n_directions
-        Numbers of the linear part, at least ``size``.
-    n_read
-        Numbers that the small network reads; 0 for the first ``size`` of the linear part, as in models of 0.1.
-
-    Attributes
-    ----------
-    directions
-        Shape (n_genes, n_directions).
-    contrast_directions
-        What the small network reads, shape (n_genes, n_read); `None` where it reads `directions`.
-    centre
-        Mean value of each gene, shape (n_genes,): a gene that was not measured counts as average.
+    (:mod:`scflyformer.training._contrast`): ``size`` numbers. It reads ``n_read`` directions, trained with it,
+    ``contrast_directions`` (n_genes, n_read); where that is 0, as in models of 0.1, the first ``size`` of
+    ``directions`` (n_genes, n_directions). ``centre`` is the mean value of each gene: one that was not measured counts
+    as average.
     """
 
     def __init__(self, n_genes: int, size: int, n_directions: int, n_read: int = 0) -> None:
@@ -78,15 +61,7 @@ class ProfileEncoder(nn.Module):
         return torch.cat([part[genes].float() for part in self.weights], dim=1)
 
     def linear(self, profile: Tensor, panel: Tensor | None) -> Tensor:
-        """Return the numbers that are linear in values, float32, shape (n, n_read + n_directions).
-
-        Parameters
-        ----------
-        profile
-            See :meth:`profile`.
-        panel
-            Genes that were measured, bool, shape (n_genes,) or (n, n_genes); `None` for all.
-        """
+        """Return the numbers that are linear in values, float32, shape (n, n_read + n_directions)."""
         with torch.autocast(profile.device.type, enabled=False):
             expected = self.centre if panel is None else self.centre * panel
             centred = profile - expected
@@ -113,3 +88,9 @@ class ProfileEncoder(nn.Module):
     def leading(self, code: Tensor) -> Tensor:
         """Return of a code what the rest of the network reads, shape (n, 2 * size): all but the later directions."""
         return torch.cat([code[:, : self.size], code[:, -self.size :]], dim=1)
+
+
+def make_other_half(code_size: int, width: int) -> nn.Module:
+    """Return the network that says from the code of one half of a cell which cell vector the other half should have."""
+    wide = 2 * code_size
+    return nn.Sequential(nn.Linear(code_size, wide), nn.GELU(), nn.LayerNorm(wide), nn.Linear(wide, width))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer._words import some_names
 from scflyformer.data._states import present
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.perturbation._edit import FOUND_ONLY
@@ -111,14 +112,6 @@ def absent_words(found: Mapping[str, Any]) -> str:
     """Return why each name in ``found["absent"]`` has no result, from the table of what was skipped."""
     why = found["skipped"].drop_duplicates("gene").set_index("gene")["reason"]
     return reasons_in_words({name: why[name] for name in found["absent"]})
-
-
-def some_names(names: Sequence[str], most: int = 5) -> str:
-    """Return names in quotes, the first few of them: ``'a', 'b' and 'c'``."""
-    shown = [repr(str(name)) for name in names[:most]]
-    if len(names) > most:
-        shown.append(f"{len(names) - most} more")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def no_group(groupby: str | None, state_key: str, column: pd.Series) -> str:

@@ -21,11 +21,11 @@ def former_arguments(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: Any, **given: Any) -> R:
         for name in ("clock", "classifier"):
             if (folder := given.pop(name, None)) is not None:
-                warn_deprecated("tl.perturb", name, "Give its folder in readouts.", stacklevel=4)
+                warn_deprecated("tl.perturb", name, "Give its folder in readouts.")
                 before = given.get("readouts", ())
                 given["readouts"] = [*([before] if isinstance(before, str | os.PathLike) else before), folder]
         if (pairs := given.pop("pairs", None)) is not None:
-            warn_deprecated("tl.perturb", "pairs", "Give pairs as tuples in genes.", stacklevel=4)
+            warn_deprecated("tl.perturb", "pairs", "Give pairs as tuples in genes.")
             given["genes"] = _with_pairs(given.get("genes"), pairs)
         return function(*args, **given)
 

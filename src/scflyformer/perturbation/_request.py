@@ -41,15 +41,15 @@ class PerturbRequest:
     use_rep: str
     model: str | os.PathLike[str] | None
     pooling: Literal["auto", "cell", "code", "mean"]
-    centroid: Centroid
     clock: str | os.PathLike[str] | None
     classifier: str | os.PathLike[str] | None
     downstream: int | Literal["all"]
     n_null: int
-    n_label: int
     max_cells: int | None
     seed: int
     reading: Reading
+    n_label: int
+    centroid: Centroid
 
     @property
     def every_gene(self) -> bool:

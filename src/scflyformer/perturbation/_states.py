@@ -54,7 +54,7 @@ def log_fold_changes(
     Of the mean over sample means of log1p of counts per 10,000, taken out of the logarithm, as
     :func:`scanpy.tl.rank_genes_groups` does; float64, shape (n_groups, n_genes); NaN for a gene that was not measured.
     """
-    matrix, gene_ids = _adata.expression(adata, reading, model=model)
+    matrix, gene_ids = _adata.log_expression(adata, reading, model=model)
     measured = np.isin(model.vocabulary.gene_ids, gene_ids)  # both in vocabulary order
     out = np.full((len(groups), len(measured)), np.nan)
     for number, group in enumerate(groups):

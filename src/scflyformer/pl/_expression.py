@@ -151,7 +151,7 @@ def expression(
         numbers = np.where(codes >= 0, numeric_states(column, groupby), np.nan)
         cells, lines = _trend_cells(data, numbers, sample_key, split_by)
     columns = find_columns(data, names, gene_key=gene_key, model=model)
-    matrix, _ = _adata.expression(data, Reading(layer, gene_key), log_prefix="")
+    matrix, _ = _adata.log_expression(data, Reading(layer, gene_key), log_prefix="")
     aslant = len(states) > _FLAT or max(map(len, states)) > _LETTERS
     width = _TREND if kind == "trend" else max(_NARROWEST, _MARGIN + (_SLANTED if aslant else _SLOT) * len(states))
     columns_of_panels = max(1, min(4, int(_PAGE / width)))

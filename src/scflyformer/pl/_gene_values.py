@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def find_columns(
     data: AnnData, names: list[str], *, gene_key: str | None, model: str | os.PathLike[str] | None
 ) -> dict[str, np.ndarray]:
-    """Return the columns of `_adata.expression` that are each gene, by a name in the data or one that the model knows.
+    """Return the columns of `log_expression` that are each gene, by a name in the data or one that the model knows.
 
     Raises
     ------

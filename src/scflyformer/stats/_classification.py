@@ -32,17 +32,7 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: int = 15) -> float:
-    """Return the expected calibration error: Σ over equal-width bins of |accuracy − confidence| × share (Guo 2017).
-
-    Parameters
-    ----------
-    confidence
-        Probability of the predicted class, 0 to 1, shape (n_cells,).
-    correct
-        Whether the predicted class is the true one, shape (n_cells,).
-    n_bins
-        Number of bins.
-    """
+    """Return the expected calibration error: Σ over equal-width bins of |accuracy − confidence| × share (Guo 2017)."""
     if not len(confidence):
         return float("nan")
     bins = np.clip(np.ceil(np.asarray(confidence, np.float64) * n_bins).astype(int) - 1, 0, n_bins - 1)
@@ -53,16 +43,8 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, n_bins: in
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """Return the temperature that gives `truth` the highest likelihood under ``softmax(logits / T)`` (Guo 2017).
 
-    Parameters
-    ----------
-    logits
-        Held-out logits, shape (n_cells, n_classes).
-    truth
-        True class codes, shape (n_cells,). Cells whose class the classifier had never seen are left out.
-
-    Returns
-    -------
-    Temperature between 0.05 and 20; 1 where nothing can be learnt.
+    `logits` are held-out ones, (n_cells, n_classes). Cells whose class the classifier had never seen are left out.
+    Between 0.05 and 20; 1 where nothing can be learnt.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -77,8 +59,8 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         heat = np.exp(log_temperature)
         return float(np.mean(logsumexp(logits / heat, axis=1) - picked / heat))
 
-    found = minimize_scalar(loss, bounds=np.log([0.05, 20.0]), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=np.log([0.05, 20.0]), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(best.x))
 
 
 def accuracy_draws(

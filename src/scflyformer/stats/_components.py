@@ -32,8 +32,8 @@ def principal_components(x: np.ndarray | sparse.csr_matrix, n_components: int) -
 
     dense = dense_rows(x, slice(None), np.float32)
     n_components = max(1, min(n_components, min(dense.shape) - 1))
-    found = PCA(n_components, random_state=0).fit(dense)
-    return Projection(found.mean_.astype(np.float32), found.components_.T.astype(np.float32))
+    pca = PCA(n_components, random_state=0).fit(dense)
+    return Projection(pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32))
 
 
 def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:

@@ -13,22 +13,13 @@ from scflyformer.stats._logistic import held_out_loss
 
 @dataclass(frozen=True, eq=False)
 class CrossResult:
-    """Cross-validated class scores.
-
-    Attributes
-    ----------
-    logits
-        Out-of-fold logits, float64, shape (n_cells, n_classes); a class missing in the training folds gets a logit so
-        low that its probability is 0. NaN in folds that were left out.
-    chosen
-        Grid value chosen inside each outer training set, shape (n_folds,); NaN for folds that were left out.
-    parameter
-        The grid value for a fit on all cells: the nearest one to the geometric mean of those chosen.
-    """
+    """Cross-validated class scores."""
 
     logits: np.ndarray
-    chosen: np.ndarray
-    parameter: float
+    """Out-of-fold logits, float64, (n_cells, n_classes); a class missing in the training folds gets a logit so low that
+    its probability is 0. NaN in folds that were left out."""
+    chosen: np.ndarray  # grid value of each outer training set, (n_folds,); NaN for folds that were left out
+    parameter: float  # grid value for a fit on all cells: the nearest to the geometric mean of those chosen
 
 
 def cross_fit(
@@ -36,26 +27,8 @@ def cross_fit(
 ) -> CrossResult:
     """Return out-of-fold logits; the number is chosen by the log-likelihood of a training fold held out from the rest.
 
-    Parameters
-    ----------
-    family
-        What is fitted.
-    x
-        Features, shape (n_cells, n_features), dense or CSR.
-    y
-        Class codes below `n_classes`, shape (n_cells,).
-    folds
-        Fold of each cell, 0 to n_folds − 1, shape (n_cells,). With two folds the middle grid value is taken, as no
-        fold is left to choose it on.
-    n_classes
-        Number of classes.
-    only
-        Folds to hold out; all by default.
-
-    Raises
-    ------
-    ValueError
-        When a training set holds a single class.
+    `folds` run from 0 to n_folds − 1. With two folds the middle grid value is taken, as no fold is left to choose it
+    on. `only` names the folds to hold out, by default all.
     """
     n_folds = int(folds.max()) + 1
     logits = np.full((len(y), n_classes), np.nan)
@@ -71,23 +44,10 @@ def cross_fit(
 
 
 def choose(family: Family, x: Matrix, y: np.ndarray, core: np.ndarray, check: np.ndarray, n_classes: int) -> float:
-    """Return the grid value with the least loss on held-out cells.
+    """Return the grid value with the least loss on the cells `check` of a fit on the cells `core`.
 
-    The grid is gone through from the simplest classifier on until the loss rises (one minimum in practice).
-
-    Parameters
-    ----------
-    family
-        What is fitted.
-    x
-        Features, shape (n_cells, n_features), dense or CSR.
-    y
-        Class codes below `n_classes`, shape (n_cells,).
-    core, check
-        Rows to fit on and rows held out. Without the latter, or with a single class in the former, the middle value
-        is taken.
-    n_classes
-        Number of classes.
+    The grid is gone through from the simplest classifier on until the loss rises (one minimum in practice). Without
+    cells to check on, or with a single class to fit on, the middle value is taken.
     """
     if len(family.grid) == 1:
         return family.grid[0]

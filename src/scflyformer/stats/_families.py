@@ -23,41 +23,20 @@ NEIGHBOURS_TRIED = (128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Classifiers that differ in one number.
-
-    Attributes
-    ----------
-    name
-        Its name.
-    grid
-        Values of the number, that of the simplest classifier first.
-    fitter
-        Called by :meth:`fit`.
-    """
+    """Classifiers that differ in one number."""
 
     name: str
-    grid: tuple[float, ...]
+    grid: tuple[float, ...]  # values of the number, that of the simplest classifier first
     fitter: Callable[..., Classifier]
 
     def fit(
         self, x: Matrix, y: np.ndarray, *, n_classes: int, parameter: float, start: Classifier | None = None
     ) -> Classifier:
-        """Fit one classifier.
+        """Fit one classifier; classes without a cell get logit `IMPOSSIBLE`.
 
-        Parameters
-        ----------
-        x
-            Features, shape (n_cells, n_features), dense or CSR.
-        y
-            Class codes below `n_classes`, shape (n_cells,); those without a cell get logit `IMPOSSIBLE`.
-        n_classes
-            Number of classes.
-        parameter
-            One value of `grid`.
-        start
-            What this method returned for the same cells and a simpler value. Where the classifier is the same without
-            it, it makes the fit faster: the L1 solver goes on from there, principal components are not found again.
-            The L2 solver starts anew, since it stops early and would end elsewhere.
+        `start` is what this method returned for the same cells and a simpler value of the grid. Where the classifier is
+        the same without it, it makes the fit faster: the L1 solver goes on from there, principal components are not
+        found again. The L2 solver starts anew, since it stops early and would end elsewhere.
         """
         return self.fitter(x, y, n_classes=n_classes, parameter=parameter, start=start)
 
@@ -85,10 +64,10 @@ class Votes:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return logits."""
-        found = self.y[nearest(self.x, x, self.k)]
+        neighbours = self.y[nearest(self.x, x, self.k)]
         votes = np.zeros((len(x), self.n_classes)) + np.bincount(self.y, minlength=self.n_classes) / len(self.y)
-        np.add.at(votes, (np.arange(len(x))[:, None], found), 1)
-        return _log(votes)
+        np.add.at(votes, (np.arange(len(x))[:, None], neighbours), 1)
+        return _log_weights(votes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +81,7 @@ class Constant:
         return np.tile(self.logits, (x.shape[0], 1))
 
 
-def _log(weights: np.ndarray) -> np.ndarray:
+def _log_weights(weights: np.ndarray) -> np.ndarray:
     return np.where(weights > 0, np.log(np.where(weights > 0, weights, 1)), IMPOSSIBLE)
 
 
@@ -126,7 +105,7 @@ def _neighbours(x: Matrix, y: np.ndarray, *, n_classes: int, parameter: float, s
 
 
 def _majority(x: Matrix, y: np.ndarray, *, n_classes: int, parameter: float, start: Any = None) -> Constant:
-    return Constant(_log(np.bincount(y, minlength=n_classes).astype(np.float64)))
+    return Constant(_log_weights(np.bincount(y, minlength=n_classes).astype(np.float64)))
 
 
 LOGISTIC = Family("logistic", PENALTIES, _logistic)

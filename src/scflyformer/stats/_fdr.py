@@ -6,13 +6,7 @@ import numpy as np
 
 
 def false_discovery_rate(p_values: np.ndarray) -> np.ndarray:
-    """Return Benjamini–Hochberg adjusted p-values (Benjamini & Hochberg 1995); NaN stays NaN and does not count.
-
-    Parameters
-    ----------
-    p_values
-        Shape (n_tests,).
-    """
+    """Return Benjamini–Hochberg adjusted p-values (Benjamini & Hochberg 1995); NaN stays NaN and does not count."""
     from scipy.stats import false_discovery_control
 
     p_values = np.asarray(p_values, dtype=np.float64)

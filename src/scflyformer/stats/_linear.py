@@ -21,22 +21,14 @@ Scaler: TypeAlias = Callable[[Any], Scaled]
 class LinearHead:
     """``((x − mean) / scale) @ weight.T + bias``.
 
-    Attributes
-    ----------
-    mean, scale
-        Mean of each feature over the training cells and what it is divided by, float64, shape (n_features,). The scale
-        is the standard deviation of the feature, or one number for all features of an embedding. A feature that did
-        not vary has weight 0.
-    weight
-        Shape (n_outputs, n_features).
-    bias
-        Shape (n_outputs,).
+    The scale is the standard deviation of a feature, or one number for all features of an embedding. A feature that did
+    not vary has weight 0.
     """
 
-    mean: np.ndarray
-    scale: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
+    mean: np.ndarray  # of each feature over the training cells, float64, (n_features,)
+    scale: np.ndarray  # what it is divided by, float64, (n_features,)
+    weight: np.ndarray  # (n_outputs, n_features)
+    bias: np.ndarray  # (n_outputs,)
 
     @property
     def slope(self) -> np.ndarray:

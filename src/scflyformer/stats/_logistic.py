@@ -24,31 +24,10 @@ def fit_logistic(
     scaler: Scaler = one_scale,
     max_iter: int = 300,
 ) -> LinearHead:
-    """Fit multinomial logistic regression on features scaled over the cells given.
+    """Fit multinomial logistic regression on features scaled over the cells given; the outputs are logits.
 
-    Parameters
-    ----------
-    x
-        Features, shape (n_cells, n_features), dense or CSR.
-    y
-        Class codes below `n_classes`, shape (n_cells,).
-    n_classes
-        Number of classes; those without a cell get bias `IMPOSSIBLE` and no weights.
-    penalty
-        scikit-learn's C, the inverse strength of the L2 penalty.
-    scaler
-        `one_scale` for an embedding, `standardised` for genes.
-    max_iter
-        Bound on the steps of the solver.
-
-    Returns
-    -------
-    A readout whose outputs are logits.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two classes among the cells.
+    Classes without a cell get bias `IMPOSSIBLE` and no weights. `penalty` is scikit-learn's C, the inverse strength of
+    the L2 penalty. `scaler` is `one_scale` for an embedding, `standardised` for genes. A single class is an error.
     """
     load_sklearn()
     from sklearn.exceptions import ConvergenceWarning

@@ -15,18 +15,10 @@ from scflyformer.stats._intervals import percentile_interval
 
 @dataclass(frozen=True, eq=False)
 class NumberScores:
-    """Scores of predicted numbers.
-
-    Attributes
-    ----------
-    values
-        ``r2``, ``mae``, ``spearman``.
-    draws
-        The same of each bootstrap resample, by name, shape (n_boot,) or empty.
-    """
+    """Scores of predicted numbers: ``r2``, ``mae``, ``spearman``."""
 
     values: dict[str, float]
-    draws: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]  # the same of each bootstrap resample, (n_boot,) or empty
 
     def row(self) -> dict[str, float]:
         """Return the scores, each with ``_low`` and ``_high`` (95 % interval)."""
@@ -54,23 +46,13 @@ def number_scores(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> NumberScores:
-    """Score predicted numbers.
+    """Score predicted numbers, with resamples of whole `units`: the sample, or the name, of each cell.
 
-    Parameters
-    ----------
-    truth, predicted
-        In the unit they are reported in, shape (n_cells,): the mean absolute error is taken here.
-    units
-        What the bootstrap draws: the sample, or the name, of each cell.
-    target_truth, target_predicted
-        On the scale that was fitted (such as log2(days + 1)): R² is taken here.
-    ordered
-        Whether the predictions differ within a fold; a constant per fold has no rank correlation.
-    n_boot, seed
-        Resamples and seed of the intervals.
+    The mean absolute error is taken of `truth` and `predicted`, in the unit they are reported in; R² of `target_truth`
+    and `target_predicted`, on the scale that was fitted (such as log2(days + 1)). `ordered` says whether the
+    predictions differ within a fold: a constant per fold has no rank correlation.
     """
-    boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    rank = numbers.spearman_draws(truth, predicted, units, **boot) if ordered else np.empty(0)
+    rank = numbers.spearman_draws(truth, predicted, units, n_boot=n_boot, seed=seed) if ordered else np.empty(0)
     return NumberScores(
         {
             "r2": numbers.r2(target_truth, target_predicted),
@@ -78,8 +60,8 @@ def number_scores(
             "spearman": numbers.spearman(truth, predicted) if ordered else float("nan"),
         },
         {
-            "r2": numbers.r2_draws(target_truth, target_predicted, units, **boot),
-            "mae": numbers.mae_draws(truth, predicted, units, **boot),
+            "r2": numbers.r2_draws(target_truth, target_predicted, units, n_boot=n_boot, seed=seed),
+            "mae": numbers.mae_draws(truth, predicted, units, n_boot=n_boot, seed=seed),
             "spearman": rank,
         },
     )
@@ -88,18 +70,7 @@ def number_scores(
 def calibrated(logits: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, float]:
     """Turn out-of-fold logits into probabilities whose temperature comes from the other folds.
 
-    Parameters
-    ----------
-    logits
-        Shape (n_cells, n_classes).
-    truth
-        Class codes, shape (n_cells,).
-    folds
-        Fold of each cell, shape (n_cells,).
-
-    Returns
-    -------
-    Probabilities, float64, shape (n_cells, n_classes), and the temperature from all cells, for new cells.
+    Returned with the temperature from all cells, for new cells.
     """
     out = np.empty_like(logits, dtype=np.float64)
     for fold in np.unique(folds):
@@ -117,31 +88,16 @@ def class_scores(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Score class probabilities.
+    """Score class probabilities, with resamples of whole `units`: the sample, or the name, of each cell.
 
-    Parameters
-    ----------
-    truth
-        Class codes, shape (n_cells,).
-    probability
-        Shape (n_cells, n_classes).
-    units
-        What the bootstrap draws: the sample, or the name, of each cell.
-    covered
-        Cells that get a label, bool, shape (n_cells,).
-    n_boot, seed
-        Resamples and seed of the intervals.
-
-    Returns
-    -------
-    ``accuracy`` and ``macro_f1`` before abstaining, each with ``_low`` and ``_high`` (95 % interval); ``ece``;
-    ``coverage``, the share of cells that get a label, and ``accuracy_covered``, the accuracy among them.
+    ``accuracy`` and ``macro_f1`` are those before abstaining, each with ``_low`` and ``_high`` (95 % interval);
+    ``ece``; ``coverage`` is the share of cells that get a label (`covered`), and ``accuracy_covered`` the accuracy
+    among them.
     """
     best = probability.argmax(axis=1)
     score = probability.max(axis=1)
-    boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    accuracy = percentile_interval(classes.accuracy_draws(truth, best, units, **boot))
-    f1 = percentile_interval(classes.macro_f1_draws(truth, best, units, **boot))
+    accuracy = percentile_interval(classes.accuracy_draws(truth, best, units, n_boot=n_boot, seed=seed))
+    f1 = percentile_interval(classes.macro_f1_draws(truth, best, units, n_boot=n_boot, seed=seed))
     return {
         "accuracy": classes.accuracy(truth, best),
         "accuracy_low": accuracy[0],
@@ -164,20 +120,10 @@ def class_gains(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Score predicted classes less others, `other`, of the same cells.
+    """Score predicted classes less others, `other`, of the same cells; all NaN without them.
 
-    Parameters
-    ----------
-    truth, best, other
-        Class codes, shape (n_cells,); without `other` all scores are NaN.
-    units
-        What the bootstrap draws: the sample, or the name, of each cell.
-    n_boot, seed
-        Resamples and seed of the intervals.
-
-    Returns
-    -------
-    ``accuracy_gain`` and ``macro_f1_gain``, each with ``_low`` and ``_high`` (95 % paired bootstrap interval).
+    ``accuracy_gain`` and ``macro_f1_gain``, each with ``_low`` and ``_high`` (95 % bootstrap interval, paired by
+    `units`).
     """
     out: dict[str, float] = {}
     measures: dict[str, tuple[Any, Any]] = {
@@ -213,11 +159,11 @@ def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dic
     NaN where a class has no cells (recall) or is never predicted (precision).
     """
     hits = np.bincount(truth[truth == best], minlength=n_classes).astype(np.float64)
-    there, called = np.bincount(truth, minlength=n_classes), np.bincount(best, minlength=n_classes)
+    true, called = np.bincount(truth, minlength=n_classes), np.bincount(best, minlength=n_classes)
     with np.errstate(invalid="ignore"):
         return {
-            "n_cells": there,
-            "recall": hits / there,
+            "n_cells": true,
+            "recall": hits / true,
             "precision": hits / called,
-            "f1": 2 * hits / (there + called),
+            "f1": 2 * hits / (true + called),
         }

@@ -27,34 +27,17 @@ def fit_sparse_logistic(
     max_iter: int = 300,
     tolerance: float = 1e-4,
 ) -> LinearHead:
-    """Fit on features standardised over the cells given: mean loss + λ·Σ|weight|, intercepts free.
+    """Fit logits on features standardised over the cells given: mean loss + λ·Σ|weight|, intercepts free.
 
     The objective is that of scikit-learn's ``LogisticRegression(l1_ratio=1, C=C)`` with C = 1 / (λ · n_cells). Solved
     by FISTA (Beck & Teboulle 2009) with a step found by backtracking and momentum dropped where the objective rises
     (O'Donoghue & Candès 2015), in float32. Features are centred, which changes no optimum as intercepts are free, but
     makes steps longer; they are therefore dense.
 
-    Parameters
-    ----------
-    x
-        Features, shape (n_cells, n_features), dense or CSR.
-    y
-        Class codes below `n_classes`, shape (n_cells,).
-    n_classes
-        Number of classes; those without a cell get bias `IMPOSSIBLE` and no weights.
-    share
-        λ as a share of the least one at which every weight is 0, so that one grid serves any number of cells.
-    penalty
-        scikit-learn's C, in place of `share`.
-    start
-        Readout of the same cells to start from.
-    max_iter, tolerance
-        The solver stops after so many steps, or when ten of them lower the objective by less than this share.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two classes among the cells.
+    `share` is λ as a share of the least one at which every weight is 0, so that one grid serves any number of cells;
+    `penalty` is scikit-learn's C, in its place. `start` is a readout of the same cells to start from. The solver stops
+    after `max_iter` steps, or when ten of them lower the objective by less than the share `tolerance`. Classes without
+    a cell get bias `IMPOSSIBLE` and no weights. A single class is an error.
     """
     seen, code = np.unique(y, return_inverse=True)
     if len(seen) < 2:
@@ -113,12 +96,12 @@ def _fista(
             limit = np.float32(strength / steepness)
             new[:-1] = np.sign(new[:-1]) * np.maximum(np.abs(new[:-1]) - limit, 0)
             f_new, step = scores(new), new - ahead
-            there = loss(f_new)[0]
+            new_loss = loss(f_new)[0]
             bound = at + float((slope * step).sum()) + steepness / 2 * float((step**2).sum())
-            if there <= bound + 1e-6 * abs(at) or steepness > 1e8:
+            if new_loss <= bound + 1e-6 * abs(at) or steepness > 1e8:
                 break
             steepness *= 1.3
-        new_value = whole(there, new)
+        new_value = whole(new_loss, new)
         if new_value > value and momentum > 1:  # momentum has led uphill: drop it and step again from the last point
             ahead, f_ahead, momentum = w, f, 1.0
             continue

@@ -16,30 +16,11 @@ def sample_folds(
     n_splits: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Assign whole samples to folds.
+    """Return the fold of each cell, int64, whole samples together; no fold is empty.
 
-    Parameters
-    ----------
-    samples
-        Sample of each cell, shape (n_cells,).
-    values
-        A number per cell (an age): samples of one value go to different folds, and each fold spans the range. A sample
-        counts with its mean.
-    labels
-        A class code per cell: folds get about the same mix of classes. Used where `values` is `None`.
-    n_splits
-        Number of folds wanted; never more than there are samples.
-    seed
-        Seed of the order among equals.
-
-    Returns
-    -------
-    Fold of each cell, int64, shape (n_cells,); no fold is empty.
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than two samples, or `n_splits` is below two.
+    With `values`, a number per cell (an age), samples of one value go to different folds, and each fold spans the
+    range; a sample counts with its mean. Else with `labels`, a class code per cell, folds get about the same mix of
+    classes. There are never more folds than samples. `seed` orders equals.
     """
     names, sample = np.unique(np.asarray(samples).astype(str), return_inverse=True)
     n_splits = _checked(n_splits, len(names), "samples")
@@ -56,26 +37,10 @@ def sample_folds(
 
 
 def cell_folds(strata: np.ndarray, *, n_splits: int = 5, seed: int = 0) -> np.ndarray:
-    """Assign single cells to folds so that every stratum (a class, an age) is spread evenly.
+    """Return the fold of each cell, int64, every stratum (a class, an age) spread evenly.
 
-    Parameters
-    ----------
-    strata
-        A class or a number per cell, shape (n_cells,). Cells are dealt out in its order, random within equals, so
-        that a continuous number is spread as well.
-    n_splits
-        Number of folds wanted; never more than there are cells.
-    seed
-        Seed of the order among equals.
-
-    Returns
-    -------
-    Fold of each cell, int64, shape (n_cells,). The counts of a stratum in two folds differ by at most one.
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than two cells, or `n_splits` is below two.
+    The counts of a stratum in two folds differ by at most one. Cells are dealt out in the order of the strata, random
+    within equals, so that a continuous number is spread as well. There are never more folds than cells.
     """
     strata = np.asarray(strata)
     n_splits = _checked(n_splits, len(strata), "cells")

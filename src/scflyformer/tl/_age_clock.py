@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scflyformer import _log
-from scflyformer._deprecated import moved_to_settings
+from scflyformer._deprecated import former_values, moved_to_settings, now_constant
 from scflyformer._running import Running
 from scflyformer.clock._request import ClockRequest, Features
 from scflyformer.clock._run import ALL, ARMS, MIN_SAMPLES, run_clocks
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 @moved_to_settings("device", "dtype", "batch_tokens")
+@now_constant(pseudocell_size=15)
 def age_clock(
     adata: AnnData | MuData,
     *,
@@ -47,8 +48,7 @@ def age_clock(
     features: Features = "embedding",
     baselines: Literal["auto", "all", "none"] | Sequence[str] = "auto",
     target: Target = "log",
-    aggregate: Aggregate = "none",
-    pseudocell_size: int = 15,
+    aggregate: Aggregate | int = "none",
     level: float = 0.9,
     n_splits: int = 5,
     min_cells: int = 50,
@@ -100,11 +100,9 @@ def age_clock(
     target
         Scale that is fitted: ``"log"`` for log2(age + 1), ``"linear"`` for the age itself.
     aggregate
-        What is dated: ``"none"``, cells; ``"pseudocell"``, means of about ``pseudocell_size`` cells of one sample and
-        age (and group), drawn inside the folds; ``"pseudobulk"``, means of all of these. A cell then gets the age of
-        its pseudocell. Expression is averaged before the logarithm.
-    pseudocell_size
-        Cells a pseudocell.
+        What is dated: ``"none"``, cells; a number, pseudocells: means of about so many cells of one sample and age
+        (and group), drawn inside the folds; ``"pseudocell"``, the same of about 15 cells; ``"pseudobulk"``, means of
+        all of these. A cell then gets the age of its pseudocell. Expression is averaged before the logarithm.
     level
         Share of cells of a new sample that a prediction interval is to hold, above 0 and below 1.
     n_splits
@@ -229,14 +227,14 @@ def age_clock(
         features=features,
         baselines=baselines,
         target=target,
-        aggregate=aggregate,
-        pseudocell_size=pseudocell_size,
+        aggregate="pseudocell" if isinstance(aggregate, int) else aggregate,
         level=level,
         n_splits=n_splits,
         min_cells=min_cells,
         save=save,
         seed=seed,
         reading=Reading.as_set(layer, gene_key),
+        **(former_values() | ({"pseudocell_size": aggregate} if isinstance(aggregate, int) else {})),
     )
     request.check()
     check_target(save)
@@ -339,7 +337,7 @@ def _blocks(
         blocks["random"] = untrained(data, known, reading, running, seed=request.seed)
     if "expression" in wanted:
         log_prefix = None if "embedding" in wanted and loaded is not None else ""
-        blocks["expression"], genes = _features.expression(data, reading, log_prefix=log_prefix)
+        blocks["expression"], genes = _features.expression_features(data, reading, log_prefix=log_prefix)
     try:
         blocks["depth"] = _features.depth(data, layer=reading.layer)
     except ValueError as error:  # the embedding in obsm is as good, such as after X was scaled

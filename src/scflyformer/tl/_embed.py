@@ -11,8 +11,9 @@ from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer._settings import DEFAULT_MODEL, settings
 from scflyformer.data import _adata
-from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, made_by, require_model, token_sample
-from scflyformer.data._gene_names import what_opens
+from scflyformer.data._embedding import EMBEDDING_KEY, choose_model, made_by, require_model
+from scflyformer.data._freshness import token_sample
+from scflyformer.data._gene_names import model_reference
 from scflyformer.data._reading import Reading
 from scflyformer.data._vectors import embed_cells
 
@@ -134,7 +135,7 @@ def embed(
     vectors, coverage = embed_cells(cells, loaded, reading, running, pooling=pooling)
     ran = {"device": running.device, "dtype": running.dtype}
     params = _adata.run_params(loaded, pooling=pooling, **vars(reading), **ran)
-    if (folder := what_opens(loaded)) != loaded.name:
+    if (folder := model_reference(loaded)) != loaded.name:
         params["model_folder"] = folder
     found = {
         "coverage": coverage,

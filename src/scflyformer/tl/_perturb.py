@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from scflyformer import _log
-from scflyformer._deprecated import moved_to_settings
+from scflyformer._deprecated import former_values, moved_to_settings, now_constant
 from scflyformer._running import Running
 from scflyformer.data import _adata
 from scflyformer.data._embedding import EMBEDDING_KEY
@@ -17,7 +17,6 @@ from scflyformer.perturbation._check import absent_words
 from scflyformer.perturbation._checkpoint import Checkpoint
 from scflyformer.perturbation._edit import Kind
 from scflyformer.perturbation._former import former_arguments
-from scflyformer.perturbation._make_readouts import Centroid
 from scflyformer.perturbation._request import PerturbRequest, sort_readouts
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 @moved_to_settings("synonyms", "device", "dtype", "batch_tokens")
 @former_arguments
+@now_constant(n_label=1000, centroid="mean")
 def perturb(
     adata: AnnData | MuData,
     *,
@@ -44,11 +44,9 @@ def perturb(
     use_rep: str = EMBEDDING_KEY,
     model: str | os.PathLike[str] | None = None,
     pooling: Literal["auto", "cell", "code", "mean"] = "auto",
-    centroid: Centroid = "mean",
     readouts: Sequence[str | os.PathLike[str]] = (),
     downstream: int | Literal["all"] = 0,
     n_null: int = 200,
-    n_label: int = 1000,
     max_cells: int | None = 100,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -68,7 +66,7 @@ def perturb(
 
     A shift means little by itself: deleting any highly expressed gene moves a cell. So each gene is compared with
     ``n_null`` null genes matched for detection rate and mean rank in the same cells, and with its effects on goals
-    drawn by chance (``n_label``). Where held-out start and goal cells can hardly be told apart, no
+    drawn by chance. Where held-out start and goal cells can hardly be told apart, no
     shift between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a
     shift is a hypothesis.
 
@@ -118,9 +116,6 @@ def perturb(
         ``"cell"``: v is the cell token and the profile code. ``"code"``: the profile code alone, many times faster.
         ``"mean"``: v and v' are means over the genes present both before and after. ``"auto"``: what the embedding in
         `obsm[use_rep]` is, if its model runs, else ``"cell"`` where the model has a cell token, else the mean.
-    centroid
-        ``"mean"``: a state lies at the mean of its cells. ``"trimmed"``: at the mean of the 90 % of them that are
-        nearest to it, so that doublets and mislabelled cells have no say.
     readouts
         Folders of a clock of the embedding (:func:`scflyformer.tl.age_clock` with ``save``), of a classifier
         (:func:`scflyformer.tl.annotate` with ``save``), or of both: the change in predicted age is read off as well,
@@ -129,9 +124,6 @@ def perturb(
         Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
         Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
-    n_label
-        Permutations of the states' names: over samples where each sample is of one state, else over cells. Few samples
-        can be dealt in few ways, and `p_label` cannot be small then. None after a screen, or below 20 null genes.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     checkpoint
@@ -167,12 +159,13 @@ def perturb(
         ``"shift"`` first. `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at),
         `gene_id` (joined by ``+``). As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low
         `fdr`; `p_tail` and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which
-        extrapolates. `p_label`, of ``"shift"``: how often the effect on a goal drawn by chance is as large, 1 / (1 +
-        `n_label`) at least; `log_fc`, log2 of goal over start expression (for a set the mean; about ±30 where a state
-        lacks the gene), the answer without a model; `noise`, how far a cell that nothing was done to moves when it is
-        embedded anew; `interpretable`, whether held-out cells of the two states are told apart. (After a screen
-        `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"`` are those of the estimates, over all genes, and
-        the other readouts have no null genes.)
+        extrapolates. `p_label`, of ``"shift"``: how often the effect on a goal drawn by chance is as large, over 1,000
+        permutations of the states' names, of samples where each sample is of one state, else of cells (few samples can
+        be permuted in few ways; none after a screen, or below 20 null genes); `log_fc`, log2 of goal over start
+        expression (for a set the mean; about ±30 where a state lacks the gene), the answer without a model; `noise`,
+        how far a cell that nothing was done to moves when it is embedded anew; `interpretable`, whether held-out cells
+        of the two states are told apart. (After a screen `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"``
+        are those of the estimates, over all genes, and the other readouts have no null genes.)
     `"cells"` : DataFrame, a row per perturbed cell
         `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout.
     `"null"` : DataFrame, a row per null gene
@@ -266,15 +259,14 @@ def perturb(
         use_rep=use_rep,
         model=model,
         pooling=pooling,
-        centroid=centroid,
         clock=clock,
         classifier=classifier,
         downstream=downstream,
         n_null=n_null,
-        n_label=n_label,
         max_cells=max_cells,
         seed=seed,
         reading=Reading.as_set(layer, gene_key),
+        **former_values(),
     )
     request.check()
     running = Running.as_set().exact()

@@ -18,25 +18,11 @@ A processor's libraries keep buffers for each shape of matrix that they meet: fe
 
 
 def token_batches(lengths: np.ndarray, batch_tokens: int, *, limit: int | None = None) -> list[np.ndarray]:
-    """Split cells into batches of at most ``batch_tokens`` tokens, padding included.
+    """Split cells of ``lengths`` tokens into batches of at most ``batch_tokens`` tokens, padding included.
 
-    Parameters
-    ----------
-    lengths
-        Tokens per cell, shape (n_cells,).
-    batch_tokens
-        The budget: cells times the width of the batch, see `in_steps`. A wider cell gets a batch of its own.
-    limit
-        Most tokens a cell may have.
-
-    Returns
-    -------
-    Cell positions of each batch, longest batch first so that memory peaks at once.
-
-    Raises
-    ------
-    ValueError
-        When ``batch_tokens`` is not a whole number above 0.
+    A batch counts its cells times its width, see `in_steps`; a wider cell gets a batch of its own. ``limit`` is the
+    most tokens a cell may have. Returns the cell positions of each batch, longest batch first so that memory peaks at
+    once.
     """
     require_batch_tokens(batch_tokens)
     order = np.argsort(-lengths, kind="stable")

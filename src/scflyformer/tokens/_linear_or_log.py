@@ -62,24 +62,13 @@ def _lower_median_and_level(ordered: np.ndarray, indptr: np.ndarray, row: np.nda
 
 
 def linear_rather_than_log(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """Tell for each cell, from its own values alone, whether they are linear rather than behind log1p.
+    """Return which cells' positive values are, by themselves, linear rather than behind log1p; False without evidence.
 
     Linear for certain are cells with a value above 20, and cells with many exactly whole values. In the others two
-    things are added up. *Levels*: most values of a cell stand for one molecule, and those above should lie near
-    twice, three times that level, fewer and fewer of them; the logarithm of how much better they do so as they are than
-    with the logarithm undone, over the root of their number. *Spread*: where there is no logarithm, undoing it makes a
-    few genes enormous; the powers of ten between the mean and the median that result.
-
-    Parameters
-    ----------
-    values
-        Positive values, float64, shape (nnz,).
-    indptr
-        Row pointer over cells, shape (n_cells + 1,).
-
-    Returns
-    -------
-    bool, shape (n_cells,); False without evidence, such as for a cell without values.
+    things are added up. *Levels*: most values of a cell stand for one molecule, and those above should lie near twice,
+    three times that level, fewer and fewer of them; the logarithm of how much better they do so as they are than with
+    the logarithm undone, over the root of their number. *Spread*: where there is no logarithm, undoing it makes a few
+    genes enormous; the powers of ten between the mean and the median that result.
     """
     lengths = np.diff(indptr)
     linear = np.zeros(len(lengths), dtype=bool)

@@ -18,23 +18,10 @@ def rank_tokens(
 ) -> TokenRows:
     """Order each cell's expressed genes by count over median, highest first.
 
-    Parameters
-    ----------
-    indptr
-        Row pointer over cells, shape (n_cells + 1,).
-    genes
-        Vocabulary gene index of each entry, each gene at most once a cell, shape (nnz,).
-    counts
-        Positive expression of each entry on any scale that is linear within a cell, shape (nnz,).
-    medians
-        Non-zero median of each vocabulary gene, shape (n_genes,).
-    with_values
-        ``False`` leaves the values out, which takes half the time; `TokenRows.values` is then empty.
-
-    Returns
-    -------
-    Cells as token ids in rank order, with values log1p(x / m * sum(m) / sum(x)), sums over the genes the cell
-    expresses. A factor common to a cell's counts changes neither order nor values.
+    ``genes`` holds each gene at most once a cell; ``counts`` are positive, on any scale that is linear within a cell;
+    ``medians`` has one entry a vocabulary gene. Values are log1p(x / m * sum(m) / sum(x)), sums over the genes the cell
+    expresses. A factor common to a cell's counts changes neither order nor values. ``with_values=False`` leaves
+    `TokenRows.values` empty, which takes half the time.
 
     Notes
     -----

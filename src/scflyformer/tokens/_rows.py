@@ -10,25 +10,15 @@ from scipy import sparse
 
 @dataclass(frozen=True, eq=False)
 class TokenRows:
-    """Cells as token ids in rank order, one row after the other.
+    """Cells as token ids in rank order, one row after the other; row ``i`` is ``tokens[indptr[i]:indptr[i + 1]]``."""
 
-    Attributes
-    ----------
-    indptr
-        Row ``i`` is ``tokens[indptr[i]:indptr[i + 1]]``, int64, shape (n_cells + 1,).
-    tokens
-        Token ids, most over-expressed gene first, int32, shape (n_tokens,).
-    values
-        log1p of the median-scaled expression behind each token, float32, shape (n_tokens,); empty where they were not
-        asked for, and then only `lengths`, `cut`, `to_csr` and `concatenate` work.
-    panel
-        Which vocabulary genes the cells' data set measured, bool, shape (n_genes,); `None` where all, or not known.
-    """
-
-    indptr: np.ndarray
-    tokens: np.ndarray
+    indptr: np.ndarray  # int64, (n_cells + 1,)
+    tokens: np.ndarray  # most over-expressed gene first, int32, (n_tokens,)
     values: np.ndarray
+    """log1p of the median-scaled expression behind each token, float32, shape (n_tokens,); empty where they were not
+    asked for, and then only `lengths`, `cut`, `to_csr` and `concatenate` work."""
     panel: np.ndarray | None = None
+    """Which vocabulary genes the cells' data set measured, bool, shape (n_genes,); `None` where all, or not known."""
 
     def __len__(self) -> int:
         """Return the number of cells."""

@@ -56,20 +56,7 @@ _HIGHEST = {
 
 
 def check_values(values: np.ndarray, *, where: str) -> None:
-    """Refuse values that are neither counts nor a monotone picture of counts.
-
-    Parameters
-    ----------
-    values
-        Non-zero values.
-    where
-        Where they came from, in words, such as ``"X"``.
-
-    Raises
-    ------
-    ValueError
-        For negative, missing or infinite values; says what to pass instead.
-    """
+    """Refuse non-zero values (in ``where``, such as ``"X"``) that are neither counts nor a monotone picture of them."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{where} holds values of type {values.dtype}; expected numbers.")
     if values.size == 0 or values.dtype.kind in "ub":
@@ -105,36 +92,19 @@ def varied_cells(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 
 
 class CellCounts(NamedTuple):
-    """Cells read each on its own scale.
+    """Cells read each on its own scale."""
 
-    Attributes
-    ----------
-    counts
-        Counts, or values proportional to them within a cell, float64, shape (nnz,).
-    scale
-        Number of each cell's scale among `SCALES`, or `NO_EVIDENCE`, int8, shape (n_cells,).
-    rebuilt
-        Whether a cell's counts are whole numbers, bool, shape (n_cells,).
-    """
-
-    counts: np.ndarray
-    scale: np.ndarray
-    rebuilt: np.ndarray
+    counts: np.ndarray  # or values proportional to them within a cell, float64, (nnz,)
+    scale: np.ndarray  # number of each cell's scale among `SCALES`, or `NO_EVIDENCE`, int8, (n_cells,)
+    rebuilt: np.ndarray  # whether a cell's counts are whole numbers, bool, (n_cells,)
 
 
 def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
-    """Find the scale of each cell from its own values, and the counts behind them.
+    """Find the scale of each cell from its own positive values, and the counts behind them.
 
     Whole numbers are counts. Otherwise the scale is the one whose undoing gives whole multiples of the cell's smallest
-    value (`whole_multiples`) with the most evidence. Where none does, `linear_rather_than_log` decides
-    between decimals as they are and log1p. No other cell has a say.
-
-    Parameters
-    ----------
-    values
-        Positive values, shape (nnz,).
-    indptr
-        Row pointer over cells, shape (n_cells + 1,).
+    value (`whole_multiples`) with the most evidence. Where none does, `linear_rather_than_log` decides between decimals
+    as they are and log1p. No other cell has a say.
     """
     lengths = np.diff(indptr)
     n_cells = len(lengths)
@@ -162,23 +132,23 @@ def read_cells(values: np.ndarray, indptr: np.ndarray) -> CellCounts:
         cells = cells[_first_look(values, indptr, cells, lowest, _UNDO[number])]
         if not len(cells):
             continue
-        part, ends = _entries(cells, indptr)
-        found, speaks = whole_multiples(_UNDO[number](given[part]), ends)
-        better = (speaks > evidence[cells]) & ((speaks >= _CONVINCING) | (n_larger[cells] == 0))
+        part, ends = _entries_of(cells, indptr)
+        multiples, support = whole_multiples(_UNDO[number](given[part]), ends)
+        better = (support > evidence[cells]) & ((support >= _CONVINCING) | (n_larger[cells] == 0))
         if number not in _COMMON:
-            better &= speaks >= _BY_VALUE * n_larger[cells]
+            better &= support >= _BY_VALUE * n_larger[cells]
         if number == ROOT and better.any():
             better &= _share_whole(given[part], ends) < _NEARLY
-        scale[cells[better]], evidence[cells[better]] = number, speaks[better]
+        scale[cells[better]], evidence[cells[better]] = number, support[better]
         open_[cells] &= evidence[cells] < np.maximum(_CERTAIN * n_larger[cells], 2 * _CONVINCING)
         keep = np.repeat(better, np.diff(ends))
-        counts[part[keep]] = found[keep]
+        counts[part[keep]] = multiples[keep]
     rebuilt |= evidence > -np.inf
     scale[~varied] = NO_EVIDENCE
 
     left = np.flatnonzero(~rebuilt)
     if len(left):
-        part, ends = _entries(left, indptr)
+        part, ends = _entries_of(left, indptr)
         logged = ~linear_rather_than_log(counts[part], ends)
         scale[left] = np.where(logged, LOG1P, LINEAR)
         undone = part[np.repeat(logged, np.diff(ends))]
@@ -200,11 +170,11 @@ def _first_look(
     with np.errstate(over="ignore"):
         ratio = take_off(values[places.astype(np.int64)].astype(np.float64)) / take_off(lowest[cells])[:, None]
     ratio = np.minimum(ratio, _LARGEST_RATIO)
-    found = np.zeros(len(cells), dtype=bool)
+    possible = np.zeros(len(cells), dtype=bool)
     for multiple in MULTIPLES:
         scaled = ratio * multiple
-        found |= (np.abs(scaled - np.rint(scaled)) <= _allowed(scaled)).all(axis=1)
-    return found
+        possible |= (np.abs(scaled - np.rint(scaled)) <= _allowed(scaled)).all(axis=1)
+    return possible
 
 
 def _allowed(scaled: np.ndarray) -> np.ndarray:
@@ -212,7 +182,7 @@ def _allowed(scaled: np.ndarray) -> np.ndarray:
     return np.minimum(0.01 + _ROUNDING * scaled, 0.25)
 
 
-def _entries(cells: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _entries_of(cells: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of some cells' entries, and a row pointer over these cells."""
     lengths = np.diff(indptr)[cells]
     ends = np.concatenate([[0], np.cumsum(lengths)])
@@ -223,7 +193,7 @@ def undo(values: np.ndarray, indptr: np.ndarray, scale: np.ndarray) -> np.ndarra
     """Return values, of any sign, taken off each cell's scale (numbers of `SCALES`); float64, shape (nnz,)."""
     out = values.astype(np.float64)
     for number in np.setdiff1d(scale, [NO_EVIDENCE, *LINEAR_SCALES]):
-        part = _entries(np.flatnonzero(scale == number), indptr)[0]
+        part = _entries_of(np.flatnonzero(scale == number), indptr)[0]
         with np.errstate(over="ignore", invalid="ignore"):
             out[part] = _UNDO[int(number)](out[part])
     return out
@@ -245,36 +215,28 @@ def _share_whole(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 def whole_multiples(linear: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return values as multiples of each cell's smallest one, and how much speaks for their being whole.
 
-    The smallest value is taken to stand for 1, 2 or 3 molecules, the least with which every value is close to a whole
-    number; these are then the counts, up to a common divisor.
+    The values are positive and linear within a cell; no cell is empty. The smallest value is taken to stand for 1, 2 or
+    3 molecules, the least with which every value is close to a whole number; these are then the counts, up to a common
+    divisor. Where there are none, the first result holds ratios to the smallest value.
 
-    Parameters
-    ----------
-    linear
-        Positive values, linear within a cell, shape (nnz,).
-    indptr
-        Row pointer over cells, none of them empty, shape (n_cells + 1,).
-
-    Returns
-    -------
-    Whole numbers, or ratios to the smallest value where there are none, float64, shape (nnz,); and the evidence of each
-    cell, shape (n_cells,), minus infinity where they are none: over its values but the smallest, the sum of the
-    logarithm of how far from a whole number each was allowed to be over how far it is, rounding taken off neither.
+    The evidence of each cell is, over its values but the smallest, the sum of the logarithm of how far from a whole
+    number each was allowed to be over how far it is, rounding taken off neither; minus infinity where they are not
+    whole.
     """
     starts, lengths = indptr[:-1], np.diff(indptr)
     smallest = np.minimum.reduceat(linear, starts)
     with np.errstate(over="ignore"):
         ratio = np.minimum(linear / np.repeat(smallest, lengths), _LARGEST_RATIO)
-    found, evidence = ratio.copy(), np.full(len(lengths), -np.inf)
+    multiples, evidence = ratio.copy(), np.full(len(lengths), -np.inf)
     for multiple in MULTIPLES:
         scaled = ratio * multiple
         whole = np.rint(scaled)
         off, allowed = np.abs(scaled - whole), _allowed(scaled)
         close = np.logical_and.reduceat(off <= allowed, starts) & np.isinf(evidence)
         if close.any():
-            found = np.where(np.repeat(close, lengths), whole, found)
+            multiples = np.where(np.repeat(close, lengths), whole, multiples)
             gains = np.log(allowed / np.maximum(off, _ROUNDING * scaled)) * (ratio > 1.001)
             evidence[close] = np.add.reduceat(gains, starts)[close]
         if not np.isinf(evidence).any():
             break
-    return found, evidence
+    return multiples, evidence

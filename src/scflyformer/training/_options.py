@@ -148,7 +148,7 @@ def flat_options(function: Callable[P, R]) -> Callable[P, R]:
         if asked:
             shown = ", ".join(f"{name}={value!r}" for name, value in asked.items())
             instead = f"Use options=sf.tl.PretrainOptions({shown})."
-            warn_deprecated("tl.pretrain", "=..., ".join(asked), instead, stacklevel=4)
+            warn_deprecated("tl.pretrain", "=..., ".join(asked), instead)
             given["options"] = replace(given.get("options") or PretrainOptions(), **asked)
         return function(*args, **given)
 

@@ -17,7 +17,7 @@ from scflyformer import _log
 from scflyformer._version import __version__
 from scflyformer.genes._resolve import N_EXAMPLES
 from scflyformer.models._save import CHECKPOINTS, save_folder
-from scflyformer.network._network import CellBert, make_config
+from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place_genes
 from scflyformer.training._card import model_card
@@ -123,7 +123,7 @@ def _starting_network(corpus: Corpus, options: RunOptions, init: Model | None) -
     if init is None:
         shape = {name: getattr(options, name) for name in SHAPE}
         shape |= {name: min(shape[name], corpus.vocabulary.n_genes) for name in ("code_size", "n_directions")}
-        config = make_config(corpus.vocabulary.n_tokens, objective=options.objective, **shape)  # type: ignore[arg-type]
+        config = make_config(corpus.vocabulary.n_tokens, NetworkShape(objective=options.objective, **shape))  # type: ignore[arg-type]
         return CellBert(config)
     network, n_old = deepcopy(init.network()).cpu(), init.vocabulary.n_genes
     if corpus.vocabulary.n_genes > n_old:
