@@ -167,6 +167,7 @@ def archive_with(name: str, *, link: bool = False) -> bytes:
         (archive_with("C:evil"), "leads out of the folder"),
         (archive_with("model.safetensors", link=True), "leads out of the folder"),
         (b"no zip", "is no zip archive of a model folder"),
+        (archive_with("./"), "it holds 0 folders with a config.json"),
         (archive_with("readme.txt"), "it holds 0 folders with a config.json"),
         (archive_with("config.json"), "is no zip archive of a model folder"),
     ],

@@ -231,7 +231,7 @@ def _check_members(archive: zipfile.ZipFile) -> None:
     """Refuse members that would land outside the folder, and links."""
     for member in archive.infolist():
         path = PurePosixPath(member.filename)
-        outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]
+        outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in "".join(path.parts[:1])
         if outside or stat.S_ISLNK(member.external_attr >> 16):
             raise zipfile.BadZipFile(f"member {member.filename!r} leads out of the folder")
 
