@@ -20,13 +20,13 @@ from scflyformer import _log
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._save import save_folder
 from scflyformer.network._network import CellBert
-from scflyformer.training._best import replace_weights
+from scflyformer.training._batches import TokenBudgetBatches
+from scflyformer.training._checkpoints import replace_weights
 from scflyformer.training._objective import (
     CONTRAST_WEIGHT,
     OTHERS,
     PROFILE_WEIGHT,
     MaskedCells,
-    TokenBudgetBatches,
     profile_loss,
     shared_panel,
 )

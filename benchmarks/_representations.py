@@ -17,7 +17,7 @@ from scipy import sparse
 
 import scflyformer as sf
 from scflyformer.data import _adata
-from scflyformer.training._files import file_hash
+from scflyformer.training._sources import file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,8 +40,9 @@ from scflyformer.data import _adata
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL
 from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._options import PretrainOptions, RunOptions
+from scflyformer.training._processes import Processes
 from scflyformer.training._store import CountWriter, TokenStore
-from scflyformer.training._trainer import train
+from scflyformer.training._trainer import train_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,7 +198,8 @@ def ours(store: TokenStore, n_tokens: int, loop: Loop, folder: Path, objective: 
     asked = PretrainOptions(**shape | given | {"eval_steps": 10**6, "save_steps": 10**6})
     options = RunOptions.of(asked, {}, seed=0, dtype=dtype)
     cells = np.arange(len(store))
-    train(network, store, cells, cells[:8], folder=folder, options=options, device=loop.device)
+    processes = Processes(device=loop.device)
+    train_network(network, store, cells, cells[:8], folder=folder, options=options, processes=processes)
 
 
 def compare(args: argparse.Namespace) -> None:

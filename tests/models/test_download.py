@@ -18,7 +18,7 @@ import pytest
 
 from scflyformer import models
 from scflyformer.models import ModelFetchError, ModelFolderError
-from scflyformer.models._download import RETRIES
+from scflyformer.models._fetch import RETRIES
 
 from .conftest import zipped
 
@@ -167,6 +167,7 @@ def archive_with(name: str, *, link: bool = False) -> bytes:
         (archive_with("C:evil"), "leads out of the folder"),
         (archive_with("model.safetensors", link=True), "leads out of the folder"),
         (b"no zip", "is no zip archive of a model folder"),
+        (archive_with("./"), "it holds 0 folders with a config.json"),
         (archive_with("readme.txt"), "it holds 0 folders with a config.json"),
         (archive_with("config.json"), "is no zip archive of a model folder"),
     ],
@@ -216,7 +217,7 @@ def test_verbosity_governs_what_is_shown(server, cache, capfd):
 
 def test_another_process_is_faster(tiny_model: Path, tmp_path: Path) -> None:
     """Between the look and the step somebody else has put the model there: it is taken; anything else is an error."""
-    from scflyformer.models import _download
+    from scflyformer.models import _fetch
 
     class Beaten:
         def __init__(self, found: Path) -> None:
@@ -227,8 +228,8 @@ def test_another_process_is_faster(tiny_model: Path, tmp_path: Path) -> None:
             raise OSError(39, "Directory not empty")
 
     target = tmp_path / "model"
-    _download._put(Beaten(tiny_model), target, aside=tmp_path / "aside")  # type: ignore[arg-type]
+    _fetch._move_to_cache(Beaten(tiny_model), target, aside=tmp_path / "aside")  # type: ignore[arg-type]
     assert (target / "config.json").is_file()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFolderError):
-        _download._put(Beaten(tmp_path / "empty"), tmp_path / "other", aside=tmp_path / "aside")  # type: ignore[arg-type]
+        _fetch._move_to_cache(Beaten(tmp_path / "empty"), tmp_path / "other", aside=tmp_path / "aside")  # type: ignore[arg-type]

@@ -154,28 +154,13 @@ def test_taken(model, tmp_path):
         save_folder(target, model.network(), model.vocabulary, **TEXTS)
 
 
-def test_overwrite_replaces_a_model_and_nothing_else(model, tmp_path):
-    target = tmp_path / "new"
-    save_folder(target, model.network(), model.vocabulary, **TEXTS, extra_files={"labels.json": "[]"})
-    (target / "checkpoints").mkdir()
-    (target / "checkpoints" / "state").write_text("kept")
-    saved = save_folder(target, model.network(), model.vocabulary, **(TEXTS | {"metrics": {"loss": 2}}), overwrite=True)
-    assert saved.metrics == {"loss": 2}
-    assert not (target / "labels.json").exists()
-    assert (target / "checkpoints" / "state").read_text() == "kept"
-    thesis = tmp_path / "thesis"
-    thesis.mkdir()
-    (thesis / "chapter1.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"something other than a whole model and is not replaced"):
-        save_folder(thesis, model.network(), model.vocabulary, **TEXTS, overwrite=True)
-    assert os.listdir(thesis) == ["chapter1.tex"]
-    assert not left_over(tmp_path)
-
-
 def test_checkpoints_alone_leave_the_folder_free(model, tmp_path):
-    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    checkpoints = tmp_path / "new" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "state").write_text("kept")
     saved = save_folder(tmp_path / "new", model.network(), model.vocabulary, **TEXTS)
-    assert (saved.path / "checkpoints").is_dir()
+    assert (saved.path / "checkpoints" / "state").read_text() == "kept"
+    assert not left_over(tmp_path)
 
 
 def test_a_failure_leaves_nothing(model, tmp_path, monkeypatch):
@@ -190,9 +175,10 @@ def test_a_failure_leaves_nothing(model, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_failed_overwrite_keeps_the_old_model(model, tmp_path, monkeypatch):
+def test_a_failed_step_keeps_what_was_there(model, tmp_path, monkeypatch):
     target = tmp_path / "new"
-    save_folder(target, model.network(), model.vocabulary, **TEXTS)
+    (target / "checkpoints").mkdir(parents=True)
+    (target / "checkpoints" / "state").write_text("kept")
     rename = Path.rename
 
     def fail(self: Path, other: Path) -> Path:
@@ -202,8 +188,8 @@ def test_a_failed_overwrite_keeps_the_old_model(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match=r"no"):
-        save_folder(target, model.network(), model.vocabulary, **TEXTS, overwrite=True)
-    assert open_folder(target).sha256 == model.sha256
+        save_folder(target, model.network(), model.vocabulary, **TEXTS)
+    assert (target / "checkpoints" / "state").read_text() == "kept"
     assert os.listdir(tmp_path) == ["new"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflyformer.models._weights import tensor_shapes
+from scflyformer.models._folder import tensor_shapes
 
 
 def test_shapes_are_those_of_the_tensors(tiny_model):

@@ -58,11 +58,9 @@ def make_source() -> Callable:
 @pytest.fixture
 def describe() -> Callable:
     """Return `describe_source` with nothing asked for."""
-    from scflyformer.training._sources import describe_source
+    from scflyformer.training._sources import CorpusRequest, describe_source
 
     def call(name: str, adata, **asked):
-        return describe_source(
-            name, adata, **({"layer": None, "gene_key": None, "exclude": {}, "sample_key": None} | asked)
-        )
+        return describe_source(name, adata, CorpusRequest(**asked))
 
     return call

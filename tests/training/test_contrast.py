@@ -9,6 +9,7 @@ import torch
 from scflyformer.network._profile import ProfileEncoder
 from scflyformer.training import _contrast
 from scflyformer.training._contrast import contrast_loss, fit_profile_encoder, load_profile_encoder
+from scflyformer.training._options import RunOptions
 
 
 @pytest.fixture
@@ -23,11 +24,15 @@ def store(make_store):
 N_READ = 6
 
 
-def fit(store, path, n_read=N_READ, **changes):
+def options(epochs: int, seed: int) -> RunOptions:
+    return RunOptions(code_epochs=epochs, seed=seed, dtype="float32")
+
+
+def fit(store, path, n_read=N_READ, *, epochs=15, seed=0):
     torch.manual_seed(0)
     encoder = ProfileEncoder(40, 6, 9, n_read)
     samples = np.repeat(["a", "b"], 120)
-    asked = {"epochs": 15, "seed": 0, "device": "cpu", "going_on": False, "file": path} | changes
+    asked = {"options": options(epochs, seed), "device": "cpu", "going_on": False, "file": path}
     fit_profile_encoder(encoder, store, np.arange(240), samples, **asked)
     return encoder
 
@@ -85,8 +90,8 @@ def test_going_on_trains_what_the_contrast_reads(store, tmp_path, n_read, learnt
         load_profile_encoder(encoder, tmp_path / "first.safetensors")
         file = tmp_path / f"on-{epochs}.safetensors"
         fit_profile_encoder(
-            encoder, store, np.arange(240), np.repeat("a", 240), epochs=epochs, seed=1, device="cpu", file=file,
-            going_on=True,
+            encoder, store, np.arange(240), np.repeat("a", 240), options=options(epochs, 1), device="cpu",
+            file=file, going_on=True,
         )  # fmt: skip
         before, after = (dict(each.named_parameters()) for each in (begun, encoder))
         changed = {name for name in before if not torch.equal(before[name], after[name])}

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from scflyformer.genes._synonyms import SynonymTable
 from scflyformer.genes._vocabulary import N_SPECIAL, Vocabulary
 from scflyformer.training._corpus import add_synonyms, build_store, split_samples
+from scflyformer.training._sources import CorpusRequest
 
 
 @pytest.fixture
 def build(tmp_path):
-    def call(sources, **asked):
-        asked = {"layer": None, "min_cells": 1, "vocabulary": None, "new_genes": "ignore"} | asked
-        return build_store(sources, tmp_path / f"store{len(list(tmp_path.iterdir()))}", **asked)
+    def call(sources, vocabulary=None, **asked):
+        request = CorpusRequest(**({"min_cells": 1, "new_genes": "ignore"} | asked))
+        folder = tmp_path / f"store{len(list(tmp_path.iterdir()))}"
+        return build_store(sources, folder, request, vocabulary=vocabulary)
 
     return call
 

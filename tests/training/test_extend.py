@@ -15,6 +15,7 @@ from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training._corpus import build_store
 from scflyformer.training._extend import GROWS, balance, extend_network, extend_vocabulary, gene_abundance
 from scflyformer.training._objective import MaskedCells, losses
+from scflyformer.training._sources import CorpusRequest
 
 N_OLD, N_NEW = 30, 12
 
@@ -86,9 +87,8 @@ def test_the_store_holds_new_genes_or_not(known, make_source, describe, tmp_path
     adata.var["symbol"] = ["Zed", *[""] * 6]
     narrow = make_source(counts[:, :2], ["G04", "G05"])
     sources = [describe("x", adata, gene_key="id"), describe("y", narrow)]
-    store, vocabulary, _ = build_store(
-        sources, tmp_path / "s", layer=None, min_cells=4, vocabulary=known, new_genes=new_genes
-    )
+    request = CorpusRequest(min_cells=4, new_genes=new_genes)
+    store, vocabulary, _ = build_store(sources, tmp_path / "s", request, vocabulary=known)
     np.testing.assert_array_equal(vocabulary.gene_ids[:N_OLD], known.gene_ids)
     added = new_genes == "add"
     assert vocabulary.gene_ids[N_OLD:].tolist() == (["a1", "z9"] if added else [])
@@ -105,7 +105,7 @@ def test_the_store_holds_new_genes_or_not(known, make_source, describe, tmp_path
 def test_names_that_lost_their_case_are_not_new_genes(known, make_source, describe, tmp_path):
     adata = make_source(np.ones((9, 4)), ["g01", "g02", "g03", "G04"])
     with pytest.raises(ValueError, match=r"x: 1 of its genes \(such as g01, g02, g03\).*3 differ from it by case only"):
-        build_store([describe("x", adata)], tmp_path / "s", layer=None, min_cells=1, vocabulary=known, new_genes="add")
+        build_store([describe("x", adata)], tmp_path / "s", CorpusRequest(min_cells=1), vocabulary=known)
 
 
 def test_abundance_against_dense_arithmetic(make_store):

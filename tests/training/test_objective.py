@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflyformer.genes._vocabulary import MASK, N_SPECIAL, PAD
+from scflyformer.training._batches import TokenBudgetBatches
 from scflyformer.training._objective import (
     CONTRAST_WEIGHT,
     MASK_SHARE,
     PROFILE_WEIGHT,
     MaskedCells,
-    TokenBudgetBatches,
     losses,
 )
 

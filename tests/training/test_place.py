@@ -9,6 +9,7 @@ import torch
 from scflyformer.network._profile import ProfileEncoder
 from scflyformer.training._adapt import place_genes
 from scflyformer.training._contrast import fit_profile_encoder
+from scflyformer.training._options import RunOptions
 
 N_GENES, N_OLD = 40, 28
 
@@ -31,8 +32,8 @@ def test_new_genes_stand_where_genes_like_them_stand(store, tmp_path, n_read):
     torch.manual_seed(0)
     known = ProfileEncoder(N_GENES, 3, 3, n_read)
     fit_profile_encoder(
-        known, store, np.arange(600), np.repeat(["a", "b"], [400, 200]), epochs=5, seed=0, device="cpu",
-        file=tmp_path / "code", going_on=False,
+        known, store, np.arange(600), np.repeat(["a", "b"], [400, 200]), device="cpu", file=tmp_path / "code",
+        options=RunOptions(code_epochs=5, seed=0, dtype="float32"), going_on=False,
     )  # fmt: skip
     truth = known.rows(torch.arange(N_GENES)).detach().numpy()
     centre = known.centre.detach().numpy().copy()

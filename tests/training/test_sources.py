@@ -11,10 +11,16 @@ import pytest
 import scipy.sparse as sp
 
 from scflyformer.data._matrix import raw_chunks
-from scflyformer.training._files import file_hash, object_hash, open_file
-from scflyformer.training._sources import open_sources, repair_mojibake
+from scflyformer.training._sources import (
+    CorpusRequest,
+    file_hash,
+    object_hash,
+    open_file,
+    open_sources,
+    repair_mojibake,
+)
 
-NOTHING = {"mod": None, "layer": None, "gene_key": None, "exclude": {}, "sample_key": None}
+NOTHING = CorpusRequest()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_exclude_takes_values_of_any_type(make_source, describe):
 def test_excluding_what_is_not_there(make_source, exclude, error, match):
     """A misspelt library must not end up in the training set."""
     given = [make_source(np.ones((2, 2)), ["a", "b"], batch=lanes) for lanes in (["s1", "s2"], ["s2", "s3"])]
-    with pytest.raises(error, match=match), open_sources(given, **(NOTHING | {"exclude": exclude})):
+    with pytest.raises(error, match=match), open_sources(given, CorpusRequest(exclude=exclude)):
         pass
 
 
@@ -90,7 +96,7 @@ def test_a_value_in_one_source_is_enough(make_source):
         make_source(np.ones((2, 2)), ["a", "b"], batch=["s2", "s3"]),
         make_source(np.ones((2, 2)), ["a", "b"]),
     ]
-    with open_sources(given, **(NOTHING | {"exclude": {"batch": ["s1", "s3"]}})) as found:
+    with open_sources(given, CorpusRequest(exclude={"batch": ["s1", "s3"]})) as found:
         assert [source.used.tolist() for source in found] == [[False, True], [True, False], [True, True]]
         assert [source.name for source in found] == ["object-0", "object-1", "object-2"]
 
@@ -192,7 +198,7 @@ def test_files_of_one_name_are_told_apart(on_disk):
     _, folder = on_disk
     (folder / "b").mkdir()
     (folder / "cells.h5ad").rename(folder / "b" / "cells.h5ad")
-    with open_sources([str(folder / "b" / "cells.h5ad"), folder / "cells.zarr"], **NOTHING) as found:
+    with open_sources([str(folder / "b" / "cells.h5ad"), folder / "cells.zarr"], NOTHING) as found:
         assert [source.name for source in found] == ["cells", "cells-1"]
         assert all(len(source.record["sha256"]) == 64 for source in found)
 
@@ -217,9 +223,9 @@ def test_sources_without_a_common_gene_are_pointed_out(make_source, monkeypatch)
     said = []
     monkeypatch.setattr(_log, "warning", said.append)
     one, other = make_source(np.ones((2, 2)), ["FBgn1", "FBgn2"]), make_source(np.ones((2, 2)), ["Drak", "fz2"])
-    with open_sources([one, other], **NOTHING):
+    with open_sources([one, other], NOTHING):
         assert len(said) == 2
         assert "object-1 shares no gene with the other sources (its first: ['Drak', 'fz2'])" in said[1]
     said.clear()
-    with open_sources([one, one], **NOTHING), open_sources([other], **NOTHING):
+    with open_sources([one, one], NOTHING), open_sources([other], NOTHING):
         assert not said

@@ -13,9 +13,11 @@ import torch
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.training import _trainer
-from scflyformer.training._objective import MaskedCells, TokenBudgetBatches
+from scflyformer.training._batches import TokenBudgetBatches
+from scflyformer.training._objective import MaskedCells
 from scflyformer.training._options import RunOptions
-from scflyformer.training._trainer import held_out_losses, train, unigram_losses
+from scflyformer.training._processes import Processes
+from scflyformer.training._trainer import held_out_losses, train_network, unigram_losses
 
 OPTIONS = {
     "objective": "cell", "hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "max_len": 40,
@@ -104,8 +106,8 @@ def test_the_best_weights_are_returned(structured, tmp_path, monkeypatch):
     monkeypatch.setattr(_trainer, "held_out_losses", found)
     options = RunOptions(**(OPTIONS | {"eval_steps": 2}))
     cells = np.arange(120)
-    network, log, metrics = train(
-        tiny_network(40, "cell"), structured, cells[20:], cells[:20], folder=tmp_path, options=options, device="cpu"
+    network, log, metrics = train_network(
+        tiny_network(40, "cell"), structured, cells[20:], cells[:20], folder=tmp_path, options=options
     )
     steps = [entry["step"] for entry in log if "eval_loss" in entry]
     assert steps == [2, 4, 6, 7]  # the last step is looked at too
@@ -125,9 +127,9 @@ def trained(structured, tmp_path):
     def run(objective: str = "cell", device: str = "cpu", num_workers: int = 0, **asked):
         options = RunOptions(**(OPTIONS | {"objective": objective} | asked))
         cells, folder = np.arange(120), tmp_path / str(len(list(tmp_path.iterdir())))
-        network, log, found = train(
+        network, log, found = train_network(
             tiny_network(40, objective), structured, cells[20:], cells[:20],
-            folder=folder, options=options, device=device, num_workers=num_workers,
+            folder=folder, options=options, processes=Processes(device=device, num_workers=num_workers),
         )  # fmt: skip
         return log, network.cpu().state_dict(), found
 
@@ -227,8 +229,8 @@ def test_learning_reduces_the_loss_below_gene_frequencies(structured, tmp_path, 
     """Which half a cell expresses is seen from its other genes, so half a unigram's uncertainty can be learned away."""
     options = RunOptions(**(OPTIONS | {"objective": objective, "epochs": 20.0}))
     cells = np.arange(120)
-    network, log, found = train(
-        tiny_network(40, objective), structured, cells[20:], cells[:20], folder=tmp_path, options=options, device="cpu"
+    network, log, found = train_network(
+        tiny_network(40, objective), structured, cells[20:], cells[:20], folder=tmp_path, options=options
     )
     assert found["mlm"] < found["unigram"] - 0.4
     assert found["n_cells_scored"] == 20
@@ -239,18 +241,6 @@ def test_learning_reduces_the_loss_below_gene_frequencies(structured, tmp_path, 
     assert max(entry["epoch"] for entry in log) == pytest.approx(20, abs=0.2)
     assert ("profile" in found) == (objective == "cell")
     assert next(network.parameters()).dtype == torch.float32
-
-
-def test_the_last_whole_checkpoint_counts(tmp_path):
-    """A process that dies while it writes a checkpoint goes on from the one before."""
-    assert _trainer._last_checkpoint(tmp_path / "absent") is None
-    for step, state in {9: "{}", 100: "{}", 150: '{"cut', 200: None}.items():
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert _trainer._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-9"]
 
 
 @pytest.mark.parametrize(

@@ -23,18 +23,11 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run the command that ``arguments`` name, by default those of the process.
 
-    Parameters
-    ----------
-    arguments
-        Words of the command line after the program's name; those of the process by default.
-
-    Returns
-    -------
-    0, or 1 after an error, which is told on stderr. Wrong usage exits with 2.
+    Return 0, or 1 after an error, whose message goes to stderr. Wrong usage exits with 2.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         "scflyformer", description="Transformer models of single fly cells.", allow_abbrev=False
     )
@@ -42,19 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, allow_abbrev=False)
-        if name == next(iter(words), None):  # the others need not be imported
+        if name == next(iter(given), None):  # the others need not be imported
             _fill(command, name)
-    told = vars(parser.parse_args(words))
-    name, verbosity, show = told.pop("command"), told.pop("verbosity"), told.pop("traceback")
-    asked = {setting: told.pop(setting, None) for setting in _settings_of(name)}
+    values = vars(parser.parse_args(given))
+    name, verbosity, show = values.pop("command"), values.pop("verbosity"), values.pop("traceback")
+    wanted = {setting: values.pop(setting, None) for setting in _settings_of(name)}
     try:
-        with settings.override(**{setting: value for setting, value in asked.items() if value is not None}):
-            _run(name, told, verbosity)
+        with settings.override(**{setting: value for setting, value in wanted.items() if value is not None}):
+            _run(name, values, verbosity)
     except Exception as error:
         if show or not (isinstance(error, OSError) or _is_own(error)):
             raise
-        told_by = error.args[0] if isinstance(error, KeyError) else error
-        print(f"scflyformer {name}: error: {told_by}", file=sys.stderr)
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"scflyformer {name}: error: {message}", file=sys.stderr)
         return 1
     return 0
 
@@ -83,19 +76,19 @@ def _function(name: str) -> Callable[..., Any]:
     return getattr(pp if name == "tokenize" else tl, name)
 
 
-def _run(name: str, told: dict[str, Any], verbosity: int) -> None:
+def _run(name: str, values: dict[str, Any], verbosity: int) -> None:
     import scanpy
 
     scanpy.settings.verbosity = verbosity
     if name == "pretrain":
         function = _function(name)
-        function(**gathered(function, told))
+        function(**gathered(function, values))
         return
     from anndata import read_h5ad
 
-    output = told.pop("output")
-    adata = read_h5ad(told.pop("input"))
-    _function(name)(adata, **told)
+    output = values.pop("output")
+    adata = read_h5ad(values.pop("input"))
+    _function(name)(adata, **values)
     part = output.with_name(f"{output.name}.part")  # never half a file under the name that was asked for
     adata.write_h5ad(part)
     part.replace(output)

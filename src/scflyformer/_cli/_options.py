@@ -44,7 +44,7 @@ def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     for name in names:
         setting = getattr(Settings, name)
         hint = get_type_hints(setting.fget)["return"]
-        _add_option(parser, name, hint, _plain((inspect.getdoc(setting) or "").partition("\n\n")[0]), None)
+        _add_option(parser, name, hint, _without_markup((inspect.getdoc(setting) or "").partition("\n\n")[0]), None)
 
 
 def gathered(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +83,12 @@ def describe(documented: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     helps: dict[str, str] = {}
     for names, text in re.findall(r"^(\w[\w, ]*)\n((?:(?: +.*)?(?:\n|\Z))+)", parameters, flags=re.M):
         first, *others = names.split(", ")
-        helps[first] = _plain(text)
+        helps[first] = _without_markup(text)
         helps |= dict.fromkeys(others, f"see --{first.replace('_', '-')}")
-    return _plain(front), helps
+    return _without_markup(front), helps
 
 
-def _plain(text: str) -> str:
+def _without_markup(text: str) -> str:
     """Return text without markup."""
     text = re.sub(r":\w+:`[~/]?([^`<]+)`", r"\1", text)
     return " ".join(text.replace("`", "").split())
@@ -142,5 +142,5 @@ class _ShareOrNames(argparse.Action):
             share = float(values)
         except ValueError:
             share = 1.0
-        told = share if 0 < share < 1 else [*(before if isinstance(before, list) else []), values]
-        setattr(namespace, self.dest, told)
+        value = share if 0 < share < 1 else [*(before if isinstance(before, list) else []), values]
+        setattr(namespace, self.dest, value)

@@ -22,7 +22,7 @@ def save_classifier(
     path: str | os.PathLike[str], classifier: Classifier, report: ClassifierReport, request: AnnotateRequest
 ) -> None:
     """Write a model folder with ``labels.json`` and the classifier."""
-    from scflyformer.models._heads import save_head
+    from scflyformer.models._save import save_head
 
     model, novelty = classifier.known_model, classifier.novelty
     rows = records(report.metrics)
@@ -63,7 +63,7 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, Classifie
     """Return a saved classifier and its report."""
     from scflyformer.annotation._novelty import ClassDistance, Novelty
     from scflyformer.models import ModelFolderError
-    from scflyformer.models._heads import load_head
+    from scflyformer.models._save import load_head
     from scflyformer.stats._linear import LinearHead
 
     keys = ("classes", "temperature", "prior", "notes", "metrics", "per_class", "model_sha256")

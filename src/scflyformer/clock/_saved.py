@@ -105,7 +105,7 @@ class SavedClock:
 
     def save(self, path: str | os.PathLike[str], results: pd.DataFrame) -> None:
         """Write a model folder with ``clock.json`` and the heads, one row of each tensor a group."""
-        from scflyformer.models._heads import save_head
+        from scflyformer.models._save import save_head
 
         rows = results[results["features"] == self.features].to_dict(orient="records")
         row, (youngest, oldest) = rows[0], self.age_ranges[0]
@@ -131,8 +131,14 @@ class SavedClock:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SavedClock:
-        """Open a folder that `save` wrote."""
-        from scflyformer.models._heads import load_head
+        """Open a folder that `save` wrote.
+
+        Raises
+        ------
+        ModelFolderError
+            When the folder holds no clock, or a damaged one.
+        """
+        from scflyformer.models._save import load_head
 
         model, content, tensors = load_head(path, file=FILE, prefix=_PREFIX, keys=_KEYS, names=_TENSORS, what="clock")
         _check_folder(model, content, tensors)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ModelFolderError
 from ._model import Model
-from ._weights import tensor_shapes
 
 if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary
@@ -21,29 +21,15 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 # Settings that make transformers read other files, fetch code, or run it.
 UNSAFE = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "transformers_weights")
 _WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_LARGEST_HEADER = 100_000_000
+_LFS_POINTER = b"version https://git-lfs"
 _REMEDY = "Give the folder of a model trained by scflyformer.tl.pretrain, or a name of scflyformer.models.list()."
 _AGAIN = "Copy or fetch the folder again, whole."
 
 
 def open_folder(path: str | os.PathLike[str], *, name: str | None = None) -> Model:
-    """Check a model folder and open it; the weights are checked for completeness and loaded later.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    name
-        The model's name; the folder's name unless given.
-
-    Returns
-    -------
-    The model.
-
-    Raises
-    ------
-    ModelFolderError
-        When the folder is missing, empty, foreign, incomplete or damaged.
-    """
+    """Check a model folder and open it; the weights are checked for completeness and loaded later."""
     folder = Path(path).expanduser().absolute()
     config, vocabulary = check_folder(folder)
     return Model(
@@ -61,9 +47,9 @@ def check_folder(folder: Path) -> tuple[dict[str, Any], Vocabulary]:
     """Return configuration and vocabulary, or raise :class:`ModelFolderError` unless ``folder`` is a whole model."""
     from scflyformer.genes._vocabulary import Vocabulary
 
-    found = _entries(folder)
-    config = _check_kind(folder, found)
-    missing = [file for file in REQUIRED if file not in found]
+    files = _file_names(folder)
+    config = _check_kind(folder, files)
+    missing = [file for file in REQUIRED if file not in files]
     if missing:
         raise ModelFolderError(
             f"{folder} is an incomplete model folder: it lacks {', '.join(missing)}. "
@@ -103,42 +89,42 @@ def model_hash(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _entries(folder: Path) -> list[str]:
+def _file_names(folder: Path) -> list[str]:
     if not folder.exists():
         raise ModelFolderError(f"There is no folder {folder}; expected a model folder. {_REMEDY}")
     if not folder.is_dir():
         unpack = " Unpack it and give the folder." if folder.suffix == ".zip" else ""
         raise ModelFolderError(f"{folder} is a file; expected a model folder.{unpack} {_REMEDY}")
-    found = sorted(os.listdir(folder))
-    if not found:
+    files = sorted(os.listdir(folder))
+    if not files:
         raise ModelFolderError(f"The folder {folder} is empty; expected {', '.join(REQUIRED)}. {_REMEDY}")
-    return found
+    return files
 
 
-def _check_kind(folder: Path, found: list[str]) -> dict[str, Any]:
+def _check_kind(folder: Path, files: list[str]) -> dict[str, Any]:
     """Tell whose folder it is before its parts are judged; return the configuration."""
-    pickles = [name for name in found if name.lower().endswith(PICKLES)]
-    if "model.safetensors" not in found and pickles:
+    pickles = [name for name in files if name.lower().endswith(PICKLES)]
+    if "model.safetensors" not in files and pickles:
         raise ModelFolderError(
             f"{folder} holds its weights as pickle ({', '.join(pickles[:3])}), which can run anyone's code when it is "
             f"opened, and no model.safetensors; pickle is never read. {_REMEDY}"
         )
-    if "config.json" not in found:
-        inside = [name for name in found if (folder / name / "config.json").is_file()]
+    if "config.json" not in files:
+        inside = [name for name in files if (folder / name / "config.json").is_file()]
         meant = f" Did you mean {folder / inside[0]}?" if inside else ""
-        shown = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        shown = ", ".join(files[:5]) + (", …" if len(files) > 5 else "")
         raise ModelFolderError(f"{folder} is not a model folder: it has no config.json, only {shown}.{meant} {_REMEDY}")
     config = _read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "bert":
         raise ModelFolderError(f"{folder} holds a model of type {kind!r}; expected a 'bert' of scflyformer. {_REMEDY}")
-    if "vocab.tsv" not in found and not {"metrics.json", "provenance.json"} & set(found):
+    if "vocab.tsv" not in files and not {"metrics.json", "provenance.json"} & set(files):
         made = ", ".join(map(str, config.get("architectures") or ["BERT"]))
         raise ModelFolderError(
             f"{folder} holds another package's {made} (Geneformer's folders look so): it has no vocab.tsv, so its "
             f"tokens have no known genes. {_REMEDY}"
         )
-    if "adapter_config.json" in found:
+    if "adapter_config.json" in files:
         raise ModelFolderError(
             f"{folder} holds an adapter (adapter_config.json), which would load further weights from elsewhere; "
             f"expected the whole model in model.safetensors. Merge the adapter and save the model again."
@@ -165,3 +151,51 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFolderError(f"{path} holds a {type(content).__name__}; expected a JSON object. {_AGAIN}")
     return content
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in a safetensors file, from its header; no tensor is loaded.
+
+    The layout is that of the format's specification (https://github.com/huggingface/safetensors): eight bytes with
+    the header's length, a JSON header, then the tensors without gaps up to the end of the file.
+
+    Raises
+    ------
+    ValueError
+        When the file is cut short, has bytes too many, or is not a safetensors file; the message says which.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if _LFS_POINTER.startswith(start) and start:
+            raise ValueError("it is a Git LFS pointer and not the weights; run `git lfs pull` where it was cloned")
+        length = int.from_bytes(start, "little")
+        if size < 8 or (length <= _LARGEST_HEADER and 8 + length > size):
+            raise ValueError(f"it is cut short: its {size:,} bytes end before its header does")
+        if not 0 < length <= _LARGEST_HEADER:
+            raise ValueError("it is not a safetensors file: the first eight bytes are no header length")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            spans = {name: _span(entry) for name, entry in tensors.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError("it is not a safetensors file: its header cannot be read") from error
+    end = 0
+    for name, (begin, stop, need) in sorted(spans.items(), key=lambda item: item[1]):
+        if begin != end or stop - begin != need:
+            raise ValueError(f"its header is inconsistent at tensor {name!r}")
+        end = stop
+    if 8 + length + end != size:
+        expected = 8 + length + end
+        how = "cut short" if size < expected else "longer than its header says"
+        raise ValueError(f"it is {how}: {size:,} bytes, expected {expected:,}")
+    return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+
+
+def _span(entry: dict) -> tuple[int, int, int]:
+    """Return where a tensor begins and ends, and the bytes that its shape and type call for."""
+    begin, stop = entry["data_offsets"]
+    shape = entry["shape"]
+    if not all(type(number) is int and number >= 0 for number in (begin, stop, *shape)):
+        raise ValueError("sides and offsets must be whole numbers from 0 on")
+    return begin, stop, math.prod(shape) * _BYTES[entry["dtype"]]

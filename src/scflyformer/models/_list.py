@@ -46,20 +46,20 @@ def list() -> pd.DataFrame:
     """
     import pandas as pd
 
-    from ._locate import names_in_folders
+    from ._load import names_in_folders
     from ._registry import Entry, registered
 
     entries = registered()
     added = [Entry(name) for name in names_in_folders() if name not in entries]
     columns = ("name", "description", "species", "source", "path", "size", "sha256")
-    return pd.DataFrame([_row(entry) for entry in (*entries.values(), *added)], columns=columns)
+    return pd.DataFrame([_table_row(entry) for entry in (*entries.values(), *added)], columns=columns)
 
 
-def _row(entry: Entry) -> tuple[str, str, str, str, str, int, str]:
-    from ._download import cache_path
+def _table_row(entry: Entry) -> tuple[str, str, str, str, str, int, str]:
     from ._errors import ModelFolderError
+    from ._fetch import cache_path
     from ._folder import check_folder, model_hash
-    from ._locate import held_copy, in_folders
+    from ._load import held_copy, in_folders
 
     path: Path | None = in_folders(entry.name)
     source = "folder"

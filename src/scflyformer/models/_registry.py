@@ -30,22 +30,12 @@ class Entry:
 
     Attributes
     ----------
-    name
-        What the user types.
-    description
-        One line.
-    species
-        Scientific name.
     bundled
         Whether it ships in the wheel.
-    url
-        Where a zip archive of the model folder is; `None` for a bundled or an unreleased model.
-    sha256
-        Hash of that archive.
-    size
-        Bytes of that archive; `None` where unknown.
+    url, sha256, size
+        Address, hash and bytes of a zip archive of the model folder; no address for a bundled or an unreleased model.
     model_sha256
-        The model's own hash (:attr:`Model.sha256`); `None` where unknown.
+        The model's own hash (:attr:`Model.sha256`).
     """
 
     name: str
@@ -77,13 +67,7 @@ def checkout() -> Path | None:
 
 
 def registered() -> dict[str, Entry]:
-    """Return the registered models by name: the package's first, then those of `settings.registry_file`.
-
-    Raises
-    ------
-    RegistryError
-        When a file cannot be read or says something else than it should.
-    """
+    """Return the registered models by name: the package's first, then those of `settings.registry_file`."""
     entries = read_registry(_SHIPPED)
     if settings.registry_file is None:
         return entries
@@ -99,13 +83,7 @@ def registered() -> dict[str, Entry]:
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
-    """Read a registry file, a JSON object of names, each with the fields of :class:`Entry`.
-
-    Raises
-    ------
-    RegistryError
-        When it cannot be read or says something else than it should.
-    """
+    """Read a registry file, a JSON object of names, each with the fields of :class:`Entry`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,7 +94,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
         raise RegistryError(f"The registry file {path} is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise RegistryError(f"The registry file {path} holds a {type(content).__name__}; expected an object of names.")
-    return {name: _entry(name, said, path) for name, said in content.items()}
+    return {name: _read_entry(name, values, path) for name, values in content.items()}
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
@@ -130,23 +108,23 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _entry(name: str, said: Any, path: Path) -> Entry:
+def _read_entry(name: str, values: Any, path: Path) -> Entry:
     def wrong(what: str) -> RegistryError:
         return RegistryError(f"{path}, model {name!r}: {what}.")
 
     if not is_name(name):
         raise wrong("a name is made of letters, digits, '.', '_' and '-'")
-    if not isinstance(said, dict):
-        raise wrong(f"got {said!r}; expected an object with url, sha256 and so on")
+    if not isinstance(values, dict):
+        raise wrong(f"got {values!r}; expected an object with url, sha256 and so on")
     allowed = [field.name for field in fields(Entry) if field.name != "name"]
-    unknown = sorted(set(said) - set(allowed))
+    unknown = sorted(set(values) - set(allowed))
     if unknown:
         raise wrong(f"unknown field(s) {', '.join(unknown)}; expected some of {', '.join(allowed)}")
-    for key, value in said.items():
+    for key, value in values.items():
         kind = bool if key == "bundled" else int if key == "size" else str
         if value is not None and type(value) is not kind:
             raise wrong(f"{key} is {value!r}; expected {kind.__name__}")
-    entry = Entry(name=name, **{key: value for key, value in said.items() if value is not None})
+    entry = Entry(name=name, **{key: value for key, value in values.items() if value is not None})
     if entry.bundled and path != _SHIPPED:
         raise wrong("only the package's own models can be bundled; give a url")
     if entry.url is not None and not entry.url.startswith(("https://", "http://")):

@@ -1,4 +1,7 @@
-"""Write a model folder: all of it or nothing."""
+"""Write a model folder, all of it or nothing, with or without a trained readout; open the readout again.
+
+A readout is a set of tensors under a prefix, and a JSON file that says what they mean.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,50 +42,26 @@ def save_folder(
     card: str,
     extra_files: Mapping[str, str] | None = None,
     extra_tensors: Mapping[str, np.ndarray] | None = None,
-    overwrite: bool = False,
 ) -> Model:
-    """Write a model folder and open it.
-
-    Everything is written beside ``path``, checked, and then renamed, so ``path`` never holds half a model.
+    """Write a model folder and open it; everything is written beside ``path``, checked, and then renamed.
 
     Parameters
     ----------
-    path
-        The folder to make.
-    network
-        The network; its weights are written in the number format they have.
-    vocabulary
-        The genes, one per token after the special ones.
-    metrics
-        Held-out results; numbers that are not finite become null.
-    provenance
-        Data, seeds, versions, hardware, date.
+    metrics, provenance
+        Contents of the JSON files of these names; numbers that are not finite become null.
     card
         Text of ``README.md``.
     extra_files
         Further text files by name, such as ``{"labels.json": "…"}``.
     extra_tensors
         Further tensors for ``model.safetensors`` by full name, such as ``{"classifier.weight": …}``.
-    overwrite
-        Replace a model folder that is already there. A folder that is not a model is never replaced.
-
-    Returns
-    -------
-    The saved model, opened.
-
-    Raises
-    ------
-    FileExistsError
-        When ``path`` is taken.
-    ModelFolderError
-        When the parts do not make a model folder.
     """
     target = Path(path).expanduser().resolve()
     extra_files = dict(extra_files or {})
     for name in extra_files:
         if Path(name).name != name or name in REQUIRED or name == CHECKPOINTS or name.lower().endswith(PICKLES):
             raise ValueError(f"extra file {name!r}; expected a plain file name other than {', '.join(REQUIRED)}.")
-    _check_free(target, overwrite=overwrite)
+    _check_free(target)
     with staging_folder(target.parent, target.name) as staged:
         with quiet_transformers():
             network.save_pretrained(staged)
@@ -92,7 +73,7 @@ def save_folder(
             (staged / name).write_text(text, encoding="utf-8")
         _open_to_others(staged)
         check_folder(staged)
-        _put(staged, target)
+        _move_into_place(staged, target)
     return open_folder(target)
 
 
@@ -111,16 +92,16 @@ def staging_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def to_json(content: Mapping[str, Any]) -> str:
     """Return ``content`` as strict JSON; NumPy numbers and arrays become plain, what is not finite becomes null."""
-    return json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(_json_value(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _json_value(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, os.PathLike) else value
@@ -146,23 +127,15 @@ def _add_tensors(file: Path, extra: Mapping[str, np.ndarray]) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-def _check_free(target: Path, *, overwrite: bool) -> None:
+def _check_free(target: Path) -> None:
     if not target.exists() or (target.is_dir() and set(os.listdir(target)) <= {CHECKPOINTS}):
         return
     if not target.is_dir():
         raise FileExistsError(f"{target} is a file; give the name of a folder to make.")
-    if not overwrite:
-        raise FileExistsError(f"The folder {target} exists and is not empty. Give another name, or overwrite it.")
-    try:
-        check_folder(target)
-    except ModelFolderError as error:
-        raise FileExistsError(
-            f"The folder {target} holds something other than a whole model and is not replaced. "
-            f"Remove it yourself, or give another name. ({error})"
-        ) from error
+    raise FileExistsError(f"The folder {target} exists and is not empty. Give another name, or remove it.")
 
 
-def _put(staged: Path, target: Path) -> None:
+def _move_into_place(staged: Path, target: Path) -> None:
     """Rename ``staged`` to ``target``; what stood there waits inside the staging folder, and returns on failure."""
     if not target.exists():
         staged.rename(target)
@@ -177,3 +150,97 @@ def _put(staged: Path, target: Path) -> None:
         raise
     if (aside / CHECKPOINTS).exists():
         (aside / CHECKPOINTS).rename(target / CHECKPOINTS)
+
+
+def check_target(path: str | os.PathLike[str] | None) -> None:
+    """Raise `FileExistsError` where a folder is taken, before work is spent on what should go there."""
+    if path is not None:
+        _check_free(Path(path).expanduser().resolve())
+
+
+def save_head(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    file: str,
+    prefix: str,
+    content: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    metrics: Mapping[str, Any],
+    about: str,
+) -> Model:
+    """Write a model folder that holds a model and a readout on it.
+
+    Parameters
+    ----------
+    file, content
+        Name of the JSON file, such as ``"labels.json"``, and what it holds; the model's name and hash are added.
+    prefix, tensors
+        Prefix such as ``"classifier."``, and the arrays of the readout by name.
+    metrics
+        Held-out results of the readout; joined with the model's own in ``metrics.json`` under the prefix.
+    about
+        Text that is put before the model's own card in ``README.md``.
+    """
+    from scflyformer._version import __version__
+
+    name = prefix.rstrip(".")
+    made = {"scflyformer": __version__, "date": datetime.now(UTC).date().isoformat()}
+    card = model.path / "README.md"
+    known = {"model": model.name, "model_sha256": model.sha256, **content}
+    return save_folder(
+        path,
+        model.network(),
+        model.vocabulary,
+        metrics=model.metrics | {name: dict(metrics)},
+        provenance=model.provenance | {name: made | {"model": model.name, "model_sha256": model.sha256}},
+        card=f"{about}\n\n---\n\n{card.read_text(encoding='utf-8')}",
+        extra_files={file: to_json(known)},
+        extra_tensors={prefix + key: value for key, value in tensors.items()},
+    )
+
+
+def load_head(
+    name_or_path: str | os.PathLike[str],
+    *,
+    file: str,
+    prefix: str,
+    keys: tuple[str, ...],
+    names: tuple[str, ...],
+    what: str,
+) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
+    """Open a folder that :func:`save_head` wrote: the model, the content of the JSON file, and the tensors.
+
+    Parameters
+    ----------
+    keys, names
+        Entries that the JSON file must have, and tensors that must be there.
+    what
+        What the folder should be, for messages: ``"classifier"``.
+    """
+    from ._load import load
+
+    try:
+        model = load(name_or_path)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{error} A {what} is the folder that an earlier call wrote with save=.") from error
+    where = model.path / file
+    if not where.is_file():
+        raise ModelFolderError(
+            f"{model.path} is a model without a {what}: it has no {file}. Give the folder that was written with save=."
+        )
+    again = "Copy the folder again, whole, or save it anew."
+    try:
+        content = json.loads(where.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{where} is not readable as JSON ({error}). {again}") from error
+    absent = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if absent:
+        raise ModelFolderError(f"{where} lacks {', '.join(absent)}. {again}")
+    tensors = model.tensors(prefix)
+    absent = [name for name in names if name not in tensors]
+    if absent:
+        raise ModelFolderError(
+            f"{model.path / 'model.safetensors'} lacks {', '.join(prefix + n for n in absent)}. {again}"
+        )
+    return replace(model, reads_code=content.get("pooling") == "code"), content, tensors

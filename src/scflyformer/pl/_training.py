@@ -93,7 +93,7 @@ def training(
 
 def _table_path(model: str | os.PathLike[str] | Model) -> Path:
     """Find the table of a model, a folder, or a file named outright."""
-    from scflyformer.models._locate import locate
+    from scflyformer.models._load import locate
 
     if isinstance(model, str | os.PathLike):
         path = Path(model) if Path(model).is_file() else locate(model).path / TABLE

@@ -217,7 +217,7 @@ def age_clock(
 
     >>> inside = other[~other.obs["age_clock_outside"]]
     """
-    from scflyformer.models._heads import check_target
+    from scflyformer.models._save import check_target
 
     request = ClockRequest(
         age_key=age_key,

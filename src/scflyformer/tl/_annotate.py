@@ -214,7 +214,7 @@ def annotate(
     >>> later.obs.columns[3:].tolist()
     ['annotation', 'annotation_score', 'annotation_novelty', 'annotation_best']
     """
-    from scflyformer.models._heads import check_target
+    from scflyformer.models._save import check_target
 
     request = AnnotateRequest(
         label_key=label_key,

@@ -148,10 +148,10 @@ def pretrain(
     from scflyformer.genes._synonyms import read_synonyms
     from scflyformer.models import load
     from scflyformer.network._device import pick_place
-    from scflyformer.training._prepare import open_corpus, prepare, require_free
+    from scflyformer.training._prepare import RunIdentity, open_corpus, prepare, require_free
     from scflyformer.training._processes import processes
     from scflyformer.training._run import run, shape_of
-    from scflyformer.training._sources import open_sources
+    from scflyformer.training._sources import CorpusRequest, open_sources
 
     options = options or PretrainOptions()
     target = Path(out).expanduser().resolve()
@@ -182,50 +182,39 @@ def pretrain(
     excluded = {key: _as_list(values) for key, values in (exclude or {}).items()}
     held_out = validation if isinstance(validation, Real) else _as_list(validation)
 
-    def write_corpus() -> dict[str, Any]:
-        with open_sources(
-            given, mod=mod, layer=layer, gene_key=gene_key, exclude=excluded, sample_key=sample_key
-        ) as sources:
-            identity = {
-                "options": vars(run_options),
-                "sources": [each.record for each in sources],
-                "init": None if start_from is None else start_from.sha256,
-                "exclude": excluded,
-                "validation": held_out,
-                "sample_key": sample_key,
-                "layer": layer,
-                "gene_key": gene_key,
-                "mod": mod,
-                "min_cells": min_cells,
-                "new_genes": new_genes,
-                "synonyms": None if named is None else Path(named).name,
-            }
-            prepare(
-                sources,
-                target,
-                identity=identity,
-                vocabulary=None if start_from is None else start_from.vocabulary,
-                layer=layer,
-                min_cells=min_cells,
-                new_genes=new_genes,
-                synonyms=table,
-                validation=held_out,
-                seed=seed,
+    request = CorpusRequest(
+        exclude=excluded,
+        validation=held_out,
+        sample_key=sample_key,
+        layer=layer,
+        gene_key=gene_key,
+        mod=mod,
+        min_cells=min_cells,
+        new_genes=new_genes,
+        synonyms=None if named is None else Path(named).name,
+    )
+
+    def write_corpus() -> RunIdentity:
+        with open_sources(given, request) as sources:
+            identity = RunIdentity(
+                options=run_options,
+                sources=[each.record for each in sources],
+                init=None if start_from is None else start_from.sha256,
+                request=request,
             )
+            vocabulary = None if start_from is None else start_from.vocabulary
+            prepare(sources, target, identity, vocabulary=vocabulary, synonyms=table)
         return identity
 
-    with processes(place) as group:
+    with processes(place, num_workers) as group:
         identity = group.from_first(write_corpus)
         held = run(
             group.each(lambda: open_corpus(target, validation=held_out, seed=seed)),
             target,
-            options=run_options,
+            identity,
             init=start_from,
             weights=weights,
-            device=place.type,
-            identity=identity,
             keep_checkpoints=keep_checkpoints,
-            num_workers=num_workers,
             processes=group,
         )
         _log.info(

@@ -15,7 +15,7 @@ import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert
-from scflyformer.training._directions import drawn, gene_statistics, profiles, reliable_directions
+from scflyformer.training._directions import gene_statistics, profiles, reliable_directions, subsample_cells
 from scflyformer.training._extend import gene_abundance
 
 if TYPE_CHECKING:
@@ -61,28 +61,18 @@ class Placement:
 
 
 def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement:
-    """Place the genes of ``store`` that come after those of ``encoder``.
-
-    Parameters
-    ----------
-    encoder
-        The model's profile encoder.
-    store
-        Cells of one data set over the model's genes and then the new ones; at most 20,000 are used.
-    seed
-        Seed of the halves, and of the choice of cells.
-    """
+    """Place the genes of ``store``, cells of one data set, that come after those of ``encoder``."""
     random = np.random.default_rng(seed)
-    cells = drawn(np.flatnonzero(store.lengths > 0), MOST_CELLS, random)
+    cells = subsample_cells(np.flatnonzero(store.lengths > 0), MOST_CELLS, random)
     n_further = min(max(FEWEST, min(MOST, len(cells) // 10)), store.panels.shape[1])
     fitted = reliable_directions(store, cells, n_further, most_genes=MOST_GENES, seed=seed)
     n_old = len(encoder.centre)
     known = np.flatnonzero(store.panels[0, :n_old])
-    signal, rows, variances = _along_the_code(encoder, store, cells, known, fitted.reliability, random)
+    signal, rows, variances = _regress_on_code(encoder, store, cells, known, fitted.reliability, random)
     unread = gene_abundance(store, cells)["share"][n_old:].sum()
     weight = VARIANCE[0] + (VARIANCE[1] - VARIANCE[0]) * unread
     unit = np.sqrt(weight * variances[encoder.n_read :].sum() / max((fitted.spread**2).sum(), 1e-12))
-    neighbours, weights = _alike(signal, fitted.reliability, known, n_old)
+    neighbours, weights = _nearest_known_genes(signal, fitted.reliability, known, n_old)
     return Placement(
         rows[n_old:], (fitted.weights * unit).astype(np.float32), fitted.centre[n_old:], neighbours, weights
     )
@@ -91,18 +81,8 @@ def place(encoder: ProfileEncoder, store: TokenStore, *, seed: int) -> Placement
 def place_genes(encoder: ProfileEncoder, store: TokenStore, cells: np.ndarray, *, n_old: int, seed: int) -> None:
     """Place genes in an encoder that has an entry for them already, each in the largest data set that measured it.
 
-    Parameters
-    ----------
-    encoder
-        Changed in place.
-    store
-        Ranked cells over the encoder's genes.
-    cells
-        Cells to learn from, positions in the store; at most 20,000 of each data set are used.
-    n_old
-        Genes that the encoder knew, which come first.
-    seed
-        Seed of the halves, and of the choice of cells.
+    ``cells`` are positions in the store; at most 20,000 of each data set are used. The genes that the encoder knew, the
+    first ``n_old``, stay as they are.
     """
     random = np.random.default_rng(seed)
     cells = cells[store.lengths[cells] > 0]
@@ -114,13 +94,13 @@ def place_genes(encoder: ProfileEncoder, store: TokenStore, cells: np.ndarray, *
         if not len(new):
             continue
         missing[new] = False
-        of_source = drawn(cells[store.source[cells] == source], MOST_CELLS, random)
+        of_source = subsample_cells(cells[store.source[cells] == source], MOST_CELLS, random)
         reliability, centre = gene_statistics(store, [of_source], panel[None], random)
-        _, rows, _ = _along_the_code(encoder, store, of_source, known, reliability, random)
-        _put(encoder, new, rows[new], centre[new])
+        _, rows, _ = _regress_on_code(encoder, store, of_source, known, reliability, random)
+        _set_genes(encoder, new, rows[new], centre[new])
 
 
-def _put(encoder: ProfileEncoder, genes: np.ndarray, rows: np.ndarray, centre: np.ndarray) -> None:
+def _set_genes(encoder: ProfileEncoder, genes: np.ndarray, rows: np.ndarray, centre: np.ndarray) -> None:
     """Set the weights of ``genes`` in the first directions of an encoder, as many as ``rows`` has, and their means."""
     read, directions = (torch.from_numpy(part) for part in np.split(rows, [encoder.n_read], axis=1))
     with torch.no_grad():
@@ -130,7 +110,7 @@ def _put(encoder: ProfileEncoder, genes: np.ndarray, rows: np.ndarray, centre: n
         encoder.centre[genes] = torch.from_numpy(centre)
 
 
-def _along_the_code(
+def _regress_on_code(
     encoder: ProfileEncoder,
     store: TokenStore,
     cells: np.ndarray,
@@ -140,11 +120,9 @@ def _along_the_code(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return how genes go with the code of the ``known`` genes in these cells, noise of counting left out.
 
-    Returns
-    -------
-    Covariance of each gene with the axes of the code along which these cells have signal, each at variance 1, shape
-    (n_axes, n_genes); what each gene should add to the model's directions, by its regression on the code, float32,
-    shape (n_genes, n_directions); and the variance of whole cells along each direction, shape (n_directions,).
+    That is: the covariance of each gene with the axes of the code along which these cells have signal, each at variance
+    1, shape (n_axes, n_genes); what each gene should add to the model's directions, by its regression on the code,
+    float32, shape (n_genes, n_directions); and the variance of whole cells along each direction, shape (n_directions,).
     """
     directions = encoder.rows(torch.from_numpy(known)).detach().cpu().numpy()
     n_codes, n_genes, n = directions.shape[1], store.panels.shape[1], len(cells)
@@ -173,7 +151,9 @@ def _along_the_code(
     return signal, rows, squares[0] / n - (total / n) ** 2
 
 
-def _alike(signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_known_genes(
+    signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the known genes whose signal is most like that of each new gene, and their weights."""
     n_new = signal.shape[1] - n_old
     length = np.linalg.norm(signal, axis=0)
@@ -193,13 +173,7 @@ def _alike(signal: np.ndarray, reliability: np.ndarray, known: np.ndarray, n_old
 
 
 def widen(network: CellBert, placement: Placement) -> CellBert:
-    """Return a network with the placement in it: one that has entries for the new genes already, and more directions.
-
-    Parameters
-    ----------
-    network
-        What :func:`~scflyformer.training._extend.extend_network` returned.
-    """
+    """Return a network that has entries for the new genes already, with the placement in it: more directions."""
     config = deepcopy(network.config)
     n_new, n_further = len(placement.rows), placement.further.shape[1]
     config.n_directions += n_further
@@ -215,7 +189,7 @@ def widen(network: CellBert, placement: Placement) -> CellBert:
         encoder.directions.copy_(torch.cat([old, torch.from_numpy(placement.further)], dim=1))
         if n_new:
             new = np.arange(wider.n_genes - n_new, wider.n_genes)
-            _put(encoder, new, placement.rows, placement.centre)
+            _set_genes(encoder, new, placement.rows, placement.centre)
             _copy_tokens(wider, placement)
     return wider.train(network.training)
 

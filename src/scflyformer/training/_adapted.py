@@ -6,7 +6,7 @@ import tempfile
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from scflyformer.genes._resolve import resolve_genes
 from scflyformer.models._save import save_folder
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place, widen
+from scflyformer.training._batches import TokenBudgetBatches
 from scflyformer.training._corpus import build_store
 from scflyformer.training._directions import LEAST_CELLS
-from scflyformer.training._extend import GROWS, balance_on, extend_network
-from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
-from scflyformer.training._sources import open_sources
+from scflyformer.training._extend import GROWS, balance_new_genes, extend_network
+from scflyformer.training._objective import MaskedCells, losses
+from scflyformer.training._sources import CorpusRequest, open_sources
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,16 +51,21 @@ The cells it was adapted to are known to it, without their labels: test on other
 """
 
 
+class AdaptReport(TypedDict):
+    """What was adapted, as in ``metrics.json``; shares are of all counts."""
+
+    n_cells: int
+    n_new: int
+    n_directions: int
+    share_counts_before: float
+    share_counts: float
+    steps: int
+
+
 def write_adapted(
     adata: AnnData, model: Model, out: Path, *, layer: str | None, gene_key: str | None, steps: int, seed: int
-) -> dict[str, Any]:
-    """Write the folder ``out``; return what was adapted, as in its ``metrics.json``.
-
-    Raises
-    ------
-    FileExistsError, ValueError
-        See :func:`scflyformer.tl.adapt`.
-    """
+) -> AdaptReport:
+    """Write the folder ``out``; return what was adapted, as in its ``metrics.json``."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; give another `out`.")
     network = deepcopy(model.network()).cpu().float()
@@ -70,15 +76,14 @@ def write_adapted(
         )
     if adata.n_obs < FEWEST_CELLS:
         raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {FEWEST_CELLS} or more.")
+    request = CorpusRequest(layer=layer, gene_key=gene_key, min_cells=LEAST_CELLS, new_genes="add")
     with (
         tempfile.TemporaryDirectory() as folder,
         own_randomness(),
-        open_sources([adata], mod=None, layer=layer, gene_key=gene_key, exclude={}, sample_key=None) as sources,
+        open_sources([adata], request) as sources,
     ):
         torch.manual_seed(seed)
-        store, vocabulary, _ = build_store(
-            sources, Path(folder), layer=layer, min_cells=LEAST_CELLS, vocabulary=model.vocabulary, new_genes="add"
-        )
+        store, vocabulary, _ = build_store(sources, Path(folder), request, vocabulary=model.vocabulary)
         cells = np.flatnonzero(store.lengths > 0)
         if len(cells) < FEWEST_CELLS:
             raise ValueError(f"adapt got {len(cells)} cells with counts; give {FEWEST_CELLS} or more.")
@@ -89,11 +94,11 @@ def write_adapted(
         network = extend_network(network, vocabulary.n_genes, seed=seed)
         network = widen(network, placement)
         if n_new:
-            balance_on(network, n_new, store, cells, seed=seed)
+            balance_new_genes(network, n_new, store, cells, seed=seed)
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
-        before, after = _shares(sources[0], layer, model.vocabulary, vocabulary)
-        report = {
+        before, after = _count_shares(sources[0], layer, model.vocabulary, vocabulary)
+        report: AdaptReport = {
             "n_cells": len(cells),
             "n_new": n_new,
             "n_directions": placement.further.shape[1],
@@ -134,7 +139,7 @@ def train_new_genes(
     ]
     for parameter in parameters:
         parameter.requires_grad_(True)
-        parameter.register_hook(_of_last(n_new))
+        parameter.register_hook(_keep_last(n_new))
     batches = TokenBudgetBatches(store, cells, batch_tokens=_BATCH_TOKENS, max_len=network.bert_len, seed=seed)
     batches.n_batches = steps
     data = MaskedCells(store, objective="cell", max_len=network.bert_len, seed=seed, subsample=True)
@@ -149,7 +154,7 @@ def train_new_genes(
     network.requires_grad_(True)
 
 
-def _of_last(n: int) -> Any:
+def _keep_last(n: int) -> Any:
     """Return a hook that keeps the gradient of the last ``n`` entries alone."""
 
     def hook(gradient: torch.Tensor) -> torch.Tensor:
@@ -160,7 +165,7 @@ def _of_last(n: int) -> Any:
     return hook
 
 
-def _shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
+def _count_shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
     """Return the share of all counts that the genes of each vocabulary have."""
     n_vars = len(source.gene_ids)
     sums = np.zeros(n_vars)

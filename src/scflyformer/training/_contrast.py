@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import get_linear_schedule_with_warmup
 
 from scflyformer import _log
-from scflyformer.training._best import replace_weights
+from scflyformer.training._checkpoints import replace_weights
 from scflyformer.training._directions import reliable_directions
 from scflyformer.training._halves import half_profiles, whole_counts
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scflyformer.network._profile import ProfileEncoder
+    from scflyformer.training._options import RunOptions
     from scflyformer.training._store import TokenStore
 
 TEMPERATURE = 0.1
@@ -50,39 +51,20 @@ def fit_profile_encoder(
     cells: np.ndarray,
     samples: np.ndarray,
     *,
-    epochs: int,
-    seed: int,
+    options: RunOptions,
     device: str,
     file: Path,
     going_on: bool,
 ) -> None:
     """Fit both parts and write them to ``file``; where that is there, they were fitted before.
 
-    Parameters
-    ----------
-    encoder
-        The encoder, changed in place.
-    store
-        Ranked cells.
-    cells
-        Cells to learn from, positions in the store.
-    samples
-        Sample of every cell of the store; cells are told apart within one.
-    epochs
-        Passes over the cells in which the second part is trained; 0 leaves it random.
-    seed
-        Seed of halves, batches and weights.
-    device
-        Where to train.
-    file
-        Where the result is kept for an interrupted run.
-    going_on
-        Keep what the encoder knows.
+    The second part is trained on ``cells``, positions in the store, which are told apart within ``samples``, one for
+    every cell of the store; without an epoch it stays random. ``going_on`` keeps what the encoder knows.
     """
     if file.exists():
         return
     if not going_on:
-        fitted = reliable_directions(store, cells, encoder.directions.shape[1], seed=seed)
+        fitted = reliable_directions(store, cells, encoder.directions.shape[1], seed=options.seed)
         largest = fitted.spread.max()
         scale = np.maximum(fitted.spread, _LEAST_SPREAD * largest) if largest > 0 else np.ones_like(fitted.spread)
         with torch.no_grad():
@@ -100,7 +82,10 @@ def fit_profile_encoder(
     encoder.requires_grad_(False)
     for parameter in chain.from_iterable(group["params"] for group in learnt):
         parameter.requires_grad_(True)
-    _train(encoder.to(device).train(), learnt, store, cells, samples, epochs=epochs, seed=seed)
+    encoder.to(device).train()
+    optimizer = torch.optim.AdamW(learnt, weight_decay=_WEIGHT_DECAY)
+    epochs, seed = options.code_epochs, options.seed
+    _train_contrast(encoder, optimizer, store, cells, samples, epochs=epochs, seed=seed)
     encoder.cpu().requires_grad_(False)
     if not going_on:
         weight = np.sqrt(DIRECTIONS_VARIANCE * encoder.size / (scale[: encoder.size] ** 2).sum())
@@ -114,9 +99,9 @@ def load_profile_encoder(encoder: ProfileEncoder, file: Path) -> None:
     encoder.requires_grad_(False)
 
 
-def _train(
+def _train_contrast(
     encoder: ProfileEncoder,
-    learnt: list[dict[str, Any]],
+    optimizer: torch.optim.Optimizer,
     store: TokenStore,
     cells: np.ndarray,
     samples: np.ndarray,
@@ -130,7 +115,6 @@ def _train(
     batches = [batch for _ in range(epochs) for batch in _batches(cells, groups, random)]
     if not batches:
         return
-    optimizer = torch.optim.AdamW(learnt, weight_decay=_WEIGHT_DECAY)
     schedule = get_linear_schedule_with_warmup(optimizer, int(_WARM_UP * len(batches)), len(batches))
     bar = _log.progress(total=len(batches), desc="profile encoder", unit="step")
     recent: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from scflyformer.genes._resolve import Resolution
     from scflyformer.genes._synonyms import SynonymTable
-    from scflyformer.training._sources import Source
+    from scflyformer.training._sources import CorpusRequest, Source
     from scflyformer.training._store import TokenStore
 
 _ANNOTATION_ID = re.compile(r"C[GR]\d+")
@@ -35,33 +35,19 @@ _ANNOTATION_ID = re.compile(r"C[GR]\d+")
 def build_store(
     sources: list[Source],
     folder: Path,
+    request: CorpusRequest,
     *,
-    layer: str | None,
-    min_cells: int,
     vocabulary: Vocabulary | None,
-    new_genes: Literal["add", "ignore"],
 ) -> tuple[TokenStore, Vocabulary, np.ndarray]:
-    """Write the token store in one pass over the sources.
+    """Write the token store in one pass over the sources; return it, the vocabulary, and the sample of each cell.
 
-    Parameters
-    ----------
-    min_cells
-        Genes that fewer corpus cells express do not enter the vocabulary.
-    vocabulary
-        An existing vocabulary to go on from (``init=``), whose genes and medians are kept; otherwise both come from
-        the corpus.
-    new_genes
-        Whether genes that an existing vocabulary lacks are appended to it.
-
-    Returns
-    -------
-    The store, the vocabulary, and the sample of each stored cell.
+    An existing ``vocabulary`` (``init=``) keeps its genes and medians; otherwise both come from the corpus.
     """
     if vocabulary is None:
         names = np.setdiff1d(np.concatenate([source.gene_ids for source in sources]), [""])
         indices = [pd.Index(names).get_indexer(source.gene_ids) for source in sources]
     else:
-        names, indices = _match(sources, vocabulary, add=new_genes == "add")
+        names, indices = _match_genes(sources, vocabulary, add=request.new_genes == "add")
     panels = np.zeros((len(sources), len(names)), dtype=bool)
     n_obs = sum(source.adata.n_obs for source in sources)
     with CountWriter(folder) as writer, _log.progress(total=n_obs, desc="reading cells", unit="cell") as bar:
@@ -69,7 +55,7 @@ def build_store(
             panels[number, index[index >= 0]] = True
             scales, n_read = [], 0
             try:
-                for counts, read_as in row_chunks(source.adata, layer=layer, index=index, n_genes=len(names)):
+                for counts, read_as in row_chunks(source.adata, layer=request.layer, index=index, n_genes=len(names)):
                     writer.append(counts[source.used[n_read : n_read + counts.shape[0]]], number)
                     scales.append(read_as)
                     n_read += counts.shape[0]
@@ -77,18 +63,18 @@ def build_store(
             except ValueError as error:
                 raise ValueError(f"{source.name}: {error}") from error
             read = CellScales.concatenate(scales)
-            warn(f"{source.name}: ", source.adata, read, layer=layer, genes=np.flatnonzero(index >= 0))
+            warn(f"{source.name}: ", source.adata, read, layer=request.layer, genes=np.flatnonzero(index >= 0))
         counts = writer.finish()
     keep = np.arange(len(names))
     if vocabulary is None or len(names) > vocabulary.n_genes:
         found = [source_medians(counts, number, len(names)) for number in range(len(sources))]
         medians, n_cells = np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found])
         if vocabulary is None:
-            vocabulary, keep = _new_vocabulary(sources, names, medians, n_cells, min_cells)
+            vocabulary, keep = _new_vocabulary(sources, names, medians, n_cells, request.min_cells)
         else:
             new = names[vocabulary.n_genes :]
             vocabulary, keep = extend_vocabulary(
-                vocabulary, new, _symbols(sources, new), medians=medians, n_cells=n_cells, min_cells=min_cells
+                vocabulary, new, _symbols(sources, new), medians=medians, n_cells=n_cells, min_cells=request.min_cells
             )
             added = vocabulary.names[len(names) - len(new) :]
             _log.info(f"{len(added)} of {len(new)} further genes are added to the vocabulary{_such_as(added)}")
@@ -118,7 +104,7 @@ def _new_vocabulary(
     return vocabulary, keep
 
 
-def _match(sources: list[Source], vocabulary: Vocabulary, *, add: bool) -> tuple[np.ndarray, list[np.ndarray]]:
+def _match_genes(sources: list[Source], vocabulary: Vocabulary, *, add: bool) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the vocabulary's genes, with ``add`` those it lacks behind them, and which of them each column is."""
     found = [_resolved(source, vocabulary) for source in sources]
     strange = [np.where(each.unknown & add, source.gene_ids, "") for each, source in zip(found, sources, strict=True)]
@@ -174,21 +160,9 @@ def split_samples(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Hold out whole samples; single cells where samples are not known.
 
-    Parameters
-    ----------
-    samples
-        ``"source:sample"`` of each cell, empty where not known, shape (n_cells,).
-    validation
-        The share of cells to hold out, reached with samples drawn at random, or the names of the samples.
-
-    Returns
-    -------
-    Training cells, held-out cells, and the unit of the split: ``"sample"`` or ``"cell"``.
-
-    Raises
-    ------
-    ValueError
-        When a named sample does not exist, or nothing is left on one side.
+    ``samples`` are ``"source:sample"`` of each cell, empty where not known. ``validation`` is the share of cells to
+    hold out, reached with samples drawn at random, or the names of samples. Return training cells, held-out cells, and
+    the unit of the split: ``"sample"`` or ``"cell"``.
     """
     names, index = np.unique(samples, return_inverse=True)
     unit = "sample" if len(names) > 1 else "cell"

@@ -57,21 +57,11 @@ def reliable_directions(
     signal in the variance of whole cells, so that a direction of noise stays small. Data sets are centred each by
     itself; the covariance of two genes is taken over the data sets that measured both.
 
-    Parameters
-    ----------
-    store
-        Ranked cells.
-    cells
-        Cells to learn from, positions in the store, shape (n_cells,); at most 200,000 of them are used.
-    size
-        Number of directions, at most the number of genes.
-    most_genes
-        How many genes are read at most, the most reliable ones; 6,000 where `None`.
-    seed
-        Seed of the halves.
+    At most 200,000 of ``cells``, positions in the store, are used; at most ``most_genes`` genes are read, the most
+    reliable ones, 6,000 where `None`. ``size`` is the number of directions, at most that of genes.
     """
     random = np.random.default_rng(seed)
-    cells = drawn(cells, MOST_CELLS, random)
+    cells = subsample_cells(cells, MOST_CELLS, random)
     sources = [cells[store.source[cells] == source] for source in np.unique(store.source[cells])]
     panels = store.panels[[store.source[cells_of[0]] for cells_of in sources]]
     n_cells = np.array([len(cells_of) for cells_of in sources])
@@ -96,7 +86,7 @@ def reliable_directions(
     return Directions(weights, centre, spread, reliability)
 
 
-def drawn(cells: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+def subsample_cells(cells: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
     """Return ``cells``, or ``most`` of them in their order where there are more."""
     return cells if len(cells) <= most else np.sort(random.choice(cells, most, replace=False))
 
@@ -106,12 +96,8 @@ def gene_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each gene's reliability and mean value; see :class:`Directions`.
 
-    Parameters
-    ----------
-    sources
-        Cells of each data set, positions in the store.
-    panels
-        Genes that each measured, bool, shape (n_sources, n_genes).
+    ``sources`` are the cells of each data set, positions in the store, and ``panels`` the genes that each measured,
+    bool, shape (n_sources, n_genes).
     """
     n_genes = store.panels.shape[1]
     between, squares = np.zeros(n_genes), np.zeros((2, n_genes))

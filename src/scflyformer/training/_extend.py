@@ -46,21 +46,12 @@ def extend_vocabulary(
     n_cells: np.ndarray,
     min_cells: int,
 ) -> tuple[Vocabulary, np.ndarray]:
-    """Append genes to a vocabulary; its own genes stay as they are.
+    """Append genes that enough cells express to a vocabulary; its own genes stay as they are.
 
-    Parameters
-    ----------
-    names, symbols
-        Ids and symbols of genes that the vocabulary lacks, shape (n_new,).
-    medians, n_cells
-        Non-zero medians (NaN where never seen) and expressing cells by source over the vocabulary's genes and then the
-        new ones, shape (n_sources, n_genes + n_new). Medians are brought to the vocabulary's scale through its genes.
-    min_cells
-        New genes that fewer cells express are left out.
-
-    Returns
-    -------
-    The vocabulary, and which of the n_genes + n_new genes it holds, as positions.
+    ``medians`` (non-zero, NaN where never seen) and ``n_cells`` (that express the gene) are by source, over the
+    vocabulary's genes and then the new ones, shape (n_sources, n_genes + n_new). Medians are brought to the
+    vocabulary's scale through its genes. Return the vocabulary, and which of the n_genes + n_new genes it holds, as
+    positions.
     """
     n_old = vocabulary.n_genes
     nothing = np.zeros(len(names))
@@ -92,23 +83,15 @@ def gene_abundance(store: TokenStore, cells: np.ndarray) -> dict[str, np.ndarray
     return found
 
 
-def extended(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: int) -> CellBert:
-    """Return a network with entries for the genes of ``store`` that it lacks, which it expects as often as they occur.
-
-    Parameters
-    ----------
-    cells
-        Cells to learn from how often genes occur, positions in the store.
-    seed
-        Seed of the noise that tells new genes apart.
-    """
+def extend_on(network: CellBert, store: TokenStore, cells: np.ndarray, *, seed: int) -> CellBert:
+    """Return a network with entries for all genes of ``store``, the new ones expected as often as in ``cells``."""
     n_genes, n_old = store.panels.shape[1], network.n_genes
     larger = extend_network(network, n_genes, seed=seed)
-    balance_on(larger, n_genes - n_old, store, cells, seed=seed)
+    balance_new_genes(larger, n_genes - n_old, store, cells, seed=seed)
     return larger
 
 
-def balance_on(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
+def balance_new_genes(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarray, *, seed: int) -> None:
     """Set the biases of the last ``n_new`` genes from ``cells``: see :func:`balance`."""
     objective = "cell" if network.has_cell_token else "mlm"
     data = MaskedCells(store, objective=objective, max_len=network.bert_len, seed=seed, subsample=False)
@@ -121,12 +104,7 @@ def balance_on(network: CellBert, n_new: int, store: TokenStore, cells: np.ndarr
 def extend_network(network: CellBert, n_genes: int, *, seed: int) -> CellBert:
     """Return a copy of a network with entries for further genes, which come last; what it had stays bit for bit.
 
-    Parameters
-    ----------
-    n_genes
-        Genes of the larger vocabulary.
-    seed
-        Seed of the noise that tells new genes apart.
+    ``n_genes`` is their number in all; ``seed`` that of the noise that tells new genes apart.
     """
     config = deepcopy(network.config)
     config.vocab_size = n_genes + N_SPECIAL
@@ -155,12 +133,8 @@ def balance(network: CellBert, n_new: int, batch: dict[str, Tensor], abundance: 
     Each output's biases become the log of the new genes' abundance and a constant, by which all of them together weigh
     against the genes the network knew as they do in the new atlas, on average over the cells of ``batch``.
 
-    Parameters
-    ----------
-    batch
-        Cells as :class:`~scflyformer.training._objective.MaskedCells` gives them.
-    abundance
-        See :func:`gene_abundance`.
+    ``batch`` holds cells as :class:`~scflyformer.training._objective.MaskedCells` gives them, ``abundance`` what
+    :func:`gene_abundance` does.
     """
     was_training = network.training
     with torch.no_grad():

@@ -18,11 +18,8 @@ _BLOCK_ENTRIES = 16_000_000
 def source_medians(store: CountStore, source: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the non-zero median of counts per 10,000 of each gene in one source, and the cells that express it.
 
-    Exact: genes are taken in blocks, so that memory holds a bounded number of entries.
-
-    Returns
-    -------
-    Medians (NaN where no cell expresses the gene), float64, and cells, int64, both of shape (n_genes,).
+    Medians are NaN where no cell expresses the gene. They are exact: genes are taken in blocks, so that memory holds a
+    bounded number of entries.
     """
     n_cells = np.zeros(n_genes, dtype=np.int64)
     for _, _, genes, _ in store.chunks(source):
@@ -52,18 +49,8 @@ def combine_medians(medians: np.ndarray, n_cells: np.ndarray, *, first: int | No
     the genes they share; then each gene's medians are averaged, weighted by the cells that express it. A source
     without the gene says nothing about it.
 
-    Parameters
-    ----------
-    medians
-        Non-zero medians by source, NaN where not measured or never seen, shape (n_sources, n_genes).
-    n_cells
-        Cells that express the gene by source, shape (n_sources, n_genes).
-    first
-        The source to start from, whose scale it is then, in place of the one with the most entries.
-
-    Returns
-    -------
-    One median a gene, float32, shape (n_genes,); 1 where no source saw the gene.
+    ``medians`` (NaN where not measured or never seen) and ``n_cells`` have shape (n_sources, n_genes). With ``first``
+    it starts from that source, whose scale it is then. Return one median a gene, float32; 1 where no source saw it.
     """
     weight_sum = np.zeros(medians.shape[1])
     weighted = np.zeros(medians.shape[1])

@@ -1,8 +1,7 @@
-"""What the network is asked during pretraining: batches, masking and losses."""
+"""What the network is asked during pretraining: masked genes, the rest of a cell's counts, and the losses."""
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,6 @@ from scflyformer.tokens._rank import rank_tokens
 from scflyformer.training._halves import value_profiles, whole_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
     from scflyformer.network._network import CellBert
@@ -37,73 +34,10 @@ and the profile to decode is that of the whole cell."""
 N_OTHERS = 384
 """Other halves among which a cell's own is to be found, at most."""
 OTHERS = "others"
-_SORT_CELLS = 4096
-
-
-class TokenBudgetBatches(torch.utils.data.Sampler):
-    """Batches of near-equal length under a token budget, the same for a seed, wherever training starts again.
-
-    Cells are shuffled, sorted by length inside blocks of 4,096, cut into batches, and the batches shuffled; so again
-    for each further pass, until ``n_batches`` were given. A batch is a list: its number in the run, from which its
-    masks are drawn, then cell positions. It holds ``batch_tokens`` tokens, or up to one cell more, of cells of one
-    group where ``groups`` (shape (n_cells of the store,)) are given.
-    """
-
-    def __init__(
-        self,
-        store: TokenStore,
-        cells: np.ndarray,
-        *,
-        batch_tokens: int,
-        max_len: int,
-        seed: int,
-        groups: np.ndarray | None = None,
-    ) -> None:
-        self.cells = cells[store.lengths[cells] > 0]
-        self.groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        if not len(self.cells):
-            raise ValueError("None of the cells has an expressed gene.")
-        self.lengths = np.minimum(store.lengths, max_len)
-        self.batch_tokens = batch_tokens
-        self.seed = seed
-        self.per_pass = len(self._one_pass(0))
-        self.n_batches = self.per_pass
-        self.batch_size = None
-
-    def __len__(self) -> int:
-        """Return the number of batches in all."""
-        return self.n_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield batches."""
-        given = 0
-        for number in count():  # passes differ by a batch or two
-            for batch in self._one_pass(number):
-                if given == self.n_batches:
-                    return
-                yield [given, *batch.tolist()]
-                given += 1
-
-    def _one_pass(self, number: int) -> list[np.ndarray]:
-        random = np.random.default_rng([self.seed, number])
-        shuffled = random.permutation(self.cells)
-        parts = [shuffled]
-        if self.groups is not None:
-            group = self.groups[shuffled]
-            order = np.argsort(group, kind="stable")
-            parts = np.split(shuffled[order], np.flatnonzero(np.diff(group[order])) + 1)
-        batches = []
-        for part in parts:
-            for start in range(0, len(part), _SORT_CELLS):
-                block = part[start : start + _SORT_CELLS]
-                block = block[np.argsort(self.lengths[block], kind="stable")]
-                tokens = np.cumsum(self.lengths[block])
-                batches += np.split(block, np.flatnonzero(np.diff(tokens // self.batch_tokens)) + 1)
-        return [batches[position] for position in random.permutation(len(batches))]
 
 
 class MaskedCells(torch.utils.data.Dataset):
-    """Turns a batch of :class:`TokenBudgetBatches` into tensors.
+    """Turns a batch of :class:`~scflyformer.training._batches.TokenBudgetBatches` into tensors.
 
     With ``objective="mlm"`` cells are cut to the shortest. With ``"cell"`` a cell's counts are split in two: the
     network reads one half, BERT as many tokens of each cell as of the shortest.
@@ -248,18 +182,11 @@ def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the losses of one batch.
+    """Return the losses of one batch and, as ``loss``, their weighted sum.
 
-    Returns
-    -------
-    mlm
-        Cross-entropy of the selected tokens over the genes their source measured, nats.
-    profile
-        For ``objective="cell"``: see :func:`profile_loss`.
-    contrast
-        With other halves: cross-entropy of finding a cell's own among them, nats (InfoNCE, van den Oord 2018).
-    loss
-        Their weighted sum.
+    ``mlm``: cross-entropy of the selected tokens over the genes their source measured, nats. With ``objective="cell"``
+    ``profile``: see :func:`profile_loss`. With other halves ``contrast``: cross-entropy of finding a cell's own among
+    them, nats (InfoNCE, van den Oord 2018).
     """
     panel, targets, genes = batch["panel"], batch["targets"], shared_panel(batch)
     more = {name: batch[name] for name in ("shown", OTHERS) if name in batch}
@@ -276,11 +203,11 @@ def losses(network: CellBert, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     if "profile" not in batch:
         return {"loss": mlm, "mlm": mlm}
     profile = profile_loss(out["profile_logits"], batch, genes)
-    found = {"loss": mlm + PROFILE_WEIGHT * profile, "mlm": mlm, "profile": profile}
+    parts = {"loss": mlm + PROFILE_WEIGHT * profile, "mlm": mlm, "profile": profile}
     if "half_logits" in out:
-        found["contrast"] = functional.cross_entropy(out["half_logits"], batch["own"])
-        found["loss"] = found["loss"] + CONTRAST_WEIGHT * found["contrast"]
-    return found
+        parts["contrast"] = functional.cross_entropy(out["half_logits"], batch["own"])
+        parts["loss"] = parts["loss"] + CONTRAST_WEIGHT * parts["contrast"]
+    return parts
 
 
 def shared_panel(batch: dict[str, Tensor]) -> Tensor | None:
@@ -295,15 +222,8 @@ def shared_panel(batch: dict[str, Tensor]) -> Tensor | None:
 def profile_loss(logits: Tensor, batch: dict[str, Tensor], genes: Tensor | None) -> Tensor:
     """Return how far decoded profiles are from the measured ones.
 
-    Parameters
-    ----------
-    logits
-        Of every gene, or of ``genes``, which all cells measured, shape (n, n_genes).
-
-    Returns
-    -------
-    Kullback-Leibler divergence over the genes that a cell's source measured, nats per cell: the multinomial loss less
-    its constant.
+    That is the Kullback-Leibler divergence over the genes that a cell's source measured, nats per cell: the multinomial
+    loss less its constant. ``logits`` are of every gene, or of ``genes``, which all cells measured, shape (n, n_genes).
     """
     logits, truth = logits.float(), batch["profile"]
     if genes is None:

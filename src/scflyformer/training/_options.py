@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -113,12 +113,7 @@ class PretrainOptions:
 class RunOptions(PretrainOptions):
     """Options of a run, with nothing left open; written with its checkpoints, so that only the same run is resumed.
 
-    Attributes
-    ----------
-    seed
-        Seed of weights, batches and masks.
-    dtype
-        Number format to train in.
+    ``dtype`` is the number format to train in.
     """
 
     seed: int
@@ -132,7 +127,7 @@ class RunOptions(PretrainOptions):
             raise ValueError(f"seed={self.seed} is too large; expected less than 2**32.")
 
     @classmethod
-    def of(cls, options: PretrainOptions, shape: dict[str, Any], *, seed: int, dtype: str) -> RunOptions:
+    def of(cls, options: PretrainOptions, shape: Mapping[str, float], *, seed: int, dtype: str) -> RunOptions:
         """Return the options with what they leave open filled in, and the ``shape`` of a model that is gone on from."""
         is_mlm = options.objective == "mlm"
         filled = {
@@ -140,7 +135,7 @@ class RunOptions(PretrainOptions):
             "bert_len": options.max_len if is_mlm else min(options.bert_len, options.max_len),
             "n_directions": options.n_directions if options.code_size else 0,
         }
-        return cls(**(asdict(options) | filled | shape), seed=seed, dtype=dtype)
+        return cls(**(asdict(options) | filled | dict(shape)), seed=seed, dtype=dtype)
 
 
 def flat_options(function: Callable[P, R]) -> Callable[P, R]:

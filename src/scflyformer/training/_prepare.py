@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scflyformer.genes._synonyms import SynonymTable
-    from scflyformer.training._sources import Source
+    from scflyformer.training._options import RunOptions
+    from scflyformer.training._sources import CorpusRequest, Source, SourceRecord
 
 STEPS, BEST, CODE = "steps", "best.safetensors", "profile_encoder.safetensors"
 """Folder of the training states, files of the weights with the lowest held-out loss and of the profile encoder."""
@@ -52,6 +53,25 @@ class Corpus:
     held_out: np.ndarray
     split_unit: str
 
+    @property
+    def groups(self) -> np.ndarray:
+        """Cells within which halves of counts are told apart: the sample, or the source where that is not known."""
+        return np.where(self.samples == "", self.store.source.astype(str), self.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What must agree for an unfinished run to be gone on with; ``init`` is the hash of the model it starts from."""
+
+    options: RunOptions
+    sources: list[SourceRecord]
+    init: str | None
+    request: CorpusRequest
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as ``run.json`` holds it."""
+        return {"options": vars(self.options), "sources": self.sources, "init": self.init, **vars(self.request)}
+
 
 def require_free(out: Path) -> None:
     """Raise a FileExistsError unless ``out`` is free or holds an unfinished run: better now than after training."""
@@ -75,51 +95,32 @@ def require_free(out: Path) -> None:
 def prepare(
     sources: list[Source],
     out: Path,
+    identity: RunIdentity,
     *,
-    identity: dict[str, Any],
     vocabulary: Vocabulary | None,
-    layer: str | None,
-    min_cells: int,
-    new_genes: Literal["add", "ignore"],
     synonyms: SynonymTable | None,
-    validation: float | Sequence[str],
-    seed: int,
 ) -> None:
     """Write the corpus to ``out/checkpoints``, unless an unfinished run has done so.
 
-    ``identity`` is what must agree for a run to be gone on with. Where this fails before a new run has begun,
-    nothing of it is left.
-
-    Raises
-    ------
-    ValueError
-        When ``out`` holds an unfinished run of other settings, values are no expression, or nothing is left to train
-        on or to hold out.
+    Where this fails before a new run has begun, nothing of it is left.
     """
-    work = out / CHECKPOINTS
+    work, request = out / CHECKPOINTS, identity.request
     if (work / _RUN).exists():
         _require_same(work, identity)
         return
     was_there = out.exists()
     shutil.rmtree(work, ignore_errors=True)  # what a run left that ended while it read its sources
     try:
-        store, vocabulary, samples = build_store(
-            sources,
-            work / _STORE,
-            layer=layer,
-            min_cells=min_cells,
-            vocabulary=vocabulary,
-            new_genes=new_genes,
-        )
+        store, vocabulary, samples = build_store(sources, work / _STORE, request, vocabulary=vocabulary)
         if synonyms is not None:
             vocabulary = add_synonyms(vocabulary, synonyms)
-        train_cells, held_out, _ = split_samples(samples, validation, seed)
+        train_cells, held_out, _ = split_samples(samples, request.validation, identity.options.seed)
         for cells, use in ((train_cells, "train on"), (held_out, "hold out")):
             if not store.lengths[cells].any():
                 raise ValueError(f"None of the {len(cells)} cells to {use} expresses a gene of the vocabulary.")
         vocabulary.write(work / _VOCABULARY)
         np.save(work / _SAMPLES, samples)
-        (work / _RUN).write_text(to_json(identity), encoding="utf-8")
+        (work / _RUN).write_text(to_json(identity.as_dict()), encoding="utf-8")
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         if not was_there:
@@ -128,13 +129,7 @@ def prepare(
 
 
 def open_corpus(out: Path, *, validation: float | Sequence[str], seed: int) -> Corpus:
-    """Open what :func:`prepare` wrote, if need be in another process.
-
-    Raises
-    ------
-    FileNotFoundError
-        When it does not come to be there, as for a process that does not see the folder of the first.
-    """
+    """Open what :func:`prepare` wrote, if need be in another process, which may wait until it sees the files."""
     work = out / CHECKPOINTS
     until = time.monotonic() + _SHARED_SECONDS
     while not (work / _RUN).exists():
@@ -148,10 +143,10 @@ def open_corpus(out: Path, *, validation: float | Sequence[str], seed: int) -> C
     return Corpus(store, vocabulary, samples, *split_samples(samples, validation, seed))
 
 
-def _require_same(work: Path, identity: dict[str, Any]) -> None:
-    before, now = json.loads((work / _RUN).read_text(encoding="utf-8")), json.loads(to_json(identity))
+def _require_same(work: Path, identity: RunIdentity) -> None:
+    before, now = json.loads((work / _RUN).read_text(encoding="utf-8")), json.loads(to_json(identity.as_dict()))
     changed = [
-        told for key in sorted(before.keys() | now.keys()) for told in _changes(key, before.get(key), now.get(key))
+        change for key in sorted(before.keys() | now.keys()) for change in _changes(key, before.get(key), now.get(key))
     ]
     if changed:
         raise ValueError(
@@ -164,8 +159,8 @@ def _changes(name: str, before: Any, now: Any) -> list[str]:
     """Say what differs: of two dictionaries only the entries that do."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted(before.keys() | now.keys())
-        return [told for key in keys for told in _changes(f"{name}[{key!r}]", before.get(key), now.get(key))]
+        return [change for key in keys for change in _changes(f"{name}[{key!r}]", before.get(key), now.get(key))]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
-        return [told for place, pair in pairs for told in _changes(f"{name}[{place}]", *pair)]
+        return [change for place, pair in pairs for change in _changes(f"{name}[{place}]", *pair)]
     return [] if before == now else [f"{name}: was {before!r}, is {now!r}"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import distributed
@@ -15,6 +15,7 @@ from torch import distributed
 T = TypeVar("T")
 _PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which may have an atlas to read; that one has died is seen at once."""
+_CUDA_READERS = 4
 
 
 class OtherProcessError(RuntimeError):
@@ -23,30 +24,35 @@ class OtherProcessError(RuntimeError):
 
 @dataclass(frozen=True)
 class Processes:
-    """What a process knows of those that run with it.
+    """What a process knows of itself and of those that run with it.
 
     Attributes
     ----------
-    rank
-        Its number, from 0.
-    count
-        How many there are.
+    rank, count
+        Its number, from 0, and how many there are.
     group
         What they talk through, `None` where there is but one.
+    device
+        Where it trains: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    num_workers
+        Processes that read batches ahead for it; ``"auto"``: 4 on CUDA, else 0.
     """
 
     rank: int = 0
     count: int = 1
     group: Any = None
+    device: str = "cpu"
+    num_workers: int | Literal["auto"] = "auto"
+
+    @property
+    def n_readers(self) -> int:
+        """Processes that read batches ahead for this one."""
+        if self.num_workers == "auto":
+            return _CUDA_READERS if self.device == "cuda" else 0
+        return self.num_workers
 
     def gather(self, value: T) -> list[T]:
-        """Return the value of each process, in order; every process must call this.
-
-        Raises
-        ------
-        OtherProcessError
-            When a process is gone.
-        """
+        """Return the value of each process, in order; every process must call this."""
         if self.group is None:
             return [value]
         values: list[Any] = [None] * self.count
@@ -60,49 +66,31 @@ class Processes:
         return values
 
     def each(self, make: Callable[[], T]) -> T:
-        """Call ``make`` in every process, and return its value there.
-
-        Raises
-        ------
-        OtherProcessError
-            When it failed in another process; where it failed, its own error is raised.
-        """
+        """Call ``make`` in every process, and return its value there; where one failed, all do."""
         try:
             value, error = make(), None
         except Exception as caught:
             value, error = None, caught
-        told = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        errors = self.gather(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
-        failed = [f"process {rank} of {self.count} failed: {text}" for rank, text in enumerate(told) if text]
+        failed = [f"process {rank} of {self.count} failed: {text}" for rank, text in enumerate(errors) if text]
         if failed:
             raise OtherProcessError(f"Process {self.rank} stops, because {failed[0]}")
         return value  # type: ignore[return-value]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """Call ``make`` in the first process while the others wait, and return its value in all.
-
-        Raises
-        ------
-        OtherProcessError
-            When it failed, in the other processes.
-        """
+        """Call ``make`` in the first process while the others wait, and return its value in all."""
         value = self.each(make if self.rank == 0 else lambda: None)
         return self.gather(value)[0]  # type: ignore[return-value]
 
 
 @contextmanager
-def processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started for ``device``: gloo on CPUs, nccl on CUDA; all but the first are quiet.
-
-    Raises
-    ------
-    ValueError
-        When there are several and ``device`` is neither, or there are more of them than CUDA devices.
-    """
+def processes(device: torch.device, num_workers: int | Literal["auto"] = "auto") -> Iterator[Processes]:
+    """Join the processes that torchrun started, by gloo on CPUs, by nccl on CUDA; all but the first are quiet."""
     launched = {"RANK", "WORLD_SIZE"} <= set(os.environ)
     if not (distributed.is_available() and (launched or distributed.is_initialized())):
-        yield Processes()
+        yield Processes(device=device.type, num_workers=num_workers)
         return
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"Several processes train on device='cpu' or 'cuda', not on {device.type!r}.")
@@ -117,11 +105,15 @@ def processes(device: torch.device) -> Iterator[Processes]:
     ours = not distributed.is_initialized()
     if ours:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    found = Processes(
-        distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    joined = Processes(
+        distributed.get_rank(),
+        distributed.get_world_size(),
+        distributed.new_group(backend="gloo", timeout=_PATIENCE),
+        device.type,
+        num_workers,
     )
-    with _quiet(found.rank > 0):
-        yield found
+    with _quiet(joined.rank > 0):
+        yield joined
     if ours:  # after an error others may still wait for this process, and end with it
         distributed.destroy_process_group()
 

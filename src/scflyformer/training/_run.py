@@ -7,7 +7,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,9 @@ from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place_genes
 from scflyformer.training._card import model_card
 from scflyformer.training._contrast import fit_profile_encoder, load_profile_encoder
-from scflyformer.training._extend import extended
+from scflyformer.training._extend import extend_on
 from scflyformer.training._prepare import CODE
-from scflyformer.training._trainer import train
+from scflyformer.training._trainer import train_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.network._profile import ProfileEncoder
     from scflyformer.training._options import RunOptions
-    from scflyformer.training._prepare import Corpus
+    from scflyformer.training._prepare import Corpus, RunIdentity
     from scflyformer.training._processes import Processes
 
 SHAPE = (
@@ -47,7 +47,7 @@ the profile code more, whose directions know more of tissues that the model has 
 _CONFIG = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
-def shape_of(model: Model) -> dict[str, Any]:
+def shape_of(model: Model) -> dict[str, float]:
     """Return the options that made the network of ``model``."""
     config = model.config
     values = [*(config[name] for name in _CONFIG), model.max_len, model.bert_len]
@@ -59,77 +59,40 @@ def shape_of(model: Model) -> dict[str, Any]:
 def run(
     corpus: Corpus,
     out: Path,
+    identity: RunIdentity,
     *,
-    options: RunOptions,
     init: Model | None,
     weights: str,
-    device: str,
-    identity: dict[str, Any],
     keep_checkpoints: bool,
-    num_workers: int | Literal["auto"],
     processes: Processes,
 ) -> dict[str, Any]:
     """Train, or go on training; the first process writes the model folder. Return the held-out metrics."""
-    started = datetime.now(UTC)
-    groups = np.where(corpus.samples == "", corpus.store.source.astype(str), corpus.samples)
+    started, options = datetime.now(UTC), identity.options
     with own_randomness():
         torch.manual_seed(options.seed)
-        if init is None:
-            shape = {name: getattr(options, name) for name in SHAPE}
-            shape |= {name: min(shape[name], corpus.vocabulary.n_genes) for name in ("code_size", "n_directions")}
-            config = make_config(corpus.vocabulary.n_tokens, NetworkShape(objective=options.objective, **shape))  # type: ignore[arg-type]
-            network = CellBert(config)
-        else:
-            network = deepcopy(init.network()).cpu()
-            if corpus.vocabulary.n_genes > init.vocabulary.n_genes:
-                network = extended(network, corpus.store, corpus.train_cells, seed=options.seed)
-                if network.profile_encoder is not None:
-                    n_old = init.vocabulary.n_genes
-                    place_genes(
-                        network.profile_encoder, corpus.store, corpus.train_cells, n_old=n_old, seed=options.seed
-                    )
+        network = _starting_network(corpus, options, init)
         if network.profile_encoder is not None:
             _log.info("pretrain: the profile code is fitted first")
-            _fit_code(network.profile_encoder, corpus, groups, out, options, init is not None, device, processes)
-        network, log, found = train(
+            _fit_code(network.profile_encoder, corpus, out, options, init is not None, processes)
+        network, log, held_out = train_network(
             network,
             corpus.store,
             corpus.train_cells,
             corpus.held_out,
-            groups=groups,
+            groups=corpus.groups,
             folder=out / CHECKPOINTS,
             options=options,
-            device=device,
-            num_workers=num_workers,
             processes=processes,
         )
     if network.profile_encoder is not None:
         network.scale_token(TOKEN_SIZE)
-    sources, store, samples = identity["sources"], corpus.store, corpus.samples
-    came_from = None if init is None else _origin(init, corpus.vocabulary)
-    metrics: dict[str, Any] = {
-        "held_out": {
-            "what": "masked genes of held-out cells (15 %), one draw of masks, nats per gene; weights of the step at "
-            "which the loss was lowest",
-            "sources": [sources[number]["name"] for number in np.unique(store.source[corpus.held_out])],
-            "split_unit": corpus.split_unit,
-            "samples": sorted(np.unique(samples[corpus.held_out]).tolist()) if corpus.split_unit == "sample" else [],
-            "n_cells": len(corpus.held_out),
-            **{name: round(value, 5) for name, value in found.items()},
-        },
-        "training": {
-            "n_cells": len(corpus.train_cells),
-            "n_tokens": int(store.lengths[corpus.train_cells].sum()),
-            "n_steps": max(int(entry["step"]) for entry in log),
-        },
-        "vocabulary": {"n_genes": corpus.vocabulary.n_genes, "n_new": 0 if came_from is None else came_from["n_new"]},
-    }
-    hardware = f"{_device_name(device)}, {torch.get_num_threads()} threads"
+    metrics = _metrics(corpus, [source["name"] for source in identity.sources], log, held_out, init)
+    hardware = f"{_device_name(processes.device)}, {torch.get_num_threads()} threads"
     provenance = {
-        "data": sources,
-        "init": came_from,
+        "data": identity.sources,
+        "init": None if init is None else _origin(init, corpus.vocabulary),
         "options": asdict(options) | {name: getattr(network.config, name, 0) for name in ("code_size", "n_directions")},
-        "settings": {key: value for key, value in identity.items() if key not in ("options", "sources", "init")},
+        "settings": vars(identity.request),
         "versions": {"scflyformer": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "hardware": hardware if processes.count == 1 else f"{processes.count} processes, each on {hardware}",
         "started": started.isoformat(timespec="seconds"),
@@ -155,10 +118,24 @@ def run(
     return metrics["held_out"]
 
 
+def _starting_network(corpus: Corpus, options: RunOptions, init: Model | None) -> CellBert:
+    """Return the network that training starts from: a new one, or that of ``init`` with the genes that it lacks."""
+    if init is None:
+        shape = {name: getattr(options, name) for name in SHAPE}
+        shape |= {name: min(shape[name], corpus.vocabulary.n_genes) for name in ("code_size", "n_directions")}
+        config = make_config(corpus.vocabulary.n_tokens, NetworkShape(objective=options.objective, **shape))  # type: ignore[arg-type]
+        return CellBert(config)
+    network, n_old = deepcopy(init.network()).cpu(), init.vocabulary.n_genes
+    if corpus.vocabulary.n_genes > n_old:
+        network = extend_on(network, corpus.store, corpus.train_cells, seed=options.seed)
+        if network.profile_encoder is not None:
+            place_genes(network.profile_encoder, corpus.store, corpus.train_cells, n_old=n_old, seed=options.seed)
+    return network
+
+
 def _fit_code(
-    encoder: ProfileEncoder, corpus: Corpus, groups: np.ndarray, out: Path, options: RunOptions, going_on: bool,
-    device: str, processes: Processes,
-) -> None:  # fmt: skip
+    encoder: ProfileEncoder, corpus: Corpus, out: Path, options: RunOptions, going_on: bool, processes: Processes
+) -> None:
     """Fit the profile encoder in the first process; all take it over."""
     file = out / CHECKPOINTS / CODE
     processes.from_first(
@@ -166,10 +143,9 @@ def _fit_code(
             encoder,
             corpus.store,
             corpus.train_cells,
-            groups,
-            epochs=options.code_epochs,
-            seed=options.seed,
-            device=device,
+            corpus.groups,
+            options=options,
+            device=processes.device,
             file=file,
             going_on=going_on,
         )
@@ -177,12 +153,40 @@ def _fit_code(
     load_profile_encoder(encoder, file)
 
 
+def _metrics(
+    corpus: Corpus,
+    names: list[str],
+    log: list[dict[str, float]],
+    held_out: dict[str, float],
+    init: Model | None,
+) -> dict[str, Any]:
+    """Return the content of ``metrics.json``; ``names`` are those of the sources."""
+    store, samples, n_genes = corpus.store, corpus.samples, corpus.vocabulary.n_genes
+    return {
+        "held_out": {
+            "what": "masked genes of held-out cells (15 %), one draw of masks, nats per gene; weights of the step at "
+            "which the loss was lowest",
+            "sources": [names[number] for number in np.unique(store.source[corpus.held_out])],
+            "split_unit": corpus.split_unit,
+            "samples": sorted(np.unique(samples[corpus.held_out]).tolist()) if corpus.split_unit == "sample" else [],
+            "n_cells": len(corpus.held_out),
+            **{name: round(value, 5) for name, value in held_out.items()},
+        },
+        "training": {
+            "n_cells": len(corpus.train_cells),
+            "n_tokens": int(store.lengths[corpus.train_cells].sum()),
+            "n_steps": max(int(entry["step"]) for entry in log),
+        },
+        "vocabulary": {"n_genes": n_genes, "n_new": 0 if init is None else n_genes - init.vocabulary.n_genes},
+    }
+
+
 def _origin(init: Model, vocabulary: Vocabulary) -> dict[str, Any]:
     """Return what ``provenance.json`` says of the model gone on from, and of the genes it lacked."""
     n_genes = init.vocabulary.n_genes
     new = vocabulary.names[n_genes:]
-    told = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
-    return told | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
+    known = {"name": init.name, "sha256": init.sha256, "n_genes": n_genes}
+    return known | {"n_new": len(new), "new_genes_such_as": new[:N_EXAMPLES].tolist()}
 
 
 def _device_name(device: str) -> str:

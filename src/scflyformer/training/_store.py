@@ -68,8 +68,8 @@ class CountStore:
         self.folder = folder
         self.indptr = np.load(folder / "indptr.npy")
         self.source = np.load(folder / "source.npy")
-        self.genes = _open(folder / "genes.bin", np.uint32)
-        self.counts = _open(folder / "counts.bin", np.float32)
+        self.genes = _memory_map(folder / "genes.bin", np.uint32)
+        self.counts = _memory_map(folder / "counts.bin", np.float32)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -90,14 +90,8 @@ class CountStore:
     def rank(self, keep: np.ndarray, medians: np.ndarray, panels: np.ndarray) -> TokenStore:
         """Rank every cell over the kept genes, write tokens and values, and remove the counts.
 
-        Parameters
-        ----------
-        keep
-            Corpus genes that enter the vocabulary, in vocabulary order, shape (n_vocabulary,).
-        medians
-            Their medians, shape (n_vocabulary,).
-        panels
-            Which vocabulary genes each source measured, bool, shape (n_sources, n_vocabulary).
+        ``keep`` are the corpus genes that enter the vocabulary, in its order, ``medians`` theirs; ``panels`` says which
+        of them each source measured, bool, shape (n_sources, n_vocabulary).
         """
         position = np.full(int(max(keep.max(), self.genes.max(initial=0))) + 1, -1, dtype=np.int32)
         position[keep] = np.arange(len(keep), dtype=np.int32)
@@ -142,8 +136,8 @@ class TokenStore:
         self.source = np.load(folder / "source.npy")
         self.panels = np.load(folder / "panels.npy")
         self.medians = np.load(folder / "medians.npy")
-        self.tokens = _open(folder / "tokens.bin", np.dtype(meta["token_type"]))
-        self.values = _open(folder / "values.bin", np.float16)
+        self.tokens = _memory_map(folder / "tokens.bin", np.dtype(meta["token_type"]))
+        self.values = _memory_map(folder / "values.bin", np.float16)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -166,6 +160,6 @@ class TokenStore:
         return TokenRows(indptr, self.tokens[where].astype(np.int32), self.values[where].astype(np.float32))
 
 
-def _open(path: Path, dtype: type | np.dtype) -> np.ndarray:
+def _memory_map(path: Path, dtype: type | np.dtype) -> np.ndarray:
     """Memory-map a flat file; an empty file cannot be mapped."""
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)

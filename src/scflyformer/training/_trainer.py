@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,11 +15,11 @@ from transformers.trainer_callback import PrinterCallback
 from scflyformer import _log
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.models._model import quiet_transformers
-from scflyformer.training._best import BestWeights
-from scflyformer.training._objective import MaskedCells, TokenBudgetBatches, losses
+from scflyformer.training._batches import MaskedBatches, OwnCells, TokenBudgetBatches, part_of
+from scflyformer.training._checkpoints import BestWeights, last_checkpoint
+from scflyformer.training._objective import MaskedCells, losses
 from scflyformer.training._prepare import BEST, STEPS
 from scflyformer.training._processes import Processes
-from scflyformer.training._split import OwnCells, part_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from scflyformer.training._store import TokenStore
 
 _VALIDATION_BATCHES = 40
-_CUDA_WORKERS = 4
 
 
 class _Progress(TrainerCallback):
@@ -60,27 +57,31 @@ class PretrainingTrainer(Trainer):
     """
 
     def __init__(
-        self, network: CellBert, args: TrainingArguments, batches: TokenBudgetBatches, data: MaskedCells,
-        held_out: TokenBudgetBatches, held_out_data: MaskedCells, *, best: BestWeights, n_parts: int, num_workers: int,
+        self,
+        network: CellBert,
+        args: TrainingArguments,
+        training: MaskedBatches,
+        held_out: MaskedBatches,
+        *,
+        best: BestWeights,
+        n_parts: int,
         processes: Processes,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(
-            model=network, args=args, train_dataset=data, eval_dataset=held_out_data, data_collator=_as_is,
+            model=network, args=args, train_dataset=training.data, eval_dataset=held_out.data, data_collator=_as_is,
             callbacks=[_Progress()],
         )  # fmt: skip
-        self.batches, self.data = batches, data
-        self.held_out, self.held_out_data = held_out, held_out_data
-        self.network, self.best = network, best
-        self.n_parts, self.num_workers, self.processes = n_parts, num_workers, processes
+        self.network, self.train_batches, self.held_out = network, training, held_out
+        self.best, self.n_parts, self.processes = best, n_parts, processes
         self._parts: dict[str, list[torch.Tensor]] = {}
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """Return all batches of the run as one pass, so that resuming is skipping."""
         return torch.utils.data.DataLoader(
-            OwnCells(self.data, rank=self.processes.rank, count=self.processes.count),
-            batch_sampler=self.batches,
+            OwnCells(self.train_batches.data, rank=self.processes.rank, count=self.processes.count),
+            batch_sampler=self.train_batches.batches,
             collate_fn=_as_is,
-            num_workers=self.num_workers,
+            num_workers=self.processes.n_readers,
             pin_memory=self.args.device.type == "cuda",
         )
 
@@ -92,12 +93,12 @@ class PretrainingTrainer(Trainer):
         n_parts = min(self.n_parts, len(batch["tokens"]))
         sums: dict[str, torch.Tensor] = {}
         for number in range(n_parts):
-            part, own = part_of(batch, number, n_parts)
+            part, share_of_batch = part_of(batch, number, n_parts)
             with nullcontext() if number == n_parts - 1 else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    found = {name: value * (own * share) for name, value in losses(model, part).items()}
-                self.accelerator.backward(found["loss"])
-            for name, value in found.items():
+                    weighted = {name: value * (share_of_batch * share) for name, value in losses(model, part).items()}
+                self.accelerator.backward(weighted["loss"])
+            for name, value in weighted.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         for name, value in sums.items():
             self._parts.setdefault(name, []).append(value)
@@ -106,19 +107,17 @@ class PretrainingTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the mean of each part of the loss since the last entry."""
         if "loss" in logs:
-            own = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
-            every = self.processes.gather(own)
-            logs |= {name: sum(each[name] for each in every) / len(every) for name in own}
+            means = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if name != "loss"}
+            every = self.processes.gather(means)
+            logs |= {name: sum(each[name] for each in every) / len(every) for name in means}
             self._parts.clear()
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return held-out losses, the batches and their masks being the same every time; keep the best weights."""
-        found = held_out_losses(
-            self.network, self.held_out, self.held_out_data, device=self.args.device, processes=self.processes
-        )
-        self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, found))
-        metrics = {f"eval_{name}": value for name, value in found.items()}
+        held_out = held_out_losses(self.network, *self.held_out, device=self.args.device, processes=self.processes)
+        self.processes.from_first(lambda: self.best.offer(self.network, self.state.global_step, held_out))
+        metrics = {f"eval_{name}": value for name, value in held_out.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -158,14 +157,10 @@ def held_out_losses(
 def unigram_losses(
     store: TokenStore, train_cells: np.ndarray, batches: TokenBudgetBatches, data: MaskedCells
 ) -> dict[str, float]:
-    """Return what a predictor that knows only gene frequencies reaches on the same held-out masks.
+    """Return what a predictor that knows only gene frequencies reaches on the same held-out masks, nats.
 
-    Returns
-    -------
-    unigram
-        Cross-entropy under the genes' frequency in all training tokens, nats.
-    unigram_by_source
-        The stronger one: under the frequency within the cell's own source, nats.
+    ``unigram`` is the cross-entropy under the genes' frequency in all training tokens, ``unigram_by_source``, the
+    stronger one, under the frequency within the cell's own source.
     """
     n_genes = store.panels.shape[1]
     counts = np.ones((len(store.panels), n_genes)) * store.panels
@@ -190,27 +185,6 @@ def unigram_losses(
     return {name: value / weight for name, value in nats.items()}
 
 
-def _only(groups: np.ndarray | None, cells: np.ndarray) -> np.ndarray | None:
-    """Return the groups of ``cells``, -1 for all others."""
-    if groups is None:
-        return None
-    out = np.full(len(groups), -1)
-    out[cells] = groups[cells]
-    return out
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole checkpoint; one that the process died in, whose state is written last, is removed."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.partition("-")[2])):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-        else:
-            return str(checkpoint)
-    return None
-
-
 def _as_is(batch: Any) -> Any:
     return batch
 
@@ -224,7 +198,7 @@ def fit_for_cpu_bfloat16(network: CellBert) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def train(
+def train_network(
     network: CellBert,
     store: TokenStore,
     train_cells: np.ndarray,
@@ -233,72 +207,37 @@ def train(
     groups: np.ndarray | None = None,
     folder: Path,
     options: RunOptions,
-    device: str,
-    num_workers: int | Literal["auto"] = "auto",
     processes: Processes = Processes(),  # noqa: B008, it is frozen
 ) -> tuple[CellBert, list[dict[str, float]], dict[str, float]]:
     """Train, going on from the last checkpoint in ``folder`` where there is one.
 
-    Cells are told apart by the halves of their counts within ``groups``, shape (n_cells of the store,).
-
-    Returns
-    -------
-    The network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
-    held-out losses of that step beside those of unigram baselines, with its number and the number of cells they were
-    computed on: the first batches of the held-out cells in random order.
+    Cells are told apart by the halves of their counts within ``groups``, shape (n_cells of the store,). Return the
+    network, in the first process with the weights of the lowest held-out loss; the log, one dict an entry; and the
+    held-out losses of that step beside those of unigram baselines, with its number and the number of cells scored: the
+    first batches of the held-out cells in random order.
     """
-    sampling: dict[str, Any] = {"max_len": network.bert_len, "seed": options.seed}
     n_parts = options.gradient_accumulation_steps
     if groups is not None:
         groups = np.unique(groups, return_inverse=True)[1] if network.finds_halves else None
-    sampling_cells = sampling | {"groups": groups}
-    batches = TokenBudgetBatches(store, train_cells, batch_tokens=options.batch_tokens * n_parts, **sampling_cells)
+    max_len = network.bert_len
+    training = MaskedBatches.of(
+        store, train_cells, options, n_parts=n_parts, max_len=max_len, subsample=True, groups=groups
+    )
+    held_out = MaskedBatches.of(
+        store, held_out_cells, options, n_parts=1, max_len=max_len, subsample=False, groups=groups
+    )
+    batches = training.batches
     batches.n_batches = max(round(batches.per_pass * options.epochs), 1)
-    held_out = TokenBudgetBatches(store, held_out_cells, batch_tokens=options.batch_tokens, **sampling_cells)
-    data, held_out_data = (
-        MaskedCells(store, objective=options.objective, subsample=subsample, groups=_only(groups, cells), **sampling)
-        for cells, subsample in ((train_cells, True), (held_out_cells, False))
-    )
-    args = TrainingArguments(
-        output_dir=str(folder / STEPS),
-        max_steps=batches.n_batches,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=min(options.warmup_steps, batches.n_batches // 4),
-        weight_decay=options.weight_decay,
-        max_grad_norm=1.0,
-        logging_steps=max(min(50, batches.n_batches // 10), 1),
-        eval_strategy="steps",
-        eval_steps=options.eval_steps,
-        save_strategy="steps",
-        save_steps=options.save_steps,
-        save_total_limit=2,
-        seed=options.seed,
-        use_cpu=device == "cpu",
-        bf16=options.dtype == "bfloat16",
-        fp16=options.dtype == "float16",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["targets"],
-        ddp_backend="gloo" if device == "cpu" and processes.group is not None else None,
-        ddp_find_unused_parameters=False,
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
-    if device == "cpu" and args.bf16:
+    args = _training_arguments(options, batches.n_batches, folder / STEPS, processes)
+    if processes.device == "cpu" and args.bf16:
         fit_for_cpu_bfloat16(network)
     best = BestWeights(folder / BEST)
-    if num_workers == "auto":
-        num_workers = _CUDA_WORKERS if device == "cuda" else 0
     with quiet_transformers():
-        trainer = PretrainingTrainer(
-            network, args, batches, data, held_out, held_out_data,
-            best=best, n_parts=n_parts, num_workers=num_workers, processes=processes,
-        )  # fmt: skip
+        trainer = PretrainingTrainer(network, args, training, held_out, best=best, n_parts=n_parts, processes=processes)
         trainer.remove_callback(PrinterCallback)
         if processes.rank:
             torch.manual_seed(options.seed + processes.rank)  # dropout of its own
-        checkpoint = processes.from_first(lambda: _last_checkpoint(folder / STEPS))
+        checkpoint = processes.from_first(lambda: last_checkpoint(folder / STEPS))
         if checkpoint is not None:
             _log.info(f"pretrain: going on from {checkpoint}")
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -306,15 +245,45 @@ def train(
     network.set_attn_implementation("sdpa")
     kept = processes.from_first(best.read)
     if kept is None:  # no loss was a number
-        found = held_out_losses(network, held_out, held_out_data, device=args.device, processes=processes)
+        scores = held_out_losses(network, *held_out, device=args.device, processes=processes)
         step = batches.n_batches
     else:
-        step, found = kept
+        step, scores = kept
         processes.from_first(lambda: best.load(network))  # which alone writes the model
-    found |= processes.from_first(lambda: unigram_losses(store, train_cells, held_out, held_out_data))
-    found.pop("loss")
-    found["step"] = step
-    found["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out, _VALIDATION_BATCHES))
+    scores |= processes.from_first(lambda: unigram_losses(store, train_cells, *held_out))
+    scores.pop("loss")
+    scores["step"] = step
+    scores["n_cells_scored"] = sum(len(batch) - 1 for batch in islice(held_out.batches, _VALIDATION_BATCHES))
     # To the Trainer the run is one pass; to the reader a pass is once through the cells.
     log = [entry | {"epoch": entry["step"] / batches.per_pass} for entry in trainer.state.log_history]
-    return network, log, found
+    return network, log, scores
+
+
+def _training_arguments(options: RunOptions, n_steps: int, folder: Path, processes: Processes) -> TrainingArguments:
+    args = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=n_steps,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=min(options.warmup_steps, n_steps // 4),
+        weight_decay=options.weight_decay,
+        max_grad_norm=1.0,
+        logging_steps=max(min(50, n_steps // 10), 1),
+        eval_strategy="steps",
+        eval_steps=options.eval_steps,
+        save_strategy="steps",
+        save_steps=options.save_steps,
+        save_total_limit=2,
+        seed=options.seed,
+        use_cpu=processes.device == "cpu",
+        bf16=options.dtype == "bfloat16",
+        fp16=options.dtype == "float16",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["targets"],
+        ddp_backend="gloo" if processes.device == "cpu" and processes.group is not None else None,
+        ddp_find_unused_parameters=False,
+    )
+    args._n_gpu = min(args.n_gpu, 1)  # with more, the Trainer would cut batches that are already whole
+    return args

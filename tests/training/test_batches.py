@@ -8,8 +8,8 @@ import torch
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._network import CellBert, NetworkShape, make_config
+from scflyformer.training._batches import OwnCells, part_of
 from scflyformer.training._objective import OTHERS, MaskedCells, losses
-from scflyformer.training._split import OwnCells, part_of
 
 
 @pytest.fixture(params=["cell", "halves", "mlm"])

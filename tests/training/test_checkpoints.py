@@ -1,4 +1,4 @@
-"""Passing proves: the weights kept are those of the lowest loss, whole or not at all, and outlive the process."""
+"""Passing proves: weights kept are those of the lowest loss, whole or not at all; so is the checkpoint gone on from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scflyformer.network._network import CellBert, NetworkShape, make_config
-from scflyformer.training._best import BestWeights
+from scflyformer.training._checkpoints import BestWeights, last_checkpoint
 
 
 def network(fill: float) -> CellBert:
@@ -34,7 +34,7 @@ def test_the_lowest_loss_stays(tmp_path):
 
 
 def test_a_failure_to_write_leaves_the_last_ones(tmp_path, monkeypatch):
-    from scflyformer.training import _best
+    from scflyformer.training import _checkpoints
 
     best = BestWeights(tmp_path / "best.safetensors")
     best.offer(network(1), 1, {"loss": 1.0})
@@ -44,7 +44,19 @@ def test_a_failure_to_write_leaves_the_last_ones(tmp_path, monkeypatch):
             file.write("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(_best, "save_model", fail)
+    monkeypatch.setattr(_checkpoints, "save_model", fail)
     with pytest.raises(OSError, match="disk full"):
         best.offer(network(2), 2, {"loss": 0.5})
     assert best.read() == (1, {"loss": 1.0})
+
+
+def test_the_last_whole_checkpoint_counts(tmp_path):
+    """A process that dies while it writes a checkpoint goes on from the one before."""
+    assert last_checkpoint(tmp_path / "absent") is None
+    for step, state in {9: "{}", 100: "{}", 150: '{"cut', 200: None}.items():
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-9"]

@@ -1,8 +1,9 @@
-"""The best weights so far, by held-out loss, in a file of their own."""
+"""What a run that was interrupted goes on from: its last whole checkpoint, and the best weights so far."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 from safetensors import safe_open
@@ -37,8 +38,8 @@ class BestWeights:
         if not self.path.exists():
             return None
         with safe_open(self.path, framework="pt") as file:
-            told = file.metadata()
-        return int(told["step"]), json.loads(told["losses"])
+            metadata = file.metadata()
+        return int(metadata["step"]), json.loads(metadata["losses"])
 
     def offer(self, network: CellBert, step: int, losses: dict[str, float]) -> None:
         """Keep the weights of ``network`` if their loss is the lowest so far; NaN never is."""
@@ -49,3 +50,15 @@ class BestWeights:
     def load(self, network: CellBert) -> None:
         """Put the weights kept into ``network``."""
         load_model(network, self.path)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint; one that the process died in, whose state is written last, is removed."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.partition("-")[2])):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
