@@ -1,7 +1,9 @@
 # make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   the whole analysis on simulated cells, or on yours
 #                               (with the names of your columns); figures, tables and cells in demo/
-# make test                     the test suite with coverage
-# make test-lowest | test-pre   the test suite with the lowest versions that pyproject.toml allows | with pre-releases
+# make test                     the test suite with coverage, but for what is slow (in 4 minutes on two idle cores)
+# make test-slow                the rest: pages, the demo, benchmarks, several processes; its coverage is added
+# make test-unit                of make test only what needs no trained model (in a minute): while you write
+# make test-lowest | test-pre   all tests with the lowest versions that pyproject.toml allows | with pre-releases
 # make lint | docs | notebooks | wheel | clean
 
 SHELL := /bin/bash
@@ -21,12 +23,14 @@ SAMPLE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint $(CONSTRAINTS)
+UNIT := genes tokens stats network data clock annotation perturbation
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+RUN_TESTS := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: help demo test test-lowest test-pre lint docs notebooks wheel clean
+.PHONY: help demo test test-slow test-unit test-lowest test-pre lint docs notebooks wheel clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 # An installation is done once and again when the requirements change. torch comes first and alone: where the package
 # index offers a build for the processor only, its version is taken instead of one that brings a graphics stack.
@@ -51,7 +55,13 @@ demo: $(VENV)/.installed
 		$(if $(AGE),--age-key "$(AGE)") $(if $(SAMPLE),--sample-key "$(SAMPLE)")
 
 test: $(VENV)/.installed-dev
-	@$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report term --durations 10
+	@$(RUN_TESTS) -m "not slow" --cov --cov-report term
+
+test-slow: $(VENV)/.installed-dev
+	@$(RUN_TESTS) -m slow --cov --cov-append --cov-report term
+
+test-unit: $(VENV)/.installed-dev
+	@$(RUN_TESTS) -m "not slow" $(UNIT:%=tests/%)
 
 # An environment each, resolved by uv. Old releases warn of newer ones around them, so that warnings are errors only where
 # they tell of the future.

@@ -38,6 +38,15 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("scflyformer")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what runs benchmarks, or pages of the docs."""
+    benchmarks = Path(__file__).parent / "benchmarks"
+    for item in items:
+        if item.path.is_relative_to(benchmarks) or "run_page" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_machine_settings(tmp_path_factory: pytest.TempPathFactory):
     """Hide the models and cache of this machine from the tests."""

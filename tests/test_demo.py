@@ -14,7 +14,10 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "examples" / "demo.py"
 SMALL = ["--perturb-cells", "4", "--n-null", "6"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:n_jobs value 1 overridden:UserWarning")  # umap, as it is given a seed
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:n_jobs value 1 overridden:UserWarning"),  # umap, as it is given a seed
+]
 
 
 @pytest.fixture(scope="module")

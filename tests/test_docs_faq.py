@@ -77,6 +77,7 @@ def log() -> Iterator[io.StringIO]:
     sc.settings.verbosity, sc.settings.logfile = before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:From 0.4 .update:FutureWarning")  # mudata's, of its next default
 def test_every_message_is_what_the_package_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: io.StringIO

@@ -76,6 +76,7 @@ def test_there_is_an_example_that_stands_by_itself(name: str) -> None:
     assert not any(doctest.SKIP in line.options for line in lines), "an example that is skipped may be wrong"
 
 
+@pytest.mark.slow
 @each
 def test_examples_run(name: str) -> None:
     report: list[str] = []
@@ -83,6 +84,7 @@ def test_examples_run(name: str) -> None:
     assert not done.failed, "".join(report)
 
 
+@pytest.mark.slow
 def test_commands_run() -> None:
     from scflyformer._cli import COMMANDS, main
 

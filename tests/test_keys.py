@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import anndata as ad
@@ -11,6 +13,8 @@ import pytest
 import scipy.sparse as sp
 
 import scflyformer as sf
+
+from .conftest import make_cells
 
 CALLS: dict[str, dict[str, Any]] = {
     "pp.tokenize": {},
@@ -64,12 +68,37 @@ def clock_on(model: Any) -> Any:
     return folder
 
 
+@pytest.fixture(scope="module")
+def found(tiny_model) -> Callable[[str], ad.AnnData]:
+    """Return a function that gives the cells as a call finds them: after the one that it builds on."""
+
+    @cache
+    def make(name: str) -> ad.AnnData:
+        cells = make_cells()
+        if earlier := AFTER.get(name):
+            call(earlier, cells, tiny_model)
+        return cells
+
+    return make
+
+
 @pytest.fixture
-def cells(cells: ad.AnnData, tiny_model, request: pytest.FixtureRequest) -> ad.AnnData:
-    """Cells as a call finds them: after the one that it builds on."""
-    if earlier := AFTER.get(request.node.callspec.params["name"]):
-        call(earlier, cells, tiny_model)
-    return cells
+def cells(found: Callable, request: pytest.FixtureRequest) -> ad.AnnData:
+    """A copy of the cells as a call finds them."""
+    return found(request.node.callspec.params["name"]).copy()
+
+
+@pytest.fixture(scope="module")
+def called(found: Callable, tiny_model) -> Callable[[str], ad.AnnData]:
+    """Return a function that gives the cells after a call, for tests that only look."""
+
+    @cache
+    def make(name: str) -> ad.AnnData:
+        cells = found(name).copy()
+        assert call(name, cells, tiny_model) is None
+        return cells
+
+    return make
 
 
 def keys(adata: ad.AnnData) -> set[str]:
@@ -103,17 +132,20 @@ def alike(one: Any, other: Any) -> None:
 
 
 @each
-@pytest.mark.parametrize("key", [None, "mine"])
-def test_writes_what_it_documents(name: str, key: str | None, cells: ad.AnnData, tiny_model) -> None:
-    before = keys(cells)
-    assert call(name, cells, tiny_model, **({"key_added": key} if key else {})) is None
-    assert keys(cells) - before == {each.format(key or DEFAULTS[name]) for each in WRITES[name]}
+def test_writes_what_it_documents(name: str, cells: ad.AnnData, called: Callable) -> None:
+    assert keys(called(name)) - keys(cells) == {each.format(DEFAULTS[name]) for each in WRITES[name]}
 
 
 @each
-def test_says_what_ran(name: str, cells: ad.AnnData, tiny_model) -> None:
-    call(name, cells, tiny_model)
-    params = cells.uns[DEFAULTS[name]]["params"]
+def test_key_added_names_all_that_is_written(name: str, cells: ad.AnnData, tiny_model) -> None:
+    before = keys(cells)
+    assert call(name, cells, tiny_model, key_added="mine") is None
+    assert keys(cells) - before == {each.format("mine") for each in WRITES[name]}
+
+
+@each
+def test_says_what_ran(name: str, called: Callable, tiny_model) -> None:
+    params = called(name).uns[DEFAULTS[name]]["params"]
     model = sf.models.load(tiny_model)
     assert model.sha256 in params.values()
     assert model.name in params.values()
@@ -121,12 +153,11 @@ def test_says_what_ran(name: str, cells: ad.AnnData, tiny_model) -> None:
 
 
 @each
-def test_leaves_the_rest_alone(name: str, cells: ad.AnnData, tiny_model) -> None:
-    before = cells.copy()
-    call(name, cells, tiny_model)
-    assert (cells.X != before.X).nnz == 0
-    assert cells.var.equals(before.var)
-    assert cells.obs[before.obs.columns].equals(before.obs)
+def test_leaves_the_rest_alone(name: str, cells: ad.AnnData, called: Callable) -> None:
+    after = called(name)
+    assert (after.X != cells.X).nnz == 0
+    assert after.var.equals(cells.var)
+    assert after.obs[cells.obs.columns].equals(cells.obs)
 
 
 @each
@@ -139,9 +170,8 @@ def test_copy_leaves_the_original_alone(name: str, cells: ad.AnnData, tiny_model
 
 @each
 @pytest.mark.parametrize("store", ["h5ad", "zarr"])
-def test_survives_the_disk(name: str, store: str, cells: ad.AnnData, tiny_model, tmp_path) -> None:
-    before = keys(cells)
-    call(name, cells, tiny_model)
+def test_survives_the_disk(name: str, store: str, cells: ad.AnnData, called: Callable, tmp_path) -> None:
+    before, cells = keys(cells), called(name).copy()
     path = tmp_path / f"cells.{store}"
     if store == "h5ad":
         cells.write_h5ad(path)
@@ -160,7 +190,7 @@ def test_survives_the_disk(name: str, store: str, cells: ad.AnnData, tiny_model,
 
 
 @each
-def test_mudata_gets_the_same(name: str, cells: ad.AnnData, tiny_model) -> None:
+def test_mudata_gets_the_same(name: str, cells: ad.AnnData, called: Callable, tiny_model) -> None:
     import mudata
 
     with mudata.set_options(pull_on_update=False):
@@ -169,7 +199,7 @@ def test_mudata_gets_the_same(name: str, cells: ad.AnnData, tiny_model) -> None:
         )
         data = mudata.MuData({"rna": cells.copy(), "protein": other})
     call(name, data, tiny_model, mod="rna")
-    call(name, cells, tiny_model)
+    cells = called(name)
     assert keys(data["rna"]) == keys(cells)
     for written in WRITES[name]:
         place, key = written.format(DEFAULTS[name]).split(":")

@@ -150,7 +150,9 @@ def test_every_function_is_called(tiny_model: Path, tmp_path: Path) -> None:
     assert called == known - {"tl.PretrainOptions"}
 
 
-@pytest.mark.parametrize("how", STORED)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=() if how == "twisted" else pytest.mark.slow) for how in STORED]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_given_is_changed(tiny_model: Path, tmp_path: Path, how: str) -> None:
     adata = cells_stored(how)
@@ -166,6 +168,7 @@ def test_nothing_given_is_changed(tiny_model: Path, tmp_path: Path, how: str) ->
         assert generators() == state, f"{name} touched a global random generator"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["csr", "csc", "dense"])
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_is_not_changed(tiny_model: Path, tmp_path: Path, how: str) -> None:

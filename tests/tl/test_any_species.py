@@ -87,6 +87,7 @@ def test_mouse_cells_and_a_fly_model(mouse, tiny_model):
         sf.tl.embed(mouse, model=tiny_model)
 
 
+@pytest.mark.slow
 def test_human_pancreas(data_dir, tmp_path):
     """Two donors label the two others."""
     path = data_dir / "human" / "baron_pancreas_human_2142.h5ad"
@@ -113,6 +114,7 @@ def some(path: Path, n_cells: int) -> ad.AnnData:
     return cells
 
 
+@pytest.mark.slow
 def test_a_platform_left_out(data_dir, tmp_path):
     """A model of nuclei reads whole cells measured over other genes: the overlap is reported and types are told."""
     nuclei = [some(data_dir / "fly" / f"{name}.h5ad", 700) for name in ("fca_head", "fca_body")]

@@ -108,32 +108,6 @@ def test_log_normalised_values_and_copies(base, tiny_model, tmp_path):
     assert KEY not in lazy.obsm
 
 
-def test_the_network_is_sent_once_to_a_cluster(cluster):
-    """What travels says so when it is pickled."""
-    rows = da.zeros((30, 2), chunks=(1, 2))
-    _matrix.map_row_blocks(rows, Pickled())
-    n_times = Pickled.times
-    assert 0 < n_times < 5
-    assert _matrix.map_row_blocks(rows, Pickled()) == [1] * 30
-
-
-class Pickled:
-    """Work that counts how often it is pickled."""
-
-    times = 0
-
-    def __call__(self, rows: np.ndarray) -> int:
-        return len(rows)
-
-    def __reduce__(self) -> tuple:
-        type(self).times += 1
-        return _make_worker, ()
-
-
-def _make_worker() -> Any:
-    return len
-
-
 @pytest.mark.parametrize("place", ["layer", "modality", "view", "copy"])
 def test_wherever_the_lazy_matrix_stands(base, tiny_model, tmp_path, place):
     lazy, asked = chunked(base, "csr", tmp_path), {}
@@ -189,6 +163,34 @@ def test_errors_come_back_and_nothing_is_written(base, tiny_model, tmp_path):
     assert KEY not in lazy.uns
 
 
+@pytest.mark.slow
+def test_the_network_is_sent_once_to_a_cluster(cluster):
+    """What travels says so when it is pickled."""
+    rows = da.zeros((30, 2), chunks=(1, 2))
+    _matrix.map_row_blocks(rows, Pickled())
+    n_times = Pickled.times
+    assert 0 < n_times < 5
+    assert _matrix.map_row_blocks(rows, Pickled()) == [1] * 30
+
+
+class Pickled:
+    """Work that counts how often it is pickled."""
+
+    times = 0
+
+    def __call__(self, rows: np.ndarray) -> int:
+        return len(rows)
+
+    def __reduce__(self) -> tuple:
+        type(self).times += 1
+        return _make_worker, ()
+
+
+def _make_worker() -> Any:
+    return len
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["h5ad", "zarr", "csr"])
 def test_a_cluster_of_two_processes_gives_the_same(base, tiny_model, tmp_path, cluster, how):
     assert len(cluster.scheduler_info()["workers"]) == 2

@@ -197,6 +197,7 @@ def test_seed_governs_null_genes(run: Callable) -> None:
     assert none["results"][["p_value", "fdr", "effect"]].isna().all(axis=None) and len(none["null"]) == 0
 
 
+@pytest.mark.slow
 def test_permuted_states_give_uniform_p_values(cells: AnnData, lively_model: Path) -> None:
     """With states dealt out at random no gene stands out more often than chance says."""
     rng = np.random.default_rng(0)
@@ -287,7 +288,7 @@ def test_copy_and_mudata(run: Callable, cells: AnnData, lively_model: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore:.*zarr v:UserWarning")  # anndata announces its next default format
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("suffix", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_results_survive_storage(run: Callable, cells: AnnData, tmp_path: Path, suffix: str) -> None:
     """Labels with a slash, set names with a slash and empty tables come back as they were."""
     found = run(genes={"a/b": ["tiny1", "Hnf4"], "c": "tiny30"}, state_key="cell_type", start="T4/T5", goal="glia",

@@ -275,7 +275,7 @@ def test_bad_options(run: Callable, cells: AnnData, changes: dict[str, Any], mes
     assert "perturb" not in cells.uns
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("suffix", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_every_table_survives_storage(run: Callable, cells: AnnData, tmp_path: Path, suffix: str) -> None:
     run(genes=["tiny1", "tiny30", ("tiny1", "tiny30")], downstream=2, key_added="one", groupby="cell_type")
     run(genes="all", method="screen", n_top=2, key_added="two")

@@ -340,6 +340,7 @@ KILLED = """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(module_cells, tmp_path):
     """Dropout, batches and masks go on where they were; a checkpoint cut short and other settings are noticed."""
     asked = SMALL | {"epochs": 4, "save_steps": 4, "dropout": 0.2, "sample_key": "batch"}

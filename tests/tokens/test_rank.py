@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.tokens._rank import rank_tokens
-from scflyformer.tokens._rows import TokenRows
 
 N_GENES = 12
 
@@ -94,26 +93,3 @@ def test_without_values():
     assert rows.tokens.tolist() == [4, 3, 5]
     assert rows.values.size == 0
     assert rows.cut(2).to_csr(2).toarray().tolist() == [[4, 3]]
-
-
-@given(cell_lists(), st.integers(1, N_GENES + 2))
-def test_cut_and_csr(cells, max_len):
-    rows = rank_tokens(*arrays(cells), np.ones(N_GENES, np.float32))
-    cut, matrix = rows.cut(max_len), rows.to_csr(max_len)
-    assert matrix.shape == (len(cells), max_len)
-    assert matrix.dtype == np.int32
-    for number in range(len(cells)):
-        whole = rows.tokens[rows.indptr[number] : rows.indptr[number + 1]][:max_len]
-        np.testing.assert_array_equal(cut.tokens[cut.indptr[number] : cut.indptr[number + 1]], whole)
-        padded = np.zeros(max_len, np.int32)
-        padded[: len(whole)] = whole
-        np.testing.assert_array_equal(matrix[[number]].toarray()[0], padded)
-
-
-@given(cell_lists(), cell_lists())
-def test_concatenate(first, second):
-    medians = np.ones(N_GENES, np.float32)
-    whole = rank_tokens(*arrays(first + second), medians)
-    joined = TokenRows.concatenate([rank_tokens(*arrays(part), medians) for part in (first, second)])
-    for name in ("indptr", "tokens", "values"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(joined, name))

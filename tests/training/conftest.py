@@ -42,7 +42,7 @@ def make_store(tmp_path: Path) -> Callable:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_source() -> Callable:
     """Return a function that makes an AnnData of counts with the genes named."""
     from anndata import AnnData

@@ -233,11 +233,12 @@ def atlas(make_source, n_genes: int, *, seed: int):
     return make_source(random.poisson(rate), genes, batch=[f"b{n % 4}" for n in range(160)])
 
 
-@pytest.fixture
-def first(make_source, tmp_path):
+@pytest.fixture(scope="module")
+def first(make_source, tmp_path_factory):
     """A model of thirty genes."""
-    pretrain(atlas(make_source, N_OLD, seed=0), out=tmp_path / "first", **SMALL)
-    return tmp_path / "first"
+    out = tmp_path_factory.mktemp("models") / "first"
+    pretrain(atlas(make_source, N_OLD, seed=0), out=out, **SMALL)
+    return out
 
 
 def test_pretraining_goes_on_with_further_genes(first, make_source, tmp_path):
@@ -246,7 +247,7 @@ def test_pretraining_goes_on_with_further_genes(first, make_source, tmp_path):
     runs = {"start": {"init": first, **STILL}, "random": STILL, "whole": {"init": first}}
     for name, asked in runs.items():
         pretrain(cells, out=tmp_path / name, **(SMALL | asked))
-    old, start, random, whole = (sf.models.load(tmp_path / name) for name in ("first", *runs))
+    old, start, random, whole = map(sf.models.load, (first, *(tmp_path / name for name in runs)))
     for each in (start, whole):
         genes = each.vocabulary
         assert genes.gene_ids.tolist() == [*old.vocabulary.gene_ids, *(f"A{n:02d}" for n in range(N_NEW))]

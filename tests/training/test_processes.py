@@ -75,6 +75,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_model_of_one(path, alone, tmp_path):
     """At the same batches, some of which hold fewer cells than there are processes."""
     done = torchrun("-m", "scflyformer", "pretrain", path, "--out", tmp_path / "out", *options(ASKED))
@@ -111,6 +112,7 @@ TROUBLE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_when_one_fails_all_end_and_the_run_can_go_on(path, alone, tmp_path):
     """First a call that cannot work, told by both processes; then one of them is killed, and one alone goes on."""

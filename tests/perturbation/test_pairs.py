@@ -1,0 +1,41 @@
+"""An interaction is what both genes do, less what each does, in the cells where all three were run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scflyformer.genes._vocabulary import N_SPECIAL
+from scflyformer.perturbation._pairs import interactions
+from scflyformer.perturbation._run import Found
+from scflyformer.perturbation._scan import GeneSet, Pool, plan_scan
+
+A, B = N_SPECIAL + 2, N_SPECIAL + 17
+NAMES = np.array([f"g{n}" for n in range(30)], dtype=object)
+SAMPLES = np.array([f"s{n % 3}" for n in range(40)])
+
+
+def test_what_genes_do_together_is_found(make_rows: Callable) -> None:
+    """Effects that add up leave nothing, as in all null pairs; what the pair does beyond that is the interaction."""
+    rows, random = make_rows([22] * 40), np.random.default_rng(0)
+    scan = plan_scan(
+        rows, [Pool("all", np.arange(40))], [GeneSet("a+b", (A, B))], names=NAMES, kind="delete", n_null=10, seed=0,
+        members=[0],
+    )  # fmt: skip
+    alone = random.normal(size=(40, 30 + N_SPECIAL))
+    cell, number = scan.pairs
+    values = [sum(alone[at, list(scan.table.sets[which])]) for at, which in zip(cell, number, strict=True)]
+    surplus = np.where([scan.table.sets[which] == (A, B) for which in number], 0.7 + 0.1 * (cell % 3), 0)
+    found = Found(scan.by_set((values + surplus)[:, None]), None, None)
+    (row,) = interactions(scan, found, [0], SAMPLES, NAMES, kind="delete").to_dict(orient="records")
+
+    held = [set(rows.tokens[rows.indptr[at] : rows.indptr[at + 1]]) for at in range(40)]
+    both = np.array([at for at in range(40) if {A, B} <= held[at]])
+    means = pd.Series(0.7 + 0.1 * (both % 3)).groupby(SAMPLES[both]).mean()
+    assert row["interaction"] == pytest.approx(means.mean())
+    assert (row["gene"], row["gene_a"], row["gene_b"]) == ("a+b", "g2", "g17")
+    assert (row["n_cells"], row["n_samples"], row["n_null"]) == (len(both), 3, 10)
+    assert row["null_mean"] == pytest.approx(0, abs=1e-12) and row["p_value"] == pytest.approx(1 / 11)
