@@ -50,22 +50,11 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Method:
-    """A way to label cells.
+    """A way to label cells: a column of the table, and the module that is run for it.
 
-    Attributes
-    ----------
-    name
-        The column of the table.
-    script, options, python
-        What is run, and the Python that runs it; `None` where that environment is not there.
-    model
-        The model that it reads, if any: name or folder.
-    untrained
-        Whether that model's weights are replaced by random ones.
-    needs
-        What an environment without it lacks, for the error.
-    first
-        Whether it is run where no fly model applies, with the model pretrained there.
+    ``python`` runs it, `None` where that environment is not there, which ``needs`` tells. ``model`` is the model that
+    it reads, ``untrained`` with random weights in it; ``first`` says whether it is run where no fly model applies, with
+    the model pretrained there.
     """
 
     name: str

@@ -41,26 +41,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One row group of the table.
+    """One row group of the table: all cells of a file, and which of them teach and are asked.
 
-    Attributes
-    ----------
-    counts, genes
-        All cells of a file.
-    labels, libraries
-        Text, one a cell of the file.
-    splits
-        Each learnt by itself; their query cells are pooled.
-    views
-        Name → mask over the pooled query cells: the same labels, judged on some of them.
-    note
-        The split in words.
-    by_cell
-        Whether cells of one library stand on both sides: tuning and intervals then go by cells, too.
-    own_model
-        Whether no fly model applies, so that one is pretrained on the reference cells.
-    embed_once
-        Whether splits share an embedding, so that the methods' times are without it.
+    Each split is learnt by itself; their query cells are pooled, and ``views`` are masks over those, by name. ``note``
+    is the split in words. With ``by_cell`` cells of one library stand on both sides, and tuning and intervals go by
+    cells, too; with ``own_model`` no fly model applies, so that one is pretrained on the reference cells; with
+    ``embed_once`` splits share an embedding, so that the methods' times are without it.
     """
 
     name: str
@@ -97,15 +83,7 @@ class Task:
 
 
 class Tasks:
-    """Files, opened when a task first asks for them, and the tasks on them.
-
-    Parameters
-    ----------
-    folder
-        The folder of ``fly/`` and ``human/``.
-    zheng68k
-        An h5ad file or a 10x folder of Zheng68K, for whoever has it, and its column of labels.
-    """
+    """Files, opened when a task first asks for them, and the tasks on them."""
 
     def __init__(
         self, folder: Path, *, zheng68k: Path | None = None, zheng68k_labels: str = "cell_type", seed: int = 0

@@ -43,20 +43,10 @@ REPLICATES = 3
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """Draws cells.
+    """Draws cells after profiles, with ``per_cell`` genes on average.
 
-    Attributes
-    ----------
-    source
-        Real or made-up profiles.
-    per_cell
-        Mean genes a cell asked for.
-    thin
-        Factor on `KEPT` that holds the copied genes at `PANEL_SHARE`.
-    pools
-        Genes to draw from, n_types × `POOL`.
-    draws, expected
-        For each type, the different genes expected of so many draws.
+    ``thin`` is the factor on `KEPT` that holds the copied genes at `PANEL_SHARE`; ``pools`` are the genes to draw from,
+    n_types × `POOL`; ``expected`` the different genes expected, by type, of as many draws as ``draws`` says.
     """
 
     source: Profiles
@@ -122,23 +112,7 @@ def make_atlas(
     out: Path, *, data: Path, n_cells: int = N_CELLS, n_genes: int = N_GENES, per_cell: float = PER_CELL,
     seed: int = 0, compression: str | None = None,
 ) -> None:  # fmt: skip
-    """Write the file, all of it or nothing.
-
-    Parameters
-    ----------
-    out
-        The file.
-    data
-        Folder of real data.
-    n_cells, n_genes
-        Size of the file.
-    per_cell
-        Mean genes a cell.
-    seed
-        Of all draws.
-    compression
-        Of the matrix: ``"gzip"`` or `None`.
-    """
+    """Write the file, all of it or nothing."""
     if min(n_cells, n_genes) < 1 or not 0 < per_cell <= n_genes / 2:
         raise ValueError(
             f"Got {n_cells} cells × {n_genes} genes with {per_cell} a cell; expected one cell and gene or more, and at "

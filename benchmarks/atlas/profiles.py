@@ -25,22 +25,10 @@ MADE_UP_CELLS, MADE_UP_TYPES, SPREAD = 20_000, 60, 0.4
 class Profiles:
     """Cells to draw from.
 
-    Attributes
-    ----------
-    genes
-        The genes: symbols as index, ``FBgn``.
-    panel
-        Counts of real cells in the genes that their data measured, n_cells × n_genes; empty rows where there are none.
-    depth
-        Genes of a cell over their mean.
-    obs
-        ``tissue``, ``cell_type`` and ``sex`` of the cells.
-    types
-        Type of each cell, a row of ``rates``.
-    rates
-        Of each type, the relative level of genes outside the panel, n_types × n_genes.
-    source
-        Where all this comes from.
+    ``genes`` has symbols as index, and ``FBgn``; ``panel`` counts of real cells in the genes that their data measured,
+    empty rows where there are none; ``depth`` the genes of a cell over their mean; ``obs`` ``tissue``, ``cell_type``
+    and ``sex``; ``types`` the type of each cell, a row of ``rates``, the relative levels of genes outside the panel,
+    n_types × n_genes; ``source`` says where all this comes from.
     """
 
     genes: pd.DataFrame

@@ -99,12 +99,8 @@ def answer(
 ) -> None:
     """Run a script: read arguments and cells, time ``make``, write its arrays, print versions and costs as JSON.
 
-    Parameters
-    ----------
-    make
-        Returns ``probability``, ``classes``, perhaps ``novelty``, and numbers to print under other names.
-    packages
-        Distribution whose version is told → module to import before the clock starts.
+    ``make`` returns ``probability``, ``classes``, perhaps ``novelty``, and numbers to print under other names.
+    ``packages``: distribution whose version is told → module to import before the clock starts.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("cells", type=Path)

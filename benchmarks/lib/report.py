@@ -21,14 +21,9 @@ LESS_IS_BETTER = ("nats", "ECE", "MAE")
 
 
 def long_table(results: Sequence[tuple[str, str, dict[str, Any]]], main: str) -> pd.DataFrame:
-    """Return one row a (task, metric, column) with intervals, and what ``main`` has over it, paired.
+    """Return one row a (task, metric, column) with intervals, and what the column ``main`` has over it, paired.
 
-    Parameters
-    ----------
-    results
-        (row, column, view), where a view is what `described` returns.
-    main
-        The column that the others are subtracted from.
+    Results are (row, column, view), where a view is what `described` returns.
     """
     draws = {
         (row, metric, column): np.asarray(values, dtype=float)
@@ -113,16 +108,8 @@ def report(
 ) -> None:
     """Print the tables and write them to ``out.md`` and ``out.tsv``.
 
-    Parameters
-    ----------
-    results, main
-        As `long_table` takes them.
-    columns
-        What one column is, such as ``"representation"``: a heading of ``out.tsv``.
-    cells
-        What ``n_train`` of the views counts.
-    more
-        Further text for the end of ``out.md``.
+    ``columns`` says what one column is, such as ``"representation"``; ``cells`` what ``n_train`` of the views counts;
+    ``more`` is text for the end.
     """
     import sklearn
     import torch

@@ -17,14 +17,7 @@ MIN_LIBRARIES = 6
 class Resamples:
     """How often each unit (a library, or a cell) of the test set is drawn; the first row draws each once.
 
-    Attributes
-    ----------
-    codes
-        Unit of each test cell, shape (n_cells,).
-    counts
-        Multiplicities, float32, shape (1 + n_boot, n_units).
-    unit
-        ``"libraries"`` or ``"cells within library"``.
+    ``codes`` is the unit of each test cell, ``counts`` the multiplicities, shape (1 + n_boot, n_units).
     """
 
     def __init__(self, libraries: np.ndarray, *, n_boot: int = 1000, seed: int = 0) -> None:

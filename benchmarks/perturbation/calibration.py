@@ -51,25 +51,7 @@ def read_cells(path: Path, label: str) -> ad.AnnData:
 def one_deal(
     adata: ad.AnnData, model: Model, unit: Unit, number: int, *, n_genes: int, n_null: int, max_cells: int
 ) -> dict[str, list[float]]:
-    """Deal states, delete random genes, and return their p-values.
-
-    Parameters
-    ----------
-    adata
-        Cells of one type, with ``batch`` in `obs` and ``FBgn`` in `var`.
-    model
-        The model.
-    unit
-        What the states are dealt to.
-    number
-        Of the deal: its seed.
-    n_genes, n_null, max_cells
-        Genes drawn, null genes of each, and start cells.
-
-    Returns
-    -------
-    By name out of `P_VALUES`, one number a gene that was found.
-    """
+    """Deal states, delete random genes, and return their p-values by the names of `P_VALUES`; ``number`` is the seed."""
     random = np.random.default_rng([number, len(unit)])
     order = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")
     cells = adata[order].copy()

@@ -50,24 +50,10 @@ def old_and_young(obs: pd.DataFrame) -> pd.DataFrame:
 def old_against_young(
     path: Path, model: Model, out: Path | None, *, label: str | None, n_null: int, max_cells: int
 ) -> tuple[str, pd.DataFrame, dict[str, int]]:
-    """Delete the genes in old cells of one type, and draw what `tl.perturb` found beside their expression.
+    """Delete the genes in old cells of one type, by default the first of `old_and_young`.
 
-    Parameters
-    ----------
-    path
-        The cells of davie.
-    model
-        The model.
-    out
-        Folder for ``expression.png`` and ``shifts.png``; none are drawn without.
-    label
-        The type; by default the first of `old_and_young`.
-    n_null, max_cells
-        As `tl.perturb` takes them.
-
-    Returns
-    -------
-    The type, the results, and its numbers of old and young cells.
+    Returns the type, what `tl.perturb` found, and its numbers of old and young cells; draws figures into ``out``, if
+    given.
     """
     adata = ad.read_h5ad(path)
     types = old_and_young(adata.obs)

@@ -29,26 +29,11 @@ FLOAT32 = Running(dtype="float32")
 def decoded_changes(
     network: CellBert, rows: TokenRows, genes: np.ndarray, *, most: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predict how expression changes where a gene is taken away.
+    """Predict how expression changes where each of ``genes``, positions in the vocabulary, is taken away by itself.
 
-    Parameters
-    ----------
-    network
-        A network with a cell token.
-    rows
-        Ranked cells of one data set.
-    genes
-        Positions in the vocabulary of the genes to delete, each alone, shape (n_genes,).
-    most
-        Cells at most for each gene, drawn among those that hold it; all by default.
-    seed
-        Of the draw.
-
-    Returns
-    -------
-    The mean over cells of the change in the logarithm of each vocabulary gene's share of the cell, float64, shape
-    (n_genes, n_vocabulary), NaN for genes that were not measured or that no cell holds; and the cells, int64, shape
-    (n_genes,).
+    Returns the mean, over the cells that hold it (``most`` of them at most), of the change in the logarithm of each
+    vocabulary gene's share of the cell, shape (n_genes, n_vocabulary), NaN for genes not measured or held by no cell;
+    and how many cells.
     """
     rows = rows.cut(network.max_len)
     tokens = (np.asarray(genes) + N_SPECIAL).astype(np.int32)
@@ -94,19 +79,10 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def matched(features: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Pair positives with negatives that are alike.
+    """Return positions of positives, then of their partners: negatives whose standardised features are alike.
 
-    Parameters
-    ----------
-    features
-        Shape (n, n_features); each is divided by its standard deviation.
-    positive
-        Shape (n,).
-
-    Returns
-    -------
-    Positions of as many positives as there are pairs, then of their partners: the pairs, no item in two of them, with
-    the least sum of distances. Where negatives are fewer than positives, some positives stay out.
+    The pairs, no item in two of them, have the least sum of distances. Where negatives are fewer, some positives stay
+    out.
     """
     scale = features.std(0)
     scaled = features / np.where(scale > 0, scale, 1.0)

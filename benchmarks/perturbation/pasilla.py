@@ -50,19 +50,10 @@ def measured(path: Path) -> pd.DataFrame:
 
 
 def agreement(predicted: np.ndarray, log_fc: np.ndarray, sure: np.ndarray) -> dict[str, float]:
-    """Compare predicted and measured changes.
+    """Compare predicted changes, told from their median, with measured ones.
 
-    Parameters
-    ----------
-    predicted, log_fc
-        Change of each gene, shape (n_genes,). Predictions are told from their median.
-    sure
-        Genes that the knock-down changed for certain, bool, shape (n_genes,).
-
-    Returns
-    -------
-    ``sign``: share of the sure genes predicted in the measured direction; ``sure``: Spearman's correlation over them;
-    ``all``: over all genes.
+    ``sign``: share of the genes changed for ``sure`` that are predicted in the measured direction; ``sure``: Spearman's
+    correlation over them; ``all``: over all genes.
     """
     centred = predicted - np.median(predicted)
     same = np.sign(centred[sure]) == np.sign(log_fc[sure])
@@ -78,25 +69,8 @@ def knock_down(
 ) -> dict[str, Any]:
     """Delete ps, and genes that stand alike, in cells that express ps; hold both against the measured knock-down.
 
-    Parameters
-    ----------
-    cells_path
-        Single cells.
-    bulk_path
-        The knock-down.
-    model
-        The model.
-    n_cells
-        Cells, drawn at random among those that express ps.
-    n_null
-        Null genes.
-    seed
-        Of cells and null genes.
-
-    Returns
-    -------
-    ``n_cells``, ``n_genes``, ``n_sure``, ``n_null``; ``model``, ``co-expression``: `agreement` of each; ``null``: lists
-    of the null genes' agreements; ``co-expression null``: the same of their co-expression.
+    ``model`` and ``co-expression`` are the `agreement` of each; ``null`` and ``co-expression null`` those of the null
+    genes.
     """
     adata = ad.read_h5ad(cells_path)
     column = np.flatnonzero(adata.var["FBgn"].astype(str) == PS)

@@ -39,20 +39,10 @@ SHAPE: dict[str, Any] = {
 class Design:
     """Sizes and strengths of a simulation.
 
-    Attributes
-    ----------
-    n_genes, n_drivers, n_decoys, n_targets
-        Genes; planted drivers and decoy regulators among them; members of each one's module.
-    n_samples, n_cells
-        Samples of each state, cells of each sample.
-    on_start, on_goal, on_decoy
-        Share of the cells in which a driver is on, by state, and a decoy, in both.
-    fold
-        What an active regulator multiplies its targets by.
-    sample_sd, cell_sd
-        Standard deviations of log rate: of each gene, and of depth, by sample, and of depth by cell.
-    seed
-        Of what the genes are; cells are drawn with a seed of their own.
+    ``n_targets`` genes are the module of each regulator. A driver is on in a share of the cells by state, a decoy in
+    ``on_decoy`` of both; an active regulator multiplies its targets by ``fold``. ``sample_sd`` and ``cell_sd`` are
+    standard deviations of log rate: of each gene, and of depth, by sample, and of depth by cell. ``seed`` is of what
+    the genes are.
     """
 
     n_genes: int = 400
@@ -90,26 +80,12 @@ class Design:
 
 
 def simulate(design: Design, *, seed: int, prefix: str = "", corpus: Corpus = "states") -> ad.AnnData:
-    """Draw cells.
+    """Draw counts of cells; `obs`: ``state``, ``sample``; `var` as `Design.genes` has it.
 
     A regulator is on or off in a cell: its rate is ``fold`` times as high, or 0, and the rates of its module are
-    ``fold`` times as high where it is on. Each gene's rate varies between samples, depth between cells and samples.
-
-    Parameters
-    ----------
-    design
-        Sizes and strengths.
-    seed
-        Of the cells.
-    prefix
-        In front of the names of samples.
-    corpus
-        ``"states"``: regulators are on as often as the design says. ``"atlas"``: each regulator is on in a share of its
-        own of each sample's cells, 0.1 to 0.9, as in samples of many tissues, and states mean nothing.
-
-    Returns
-    -------
-    Counts (CSR, float32); `obs`: ``state``, ``sample``; `var`: ``kind``, ``regulator``, ``rate``.
+    ``fold`` times as high where it is on. Each gene's rate varies between samples, depth between cells and samples. Of
+    the corpus ``"states"`` regulators are on as often as the design says; of ``"atlas"`` each is on in a share of its
+    own of each sample's cells, 0.1 to 0.9, as in samples of many tissues, and states mean nothing.
     """
     genes = design.genes()
     random = np.random.default_rng([design.seed, seed])
@@ -177,30 +153,14 @@ def score(
     call: str = "shift, p-value by rank",
     sure: float = 0.05,
 ) -> dict[str, float]:
-    """Count what a family's calls got right.
+    """Count what a family's calls got right; ``call`` is one of `CALLS`, genes are called up to a p-value of ``sure``.
 
-    Parameters
-    ----------
-    results
-        Results of `tl.perturb`, a row a gene tested.
-    log_fc
-        The trivial answer, goal over start, by gene.
-    kinds
-        What each gene is, one of `KINDS`.
-    call
-        What genes are called by, one of `CALLS`.
-    sure
-        Adjusted p-value up to which a gene is called.
-
-    Returns
-    -------
-    ``n``, ``called``, the genes called towards the goal; ``recall`` of the drivers; ``recall targets`` of the members
-    of their modules; ``false``: the share of the calls that are neither; ``false either way``: that of all calls, away
-    from the goal as well; ``auroc``: drivers over all that are neither drivers nor members, by shift; ``top``: the
-    share of the genes with the largest effects, as many as drivers were tested, that are drivers or members; and the
-    same of the trivial answer, ``fold recall`` and ``fold false`` at as many calls, and ``fold auroc``; ``label
-    drivers`` and ``label rest``: the share of the drivers, and of the genes that are neither, whose ``p_label`` is at
-    most ``sure``. NaN for a share of nothing.
+    ``n`` genes, ``called`` towards the goal; ``recall`` of drivers, ``recall targets`` of members of their modules;
+    ``false``, the share of the calls that are neither, ``false either way`` with those away from the goal; ``auroc``,
+    drivers over genes that are neither, by shift; ``top``, the share of as many largest effects as drivers that are
+    drivers or members; the same of the trivial answer ``log_fc`` (goal over start) at as many calls, ``fold recall``,
+    ``fold false``, ``fold auroc``; and ``label drivers``, ``label rest``, shares with a ``p_label`` of at most
+    ``sure``. NaN for a share of nothing.
     """
     readout, adjusted = CALLS[call]
     p_label = results.loc[results["readout"] == "shift", "p_label"].to_numpy()

@@ -69,13 +69,8 @@ def factors(folder: Path) -> set[str]:
 def known_targets(folder: Path, network: str) -> dict[str, set[str]]:
     """Return the FlyBase ids of each factor's targets in a published network.
 
-    Parameters
-    ----------
-    folder
-        With ``tables``.
-    network
-        ``"DroID"``: binding and REDfly, 2018. ``"Marbach"``: the supervised network of Marbach et al. 2012, edges of
-        0.6 and above.
+    ``"DroID"``: binding and REDfly, 2018. ``"Marbach"``: the supervised network of Marbach et al. 2012, edges of 0.6
+    and above.
     """
     if network == "DroID":
         table = pd.read_csv(folder / "tables" / "droid_tf_target_2018.tsv.gz", sep="\t", usecols=["tf", "target"])
@@ -88,23 +83,8 @@ def known_targets(folder: Path, network: str) -> dict[str, set[str]]:
 def factor_scores(
     cells: Cells, model: Model, folder: Path, *, most: int, n_networks: tuple[str, ...] = NETWORKS
 ) -> pd.DataFrame:
-    """Delete every factor that enough cells express and enough targets are known of.
+    """Delete every factor that enough cells express and enough targets are known of, in ``most`` cells each.
 
-    Parameters
-    ----------
-    cells
-        Cells of one type or of all.
-    model
-        The model.
-    folder
-        Shared data, with ``tables``.
-    most
-        Cells to delete each factor in.
-    n_networks
-        The published networks.
-
-    Returns
-    -------
     A row per network and factor: ``network``, ``factor``, ``n_targets``, ``n_cells``, and each of `SCORES` twice: its
     AUROC of targets over matched genes, and, with ``, all`` behind, over all genes that are not targets.
     """

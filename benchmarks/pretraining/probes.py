@@ -67,20 +67,9 @@ def probe_labels(
 ) -> tuple[np.ndarray, float]:
     """Predict class codes of test cells by multinomial logistic regression; the average feature has variance 1.
 
-    Parameters
-    ----------
-    blocks
-        Features, each block of shape (n_cells, n_features); genes (`EXPRESSION`) are standardised one by one, the
-        columns of any other block are divided by one number.
-    labels, libraries
-        Class code and library of each cell.
-    train, test
-        Positions of cells.
-
-    Returns
-    -------
-    Predicted codes of the test cells, and C: the one with the highest likelihood on whole training libraries (one
-    fold of four) held out from the others.
+    Genes (the block `EXPRESSION`) are standardised one by one, the columns of any other block are divided by one
+    number. C is the one with the highest likelihood on whole training libraries (one fold of four) held out from the
+    others.
     """
     x, y, n_classes, family = beside(blocks), labels[train], int(labels.max()) + 1, logistic(blocks)
     inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER) == 0
@@ -95,10 +84,7 @@ def probe_age(
 ) -> tuple[np.ndarray, float]:
     """Predict a number of test cells by ridge regression; blocks are scaled as for `probe_labels`, to total variance 1.
 
-    Returns
-    -------
-    Predictions for the test cells, and alpha: the one with the least squared error over folds of whole training
-    libraries.
+    Alpha, returned as well, has the least squared error over folds of whole training libraries.
     """
     y = target[train].astype(np.float64)
     folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)

@@ -36,20 +36,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One row group of the table.
+    """One row group of the table; ``kind`` is ``"labels"``, ``"age"`` or ``"neighbours"``.
 
-    Attributes
-    ----------
-    kind
-        ``"labels"``, ``"age"`` or ``"neighbours"``.
-    target
-        Class code, or log2(days + 1), of each used cell.
-    splits
-        Each fitted by itself; their test cells are pooled.
-    views
-        Name → mask over the pooled test cells: the same predictions, judged on some of them.
-    note
-        The split in words.
+    ``target`` is the class code, or log2(days + 1), of each used cell. Each split is fitted by itself; their test cells
+    are pooled, and ``views`` are masks over those, by name. ``note`` is the split in words.
     """
 
     name: str

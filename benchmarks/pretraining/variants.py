@@ -88,14 +88,8 @@ def components(work: Path, model: Model, store: TokenStore, cells: np.ndarray) -
 class Mlp(Representation):
     """An MLP on the profile code in BERT's place, trained on the same cells for the same objective, less masked genes.
 
-    Parameters
-    ----------
-    corpus
-        What the model was pretrained on.
-    passes
-        Passes over its cells.
-    with_code
-        Whether the profile code stands next to the MLP's output, as it does next to the cell token.
+    ``passes`` are those over the cells of the corpus; ``with_code``: the profile code stands next to the MLP's output,
+    as it does next to the cell token.
     """
 
     sees = "the pretraining corpus"

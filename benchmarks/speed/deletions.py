@@ -132,16 +132,8 @@ def timed(make: Callable[[], Any]) -> tuple[float, Any]:
 class Deletions:
     """Single deletions of a few cells, ready to run by the stream and by the loop.
 
-    Attributes
-    ----------
-    model, twin
-        The model, and the mlm twin that both ways share.
-    bert
-        The twin as transformers opens it.
-    rows, sets, pairs
-        Cells, tokens to delete, and (cell, copy) pairs.
-    goals
-        Centroids for ``twin`` and ``model``.
+    Both share the ``twin`` of the model, which ``bert`` is as transformers opens it; ``goals`` are centroids for
+    ``twin`` and ``model``.
     """
 
     model: Model
@@ -183,28 +175,11 @@ class Deletions:
 def exact_speed(
     path: Path, model: Model, folder: Path, *, n_cells: int, n_copies: int, n_loop: int, repeats: int
 ) -> dict[str, Any]:
-    """Time the stream beside the loop on the same weights and cells, in turns.
+    """Time the stream beside the loop on the same weights and cells, in turns: deletions a second, one number a turn.
 
-    Parameters
-    ----------
-    path
-        The cells.
-    model
-        The model whose shape both have; its own stream is timed as well.
-    folder
-        Where the mlm twin of the model is kept.
-    n_cells, n_copies
-        Cells, and deletions of each.
-    n_loop
-        Deletions of each cell that the loop does, batches of 1; those of 100 do all.
-    repeats
-        Turns.
-
-    Returns
-    -------
-    Lists of copies a second, one number a turn: ``stream`` (the twin), ``stream own`` (the model, as `tl.perturb` runs
-    it), ``loop 1``, ``loop 100``; ``length``; ``difference``, the largest between the shifts of stream and loop, and
-    ``largest``, the largest shift.
+    ``stream`` is the mlm twin of the model, ``stream own`` the model as `tl.perturb` runs it; ``loop 1`` does
+    ``n_loop`` deletions of each cell in batches of 1, ``loop 100`` all ``n_copies``. ``difference`` is the largest
+    between the shifts of stream and loop, ``largest`` the largest shift.
     """
     ready = Deletions.prepare(path, model, folder, n_cells=n_cells, n_copies=n_copies)
     few_sets, few = spread_pairs(ready.rows, n_loop)
@@ -231,10 +206,8 @@ def pooling_of(model: Model) -> Any:
 def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dict[str, Any]:
     """Time the first-order screen beside exact deletions of all genes of the same cells, and compare their shifts.
 
-    Returns
-    -------
-    ``exact``, ``screen``: (cell, gene) pairs a second, one number a turn (exact runs once); ``spearman_pairs``, over
-    all pairs; ``spearman_genes``, over the means of genes found in ``min_cells`` cells or more; ``n``, ``n_genes``.
+    (cell, gene) pairs a second, one number a turn (exact runs once); Spearman's correlation over all pairs, and over
+    the means of genes found in ``min_cells`` cells or more.
     """
     rows, others = draw_cells(path, model, n_cells)
     network, pooling = model.network(), model.pooling

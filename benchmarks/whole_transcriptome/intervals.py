@@ -58,18 +58,9 @@ def compared(values: np.ndarray, others: np.ndarray, *, interval: bool) -> str:
 
 
 def comparison(results: dict[str, dict[str, Any]], number: int, columns: Iterable[str], whole: bool) -> list[str]:
-    """Return the folds in words, then a text a column: how it compares with `REFERENCE`.
+    """Return the folds in words, then a text a column: how one of its measures by fold compares with `REFERENCE`.
 
-    Parameters
-    ----------
-    results
-        For each column that there is, its measures by fold, under ``"folds"``.
-    number
-        Which of the measures.
-    columns
-        Columns of the table.
-    whole
-        Whether folds are whole libraries, plates or donors.
+    ``whole`` says whether folds are whole libraries, plates or donors.
     """
     by_column = {name: [pair[number] for pair in result["folds"].values()] for name, result in results.items()}
     others = by_column[REFERENCE]

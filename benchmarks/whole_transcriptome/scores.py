@@ -67,18 +67,8 @@ def _fits(x: np.ndarray, y: np.ndarray):
 def probe(x: np.ndarray, labels: np.ndarray, inner: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
     """Predict the label of every cell by logistic regression on the training cells; no other label is read.
 
-    Parameters
-    ----------
-    x, labels
-        Features, shape (n_cells, n_features), and label of each cell.
-    inner
-        Fold of each training cell; C is that of `GRID` with the highest likelihood in held-out inner folds.
-    train
-        Positions of the training cells.
-
-    Returns
-    -------
-    Predicted labels of all cells, and C.
+    ``inner`` is the fold of each training cell; C, returned as well, is that of `GRID` with the highest likelihood in
+    held-out inner folds.
     """
     x = prepared(x, train)
     y = labels[train]
@@ -124,21 +114,11 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def found_again(a: np.ndarray, b: np.ndarray, asked: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
-    """Return how well halves of the cells asked find one another among all cells, by cosine about a centre.
+    """Return how well two halves of the cells asked find one another among all cells, by cosine about a centre.
 
-    Parameters
-    ----------
-    a, b
-        Features of the first and the second half of each cell.
-    asked
-        Mask of the cells that are asked; the others are only candidates.
-    centre
-        Mask of the cells whose mean is taken off, each half by itself.
-
-    Returns
-    -------
-    Share of halves whose most similar other half is that of the same cell, and share of the 10 nearest cells of a half
-    that are also among the 10 nearest of the other.
+    The share of halves whose most similar other half is that of the same cell, and the share of the 10 nearest cells of
+    a half that are also among the 10 nearest of the other. ``centre`` are the cells whose mean is taken off, each half
+    by itself.
     """
     a, b = a - a[centre].mean(axis=0), b - b[centre].mean(axis=0)
     queries, pool = np.flatnonzero(asked), np.arange(len(a))
