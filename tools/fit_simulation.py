@@ -26,17 +26,7 @@ import numpy as np
 import pandas as pd
 
 #: Named types seen at every age of the strain.
-CELL_TYPES = (
-    "A.B-KC",
-    "G-KC",
-    "Ensheathing_glia",
-    "Astrocyte-like",
-    "Mip",
-    "Pm1.Pm2",
-    "TmY14",
-    "Tm5c",
-    "T4.T5",
-)
+CELL_TYPES = ("A.B-KC", "G-KC", "Ensheathing_glia", "Astrocyte-like", "Mip", "Pm1.Pm2", "TmY14", "Tm5c", "T4.T5")
 #: Sub-types joined before the fit.
 JOINED = {"A.B*-KC": "A.B-KC"}
 STRAIN = "w1118"

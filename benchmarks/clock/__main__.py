@@ -136,13 +136,7 @@ def held_out(
                 continue
             note = "cells of all libraries on both sides" if by_cell or name == ARTICLE else "libraries held out"
             one = view(
-                units,
-                where,
-                arm.predicted,
-                n_train=len(units.ages),
-                note=note,
-                n_boot=n_boot,
-                target=options.target,
+                units, where, arm.predicted, n_train=len(units.ages), note=note, n_boot=n_boot, target=options.target
             )
             found.setdefault(name, []).append(one)
             if seed == 0 and np.isfinite(arm.low).any():

@@ -51,7 +51,7 @@ def read_cells(path: Path, label: str) -> ad.AnnData:
 def one_deal(
     adata: ad.AnnData, model: Model, unit: Unit, number: int, *, n_genes: int, n_null: int, max_cells: int
 ) -> dict[str, list[float]]:
-    """Deal states, delete random genes, and return their p-values by the names of `P_VALUES`; ``number`` is the seed."""
+    """Deal states, delete random genes, and return p-values by the names of `P_VALUES`; ``number`` is the seed."""
     random = np.random.default_rng([number, len(unit)])
     order = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")
     cells = adata[order].copy()

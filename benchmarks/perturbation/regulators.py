@@ -118,9 +118,7 @@ def factor_scores(
         beside = (changes[number] - others.mean(0)) / np.where(spread > 0, spread, np.inf) if len(others) else spread
         scores = dict(
             zip(
-                SCORES,
-                (np.abs(changes[number]), np.abs(beside), np.abs(together[number]), features[:, 1]),
-                strict=True,
+                SCORES, (np.abs(changes[number]), np.abs(beside), np.abs(together[number]), features[:, 1]), strict=True
             )
         )
         for name in n_networks:

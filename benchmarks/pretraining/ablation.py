@@ -44,12 +44,7 @@ SCVI_LATENT, SCVI_EPOCHS = 30, 60
 
 
 def columns_of(
-    work: Path,
-    model: Model,
-    passes: float,
-    *,
-    validation: Sequence[str] = VALIDATION,
-    scvi_python: str | None = None,
+    work: Path, model: Model, passes: float, *, validation: Sequence[str] = VALIDATION, scvi_python: str | None = None
 ) -> list[Representation]:
     """Return the columns, the profile code alone first; ``validation``: samples held out in pretraining."""
     parts, width = model.parts(), model.embedding_size

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from ..lib.data import Data, Fit
     from ..lib.representations import Representation
 
-PROBES: dict[str, Callable[..., Any]] = {
-    "labels": probe_labels,
-    "age": probe_age,
-    "neighbours": neighbour_agreement,
-}
+PROBES: dict[str, Callable[..., Any]] = {"labels": probe_labels, "age": probe_age, "neighbours": neighbour_agreement}
 
 
 @dataclass(frozen=True, eq=False)
