@@ -1,6 +1,6 @@
-"""What is a perturbation in silico worth? Planted drivers, calibration, regulators, a knock-down, ageing cells, speed.
+"""What is a perturbation in silico worth? Planted drivers, calibration, regulators, a knock-down, ageing cells.
 
-``python -m benchmarks.perturbation --work DIR --out perturbation`` runs six parts, or those named by ``--parts``:
+``python -m benchmarks.perturbation --work DIR --out perturbation`` runs five parts, or those named by ``--parts``:
 
 - ``planted``: cells are simulated with drivers that are on in one state and off in the other, and with decoys that vary
   alike in both. A small model is pretrained on other samples. What does `tl.perturb` find at 5 % false discoveries?
@@ -9,7 +9,6 @@
   decoder's eyes than matched genes, and more than co-expression or mean expression would tell?
 - ``pasilla``: ps is deleted. Do genes go where RNAi against ps moved them, more than with matched genes?
 - ``davie``: old cells of one type against young: fz2 and genes that bear on age, with two figures beside ``--out``.
-- ``speed``: deletions a second beside a loop over ``BertForMaskedLM``, and the first-order screen beside exact runs.
 
 What is computed is kept in ``--work``. ``--scale 0.1`` takes fewer cells and null genes, for a quick look.
 """
@@ -31,10 +30,9 @@ import scflyformer as sf
 
 from ..lib.command import command, new_parser
 from ..lib.results import kept, result_file
-from ..speed.deletions import exact_speed, screen_speed
 from .calibration import one_deal, read_cells
 from .davie import old_against_young
-from .lines import calibration_lines, davie_lines, pasilla_lines, planted_lines, regulators_lines, speed_lines
+from .lines import calibration_lines, davie_lines, pasilla_lines, planted_lines, regulators_lines
 from .pasilla import knock_down
 from .planted import Design, scan, train
 from .regulators import factor_scores, read_type
@@ -70,7 +68,6 @@ class Options:
     figures: Path | None = None
     scale: float = 1.0
     deals: int = 10
-    repeats: int = 3
 
     def file(self, name: str) -> Path:
         """Return the path of a fly set."""
@@ -151,38 +148,12 @@ def davie(options: Options) -> Iterator[Task]:
     yield "davie", make
 
 
-def speed(options: Options) -> Iterator[Task]:
-    """Yield rates of exact deletions, and of the screen."""
-    for name in (HEAD, DAVIE):
-
-        def exact(name: str = name) -> dict[str, Any]:
-            sizes = {"n_cells": 2, "n_copies": options.some(100, 4), "n_loop": options.some(20, 2)}
-            found = exact_speed(
-                options.file(name),
-                options.model,
-                options.work / f"twin-{options.model.sha256[:12]}",
-                **sizes,
-                repeats=options.repeats,
-            )
-            return {"case": name, "kind": "exact", **found}
-
-        def screen(name: str = name) -> dict[str, Any]:
-            found = screen_speed(
-                options.file(name), options.model, n_cells=options.some(12, 3), repeats=options.repeats
-            )
-            return {"case": name, "kind": "screen", **found}
-
-        yield f"speed, exact, {name}", exact
-        yield f"speed, screen, {name}", screen
-
-
 PARTS: dict[str, tuple[Any, Any]] = {
     "planted": (planted, planted_lines),
     "calibration": (calibration, calibration_lines),
     "regulators": (regulators, regulators_lines),
     "pasilla": (pasilla, pasilla_lines),
     "davie": (davie, davie_lines),
-    "speed": (speed, speed_lines),
 }
 
 
@@ -214,19 +185,16 @@ def main() -> None:
     parser.add_argument("--model", default="fly", help="name or folder (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="of cells and null genes (default: %(default)s)")
     parser.add_argument("--deals", type=int, default=10, help="deals of states at random (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are timed (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("perturbation-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md, OUT.tsv and figures to the folder OUT-figures")
     args = parser.parse_args()
     sc.settings.verbosity = 0
     figures = None if args.out is None else args.out.with_name(f"{args.out.stem}-figures")
     model = sf.models.load(args.model)
-    options = Options(args.data, args.work, model, figures, args.scale, args.deals, args.repeats)
+    options = Options(args.data, args.work, model, figures, args.scale, args.deals)
     found: dict[str, list[dict[str, Any]]] = {part: [] for part in args.parts}
     for part in args.parts:
-        said = (
-            f"{VERSION}{args.scale}{args.repeats if part == 'speed' else ''}{model.sha256 if part != 'planted' else ''}"
-        )
+        said = f"{VERSION}{args.scale}{model.sha256 if part != 'planted' else ''}"
         key = sha256(said.encode()).hexdigest()[:10]
         for name, make in PARTS[part][0](options):
             found[part].append(kept(result_file(args.work, name, "perturb", key), make, name))

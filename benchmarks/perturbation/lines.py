@@ -14,8 +14,6 @@ from .regulators import NETWORKS, SCORES
 
 Found = list[dict[str, Any]]
 Lines = tuple[list[dict[str, Any]], list[str]]
-TOLERANCE = 1e-6
-"""How far shifts of the stream and of the loop may be apart in float32."""
 
 
 def line(case: str, figure: str, value: float, low: float = np.nan, high: float = np.nan, note: str = "") -> dict:
@@ -169,51 +167,4 @@ def davie_lines(found: Found) -> Lines:
         )
         if not results["interpretable"].all():
             said.append(f"{each['case']}: the states are not told apart well enough to interpret shifts")
-    return lines, said
-
-
-def speed_lines(found: Found) -> Lines:
-    """Return rates and ratios with their spread over turns, and what passes."""
-    lines, said = [], []
-
-    def spread(case: str, figure: str, values: Any, note: str = "") -> None:
-        values = np.asarray(values, dtype=float)
-        lines.append(line(case, figure, float(np.median(values)), float(values.min()), float(values.max()), note))
-
-    for each in found:
-        case, rates = each["case"], {name: np.array(values) for name, values in each["rates"].items()}
-        if each["kind"] == "exact":
-            note = f"{each['n']} deletions, {each['length']:.0f} genes a cell"
-            for name, words in (
-                ("stream", "stream, weights of the loop"), ("stream own", "stream, the model"),
-                ("loop 1", "loop, batches of 1"), ("loop 100", "loop, batches of 100"),
-            ):  # fmt: skip
-                spread(case, f"{words}: deletions a second", rates[name], note)
-            best = max(("loop 1", "loop 100"), key=lambda name: np.median(rates[name]))
-            for name, words in (("stream", "same weights"), ("stream own", "the model")):
-                ratio = rates[name] / rates[best]
-                spread(case, f"stream over the faster loop, {words}", ratio, best)
-                said.append(
-                    f"{case}: {words}: {np.median(ratio):.1f} times as many deletions a second as the {best} "
-                    f"({ratio.min():.1f} to {ratio.max():.1f}; asked: 10): {verdict(np.median(ratio) >= 10)}"
-                )
-            lines.append(line(case, "largest difference between shifts of stream and loop", each["difference"],
-                              note=f"largest shift {each['largest']:.2g}"))  # fmt: skip
-            said.append(
-                f"{case}: shifts of stream and loop within {each['difference']:.1e} (tolerance {TOLERANCE:.0e}; "
-                f"largest shift {each['largest']:.1e}): {verdict(each['difference'] <= TOLERANCE)}"
-            )
-        else:
-            note = f"{each['n_cells']} cells, {each['n']} deletions"
-            ratio = rates["screen"] / rates["exact"][0]
-            spread(case, "screen over exact", ratio, note)
-            spread(case, "exact: deletions a second", rates["exact"], note)
-            lines.append(line(case, "Spearman of screen and exact, deletions", each["spearman_pairs"], note=note))
-            genes = f"{each['n_genes']} genes found in {each['min_cells']} cells or more"
-            lines.append(line(case, "Spearman of screen and exact, genes", each["spearman_genes"], note=genes))
-            passes = np.median(ratio) >= 50 and each["spearman_genes"] >= 0.9
-            said.append(
-                f"{case}: the screen is {np.median(ratio):.0f} times as fast (asked: 50), Spearman over genes "
-                f"{each['spearman_genes']:.3f} (asked: 0.9): {verdict(passes)}"
-            )
     return lines, said

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.speed`` runs ``tokenize``, ``embed``, ``annotate``, ``perturb`` and ``pretrain``, each beside a
 reference in the same process and in turns, and ``growth``, the package alone on more and more cells, columns and
-tokens. ``python -m benchmarks.speed profile`` instead tells where the time of `tl.embed` goes, and what the processor's
-measured rates would allow. ``--quick`` gives a look in two minutes, not figures.
+tokens. Two more are run where they are named: ``screen`` holds the first-order screen against exact deletions, and
+``profile`` tells where the time of `tl.embed` goes, and what the processor's measured rates would allow. ``--quick``
+gives a look in two minutes, not figures.
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 PARTS = ("tokenize", "embed", "annotate", "perturb", "pretrain", "growth")
+FURTHER = ("screen", "profile")
+"""Parts that are run where they are asked for by name."""
 
 
 def read_arguments() -> argparse.Namespace:
     """Return the arguments."""
     parser = new_parser(__doc__)
-    choices = [*PARTS, "profile"]
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(choices)} (default: all but profile)")
+    choices = [*PARTS, *FURTHER]
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"of {', '.join(choices)} (default: {', '.join(PARTS)})"
+    )
     parser.add_argument("--repeats", type=int, help="turns (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="of torch and numpy (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     parser.add_argument("--cells", type=int, help="cells that embed takes, 0 for all of the file (default: 2000)")
     parser.add_argument("--model", default="fly", help="name or folder (default: %(default)s)")
+    parser.add_argument("--set", default="davie_brain_aging", help="cells, of the folder fly (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="few cells and two turns")
     parser.add_argument("--out", type=Path, help="folder to write the tables to")
     args = parser.parse_args()
@@ -51,7 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     from .embed import Embed, EmbedMean
     from .growth import growths
     from .machine import machine
-    from .perturb import Perturb
+    from .perturb import Perturb, Screen
     from .pretrain import Pretrain
     from .profile import profile
     from .runner import by_turn, compare, comparison_table, grow, growth_table, say
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
 
     kinds = {
         "tokenize": [Tokenize], "embed": [Embed, EmbedMean], "annotate": [Annotate], "perturb": [Perturb],
-        "pretrain": [Pretrain],
+        "screen": [Screen], "pretrain": [Pretrain],
     }  # fmt: skip
     found, grown, profiles = [], [], []
     for name in args.parts:
@@ -95,7 +101,10 @@ def main() -> None:
     from .settings import Settings
 
     with tempfile.TemporaryDirectory() as work:
-        run(args, Settings(args.data, Path(work), args.model, args.cells, args.threads, args.device, args.quick))
+        run(
+            args,
+            Settings(args.data, Path(work), args.model, args.cells, args.threads, args.device, args.quick, args.set),
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""Speed of exact deletions and of the first-order screen, beside a loop that does one cell at a time."""
+"""Exact deletions by the package's stream, and by a loop that does one cell at a time."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from scflyformer import models
 from scflyformer._running import Running
@@ -19,13 +17,11 @@ from scflyformer.models._save import save_folder
 from scflyformer.network._infer import embed_rows
 from scflyformer.network._network import CellBert
 from scflyformer.perturbation._copies import Edits, perturbed_shifts
-from scflyformer.perturbation._first_order import first_order_shifts
 from scflyformer.perturbation._shift import state_cosines
 
 FLOAT32 = Running(dtype="float32")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from scflyformer.models import Model
@@ -121,13 +117,6 @@ def plain_loop(bert: Any, rows: TokenRows, sets: np.ndarray, pairs: Pairs, goal:
     return out
 
 
-def timed(make: Callable[[], Any]) -> tuple[float, Any]:
-    """Return seconds and what was made."""
-    begin = time.perf_counter()
-    found = make()
-    return time.perf_counter() - begin, found
-
-
 @dataclass(frozen=True, eq=False)
 class Deletions:
     """Single deletions of a few cells, ready to run by the stream and by the loop.
@@ -166,75 +155,6 @@ class Deletions:
         model = self.model if own else self.twin
         return stream(model.network(), self.rows, self.sets, self.pairs, self.goals[own], model.pooling)
 
-    def loop(self, *, batch: int, sets: np.ndarray | None = None, pairs: Pairs | None = None) -> np.ndarray:
-        """Return the shifts by the plain loop over all deletions, or over ``sets`` and ``pairs``."""
-        sets, pairs = (self.sets, self.pairs) if sets is None or pairs is None else (sets, pairs)
-        return plain_loop(self.bert, self.rows, sets, pairs, self.goals[0], batch=batch)
-
-
-def exact_speed(
-    path: Path, model: Model, folder: Path, *, n_cells: int, n_copies: int, n_loop: int, repeats: int
-) -> dict[str, Any]:
-    """Time the stream beside the loop on the same weights and cells, in turns: deletions a second, one number a turn.
-
-    ``stream`` is the mlm twin of the model, ``stream own`` the model as `tl.perturb` runs it; ``loop 1`` does
-    ``n_loop`` deletions of each cell in batches of 1, ``loop 100`` all ``n_copies``. ``difference`` is the largest
-    between the shifts of stream and loop, ``largest`` the largest shift.
-    """
-    ready = Deletions.prepare(path, model, folder, n_cells=n_cells, n_copies=n_copies)
-    few_sets, few = spread_pairs(ready.rows, n_loop)
-    n = len(ready.sets)
-    rates: dict[str, list[float]] = {"stream": [], "stream own": [], "loop 1": [], "loop 100": []}
-    for _ in range(repeats):
-        seconds, ours = timed(ready.stream)
-        rates["stream"].append(n / seconds)
-        rates["stream own"].append(n / timed(lambda: ready.stream(own=True))[0])
-        rates["loop 1"].append(len(few_sets) / timed(lambda: ready.loop(batch=1, sets=few_sets, pairs=few))[0])
-        seconds, theirs = timed(lambda: ready.loop(batch=100))
-        rates["loop 100"].append(n / seconds)
-    return {
-        "rates": rates, "length": float(ready.rows.lengths.mean()), "n": n,
-        "difference": float(np.abs(ours - theirs).max()), "largest": float(np.abs(theirs).max()),
-    }  # fmt: skip
-
-
-def pooling_of(model: Model) -> Any:
-    """Return how a model's cells are pooled by default."""
-    return "cell" if model.has_cell_token else "mean"
-
-
-def screen_speed(path: Path, model: Model, *, n_cells: int, repeats: int) -> dict[str, Any]:
-    """Time the first-order screen beside exact deletions of all genes of the same cells, and compare their shifts.
-
-    (cell, gene) pairs a second, one number a turn (exact runs once); Spearman's correlation over all pairs, and over
-    the means of genes found in ``min_cells`` cells or more.
-    """
-    rows, others = draw_cells(path, model, n_cells)
-    network, pooling = model.network(), model.pooling
-    goal = embed_rows(network, others, pooling=pooling, running=FLOAT32).astype(np.float64).mean(0)
-    owner = np.repeat(np.arange(len(rows)), rows.lengths)
-    sets = rows.tokens[:, None].astype(np.int32)
-    seconds, exact = timed(lambda: stream(network, rows, sets, (owner, np.arange(len(sets))), goal, pooling))
-    rates: dict[str, list[float]] = {"exact": [len(sets) / seconds], "screen": []}
-    for _ in range(repeats):
-        seconds, estimate = timed(
-            lambda: first_order_shifts(
-                network, rows, centroids=goal[None], states=np.zeros(len(rows), dtype=np.int64), pooling=pooling,
-                running=FLOAT32,
-            )
-        )  # fmt: skip
-        rates["screen"].append(len(sets) / seconds)
-    known = np.isfinite(exact) & np.isfinite(estimate)
-    min_cells = min(10, max(2, n_cells // 2))
-    _, code = np.unique(rows.tokens, return_inverse=True)
-    size = np.bincount(code[known], minlength=code.max() + 1)
-    often = size >= min_cells
-    means = [
-        np.bincount(code[known], weights=values[known], minlength=len(size))[often] / size[often]
-        for values in (exact, estimate)
-    ]
-    return {
-        "rates": rates, "n": len(sets), "n_genes": int(often.sum()), "min_cells": min_cells, "n_cells": len(rows),
-        "spearman_pairs": float(spearmanr(exact[known], estimate[known]).statistic),
-        "spearman_genes": float(spearmanr(*means).statistic),
-    }  # fmt: skip
+    def loop(self, *, batch: int) -> np.ndarray:
+        """Return the shifts by the plain loop."""
+        return plain_loop(self.bert, self.rows, self.sets, self.pairs, self.goals[0], batch=batch)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 T = TypeVar("T")
-FILE = Path("fly", "davie_brain_aging.h5ad")
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Settings:
     """What the parts are run with.
 
     ``cells`` are those that are embedded, 0 for all of the file; ``quick`` takes sizes that give a look, not figures;
-    ``work`` is a folder for what is drawn and made, to be used again by the other processes; ``batch`` are the cells a
-    batch of the plain embedding loop.
+    ``name`` is the set of cells; ``work`` is a folder for what is drawn and made, to be used again by other processes;
+    ``batch`` are the cells a batch of the plain embedding loop.
     """
 
     data: Path
@@ -34,6 +33,7 @@ class Settings:
     threads: int = 2
     device: str = "cpu"
     quick: bool = False
+    name: str = "davie_brain_aging"
     batch: int = 32
 
     def some(self, usual: T, quick: T) -> T:
@@ -42,8 +42,8 @@ class Settings:
 
     def file(self, n: int) -> Path:
         """Return a file of ``n`` cells drawn at random, in the order of the whole file; that file itself for 0."""
-        whole = self.data / FILE
-        kept = self.work / f"{n}-cells-{whole.stat().st_mtime_ns}.h5ad"
+        whole = self.data / "fly" / f"{self.name}.h5ad"
+        kept = self.work / f"{n}-cells-{self.name}-{whole.stat().st_mtime_ns}.h5ad"
         if n == 0:
             return whole
         if not kept.exists():

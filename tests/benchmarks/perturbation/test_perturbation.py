@@ -340,39 +340,6 @@ def test_targets_of_factors_are_compared_with_other_genes(sets, tiny_model):
     assert near < abs(droid["mean expression, all"] - 0.5).mean()
 
 
-def test_stream_and_loop_agree(sets, tiny_model, tmp_path):
-    import scflyformer as sf
-    from benchmarks.speed.deletions import exact_speed
-
-    model = sf.models.load(tiny_model)
-    path = sets / "fly" / "fca_head.h5ad"
-    found = exact_speed(path, model, tmp_path / "twin", n_cells=2, n_copies=4, n_loop=2, repeats=2)
-    assert found["n"] == 8 and found["difference"] < 1e-6 < 1e-4 < found["largest"]
-    assert all(len(values) == 2 and min(values) > 0 for values in found["rates"].values())
-
-
-def test_screen_is_held_against_exact_runs(sets, tiny_model):
-    import scflyformer as sf
-    from benchmarks.speed.deletions import screen_speed
-
-    found = screen_speed(sets / "fly" / "fca_head.h5ad", sf.models.load(tiny_model), n_cells=6, repeats=2)
-    assert found["n_genes"] > 20 and found["min_cells"] == 3 and found["n_cells"] == 6
-    assert len(found["rates"]["exact"]) == 1 and len(found["rates"]["screen"]) == 2
-    assert 0.3 < found["spearman_pairs"] <= 1 and 0.3 < found["spearman_genes"] <= 1
-
-
-def test_copies_are_spread_over_ranks(tiny_model, cells):
-    import scflyformer as sf
-    from benchmarks.speed.deletions import spread_pairs
-    from scflyformer.data import _adata
-
-    rows, _ = _adata.token_rows(cells[:3].copy(), sf.models.load(tiny_model), Reading(gene_key="FBgn"), progress=False)
-    sets, (which, copies) = spread_pairs(rows, 5)
-    assert np.bincount(which).tolist() == [5, 5, 5] and copies.tolist() == list(range(15))
-    first = rows.tokens[: rows.indptr[1]]
-    assert sets[0, 0] == first[0] and sets[4, 0] == first[-1] and np.isin(sets[:5, 0], first).all()
-
-
 def test_the_report_is_written_and_results_are_kept(sets, tiny_model, tmp_path, monkeypatch, capsys):
     from benchmarks.perturbation import __main__ as perturbation
     from benchmarks.perturbation import davie, lines
@@ -403,7 +370,7 @@ def test_the_report_is_written_and_results_are_kept(sets, tiny_model, tmp_path, 
 
 
 def test_what_passes_is_said():
-    from benchmarks.perturbation.lines import planted_lines, speed_lines
+    from benchmarks.perturbation.lines import planted_lines
 
     good = {"n": 84, "called": 20, "recall": 0.9, "recall targets": 0.5, "false": 0.02, "false either way": 0.1}
     good |= {
@@ -418,9 +385,3 @@ def test_what_passes_is_said():
     found = [{"corpus": "atlas", "families": {"a": {"x": good}, "b": {"x": good | {"false": 0.2}}}}]
     lines, said = planted_lines(found)
     assert said[0].endswith(": passes") and said[1].endswith("does NOT pass") and len(lines) == 22
-    rates = {"stream": [40.0, 44], "stream own": [20, 22], "loop 1": [2, 2], "loop 100": [4, 4]}
-    exact = {"case": "x", "kind": "exact", "rates": rates, "n": 8, "length": 5, "difference": 1e-7, "largest": 0.1}
-    lines, said = speed_lines([exact])
-    ratio = next(each for each in lines if each["figure"] == "stream over the faster loop, same weights")
-    assert (ratio["value"], ratio["low"], ratio["high"]) == (10.5, 10, 11)
-    assert [each.endswith(": passes") for each in said] == [True, False, True]

@@ -233,6 +233,32 @@ def test_deletions_agree(settings):
     np.testing.assert_allclose(part.found["ours"], part.found["reference"], atol=1e-6)
 
 
+def test_screen_is_held_against_exact_deletions(settings):
+    from benchmarks.speed.perturb import Screen
+
+    part = Screen(settings)
+    part.setup()
+    for side in part.sides():
+        part.call(side)
+    shifts = part.found["ours"]
+    assert len(shifts) == part.units > 200 and np.isfinite(shifts).any()
+    said = part.note(part.lines[0])
+    assert f"{part.units:,} deletions in 3 cells" in said and "genes" in said
+
+
+def test_copies_are_spread_over_ranks(tiny_model, cells):
+    import scflyformer as sf
+    from benchmarks.speed.deletions import spread_pairs
+    from scflyformer.data import _adata
+    from scflyformer.data._reading import Reading
+
+    rows, _ = _adata.token_rows(cells[:3].copy(), sf.models.load(tiny_model), Reading(gene_key="FBgn"), progress=False)
+    sets, (which, copies) = spread_pairs(rows, 5)
+    assert np.bincount(which).tolist() == [5, 5, 5] and copies.tolist() == list(range(15))
+    first = rows.tokens[: rows.indptr[1]]
+    assert sets[0, 0] == first[0] and sets[4, 0] == first[-1] and np.isin(sets[:5, 0], first).all()
+
+
 def test_training_is_timed_by_the_stopwatch(settings):
     from transformers import trainer
 
