@@ -1,6 +1,6 @@
 """Label cells with CellTypist as its defaults have it; for an environment with celltypist.
 
-``PYTHONPATH=. python benchmarks/annotation/celltypist_labels.py cells.npz out.npz`` is what `benchmarks.annotation`
+``PYTHONPATH=. python benchmarks/annotation/celltypist_labels.py cells.h5ad out.npz`` is what `benchmarks.annotation`
 calls; `lib.exchange` tells what the files hold.
 
 CellTypist 1.7.1 passes on an argument that scikit-learn dropped: ``pip install celltypist "scikit-learn<1.8"``.

@@ -140,7 +140,7 @@ def _run(
     file.parent.mkdir(parents=True, exist_ok=True)
     more = embedded(task, model, method.options, work) if model is not None and task.embed_once else {}
     with tempfile.TemporaryDirectory() as scratch:
-        cells, out = Path(scratch, "cells.npz"), file.with_suffix(".partial.npz")
+        cells, out = Path(scratch, "cells.h5ad"), file.with_suffix(".partial.npz")
         write_cells(
             cells, task.counts, task.genes, task.labels, task.libraries, split.reference, split.query,
             by_cell=task.by_cell, **more,

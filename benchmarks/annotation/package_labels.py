@@ -1,6 +1,6 @@
 """Label cells by the package or by one of its baselines; a process of its own, so that its memory can be told.
 
-``python -m benchmarks.annotation.package_labels cells.npz out.npz --method probe --model fly`` is what
+``python -m benchmarks.annotation.package_labels cells.h5ad out.npz --method probe --model fly`` is what
 `benchmarks.annotation` calls; `lib.exchange` tells what the files hold.
 
 ``probe`` and ``finetune`` are `tl.annotate`. The others are tuned and calibrated as the probe is: over four folds of

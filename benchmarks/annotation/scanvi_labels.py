@@ -1,6 +1,6 @@
 """Label cells with scANVI, new libraries by architectural surgery; for an environment with scvi-tools.
 
-``PYTHONPATH=. python benchmarks/annotation/scanvi_labels.py cells.npz out.npz`` is what `benchmarks.annotation` calls;
+``PYTHONPATH=. python benchmarks/annotation/scanvi_labels.py cells.h5ad out.npz`` is what `benchmarks.annotation` calls;
 `lib.exchange` tells what the files hold.
 
 The recipe is that of scvi-tools' tutorial on reference mapping (scArches; Lotfollahi et al. 2022): SCVI on the

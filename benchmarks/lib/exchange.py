@@ -1,11 +1,10 @@
 """Labelled cells to learn from and cells to label, on their way to a process and back; needs no more than anndata.
 
-The scripts ``benchmarks/annotation/*_labels.py`` all run as ``python SCRIPT cells.npz out.npz``, each in an environment
-that has what it needs. ``cells.npz`` holds counts as CSR (``data``, ``indices``, ``indptr``, ``shape``), ``genes``,
-``label`` (text), ``library``, ``train`` (a mask: the cells to learn from), ``used`` (positions of the cells to label,
-in the order of the result) and ``by_cell``, perhaps what `tl.embed` has written already (``embedding``, and
-``embedded``, its parameters as JSON). ``out.npz`` holds ``probability`` (cells × classes), ``classes``, perhaps
-``novelty`` (higher where a cell is stranger), and ``said``: versions and costs as JSON.
+The scripts ``benchmarks/annotation/*_labels.py`` all run as ``python SCRIPT cells.h5ad out.npz``, each in an
+environment that has what it needs. ``cells.h5ad`` holds counts; `obs`: ``label`` (empty in cells to label),
+``library``, ``train`` (the cells to learn from); `uns`: ``by_cell``; perhaps what `tl.embed` has written already (its
+`obsm`, and ``embedded``, its parameters as JSON). ``out.npz`` holds ``probability`` (cells × classes), ``classes``,
+perhaps ``novelty`` (higher where a cell is stranger), and ``said``: versions and costs as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 
 from .processes import peak_mb, start_peak
 
@@ -41,54 +42,35 @@ class Cells(NamedTuple):
 
 
 def write_cells(
-    path: Path,
-    counts: sparse.csr_matrix,
-    genes: np.ndarray,
-    labels: np.ndarray,
-    libraries: np.ndarray,
-    reference: np.ndarray,
-    query: np.ndarray,
-    *,
-    by_cell: bool,
-    embedding: np.ndarray | None = None,
-    embedded: str = "",
-) -> None:
+    path: Path, counts: sparse.csr_matrix, genes: np.ndarray, labels: np.ndarray, libraries: np.ndarray,
+    reference: np.ndarray, query: np.ndarray, *, by_cell: bool, embedding: np.ndarray | None = None, embedded: str = "",
+) -> None:  # fmt: skip
     """Write the cells at the positions ``reference`` and ``query``, and no others.
 
     ``embedding`` has a row a cell of the file, and ``embedded`` says how `tl.embed` made it.
     """
-    more: dict[str, Any] = {} if embedding is None else {"embedded": embedded}
     used = np.concatenate([reference, query])
-    rows, train = counts[used], np.arange(len(used)) < len(reference)
+    train = np.arange(len(used)) < len(reference)
+    obs = pd.DataFrame({"label": np.where(train, labels[used], ""), "library": libraries[used], "train": train})
+    obs.index = [f"cell{number}" for number in range(len(obs))]
+    cells = ad.AnnData(counts[used].astype(np.float32), obs=obs, var=pd.DataFrame({"gene": genes}, index=genes))
+    cells.uns = {"by_cell": by_cell, "embedded": embedded}
     if embedding is not None:
-        more["embedding"] = embedding[used]
-    np.savez(
-        path, **more, data=rows.data, indices=rows.indices, indptr=rows.indptr, shape=rows.shape,
-        genes=genes.astype(str),
-        label=np.where(train, labels[used], "").astype(str), library=libraries[used].astype(str), train=train,
-        used=np.flatnonzero(~train), by_cell=by_cell,
-    )  # fmt: skip
+        cells.obsm["X_scflyformer"] = embedding[used]
+    cells.write_h5ad(path)
 
 
 def read_cells(path: str | Path) -> Cells:
     """Return what `write_cells` wrote: counts in `X`, gene ids as `var_names` and in ``var["gene"]``."""
-    import anndata as ad
-    import pandas as pd
-    from scipy import sparse
-
-    with np.load(path) as stored:
-        matrix = (stored["data"].astype(np.float32), stored["indices"], stored["indptr"])
-        obs = pd.DataFrame({"label": stored["label"].astype(object), "library": stored["library"].astype(object)})
-        obs.index = [f"cell{number}" for number in range(len(obs))]
-        genes = pd.Index(stored["genes"].astype(object))
-        counts = sparse.csr_matrix(matrix, shape=tuple(stored["shape"]))
-        cells = ad.AnnData(counts, obs=obs, var=pd.DataFrame({"gene": genes.to_numpy()}, index=genes))
-        if "embedding" in stored:
-            cells.obsm["X_scflyformer"] = stored["embedding"]
-            cells.uns["X_scflyformer"] = {"params": json.loads(str(stored["embedded"]))}
-        reference, query = cells[stored["train"]].copy(), cells[stored["used"]].copy()
-        del query.obs["label"]
-        return Cells(reference, query, bool(stored["by_cell"]))
+    cells = ad.read_h5ad(path)
+    for column in ("label", "library"):
+        cells.obs[column] = cells.obs[column].astype(object)
+    by_cell, embedded = bool(cells.uns["by_cell"]), cells.uns["embedded"]
+    cells.uns = {"X_scflyformer": {"params": json.loads(embedded)}} if embedded else {}
+    train = cells.obs.pop("train").to_numpy()
+    reference, query = cells[train].copy(), cells[~train].copy()
+    del query.obs["label"]
+    return Cells(reference, query, by_cell)
 
 
 def answer(

@@ -27,8 +27,6 @@ class Representation:
 
     name: str
     key: str
-    sees = "training cells"
-    """Which unlabelled cells it has learnt from."""
 
     def __init__(self, work: Path) -> None:
         self.folder = work / "representations"
@@ -49,8 +47,6 @@ class Representation:
 
 class Frozen(Representation):
     """The embedding of a model folder, as `tl.embed` gives it."""
-
-    sees = "the pretraining corpus"
 
     def __init__(self, work: Path, model: str | Path, name: str | None = None, *, dtype: str = "auto") -> None:
         super().__init__(work)
@@ -78,7 +74,6 @@ class Part(Representation):
         super().__init__(work)
         self.whole, self.name, self.columns = Frozen(work, model), name, columns
         self.key = f"{self.whole.key}-{columns.start}-{columns.stop}"
-        self.sees = self.whole.sees
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return the columns."""
@@ -97,15 +92,13 @@ def random_weights(work: Path, like: Model, *, dtype: str = "auto", seed: int = 
         torch.manual_seed(seed)
         network = CellBert(like.network().config)
         save_folder(path, network, like.vocabulary, metrics={}, provenance={"seed": seed}, card="# Random weights\n")
-    frozen = Frozen(work, path, "random weights", dtype=dtype)
-    frozen.sees = "nothing"
-    return frozen
+    return Frozen(work, path, "random weights", dtype=dtype)
 
 
 class Expression(Representation):
     """log1p of counts per 10,000 of every gene of the file."""
 
-    name, key, sees = "expression", "1", "nothing"
+    name, key = "expression", "1"
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return expression."""
@@ -183,7 +176,6 @@ class Joined(Representation):
         self.parts = parts
         self.name = " + ".join(part.name for part in parts)
         self.key = "+".join(part.key for part in parts)
-        self.sees = parts[0].sees
 
     def blocks(self, data: Data, fit: Fit) -> dict[str, Any]:
         """Return the blocks of all parts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,18 +56,18 @@ class Task:
 def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str, Any]:
     """Return the metrics of each view, each as its value followed by its bootstrap draws."""
     found, chosen = [], []
-    libraries = task.data.libraries
-    probe = PROBES[task.kind]
+    libraries, probe = task.data.libraries, PROBES[task.kind]
     for split in task.splits:
         blocks = representation.blocks(task.data, split.fit)
         result = probe(blocks, task.target, libraries, split.train, split.test)
         predicted, parameter = (result, None) if task.kind == "neighbours" else result
         found.append(predicted)
         chosen.append(parameter)
-    predicted, truth = np.concatenate(found), task.target[task.test]
+    predicted, truth, libraries = np.concatenate(found), task.target[task.test], libraries[task.test]
+    n_train = int(np.mean([len(split.train) for split in task.splits]))
     views = {}
     for view, mask in task.views.items():
-        draws = Resamples(libraries[task.test][mask], n_boot=n_boot)
+        draws = Resamples(libraries[mask], n_boot=n_boot)
         x, y = truth[mask], predicted[mask]
         if task.kind == "labels":
             metrics = {"accuracy": draws.mean((x == y).astype(float)), "macro-F1": draws.macro_f1(x, y)}
@@ -74,7 +75,7 @@ def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str,
             metrics = {"R²": draws.r2(x, y), "Spearman": draws.spearman(x, y)}
         else:
             metrics = {"same label": draws.mean(y)}
-        views[view] = described(metrics, draws, libraries[task.test][mask], int(np.mean(_sizes(task))), task.note)
+        views[view] = described(metrics, draws, libraries[mask], n_train, task.note)
     return {"views": views, "chosen": chosen}
 
 
@@ -85,14 +86,7 @@ def probed(
     results = []
     for column in columns:
         file = result_file(work, task.name, column.name, f"{column.key}-{task.data.key}-{n_boot}")
-
-        def make(column: Representation = column) -> dict[str, Any]:
-            return run(task, column, n_boot=n_boot) | {"sees": column.sees}
-
+        make = partial(run, task, column, n_boot=n_boot)
         views = kept(file, make, f"{task.name}: {column.name}")["views"]
         results += [(f"{task.name}, {view}" if view else task.name, column.name, each) for view, each in views.items()]
     return results
-
-
-def _sizes(task: Task) -> list[int]:
-    return [len(split.train) for split in task.splits]

@@ -92,8 +92,6 @@ class Mlp(Representation):
     as it does next to the cell token.
     """
 
-    sees = "the pretraining corpus"
-
     def __init__(self, work: Path, model: Model, corpus: Corpus, *, passes: float, with_code: bool) -> None:
         super().__init__(work)
         self.code = Frozen(work, model.path)

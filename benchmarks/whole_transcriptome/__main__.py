@@ -43,38 +43,14 @@ HALVES = {
 PLATES = ("P5", "P6", "P7")
 
 
-def split_scores(
-    features: np.ndarray,
-    labels: np.ndarray,
-    libraries: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
-    *,
-    cosine: bool,
-    among_all: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each test cell's share of neighbours of its type, sought among training (or all) cells, and its call."""
-    centred = features - features[train].mean(axis=0)
-    pool = np.arange(len(labels)) if among_all else train
-    share = same_type(centred, labels, test, pool, cosine=cosine)
-    inner = folds_of(labels[train], libraries[train], N_INNER)
-    if among_all:
-        inner = stratified(labels[train], N_INNER)
-    return share, probe(features, labels, inner, train)[0][test]
-
-
 def typed(
-    cells: ad.AnnData,
-    folds: np.ndarray,
-    fit: Callable[[sparse.csr_matrix], Any],
-    *,
-    library: str,
+    cells: ad.AnnData, folds: np.ndarray, fit: Callable[[sparse.csr_matrix], Any], *, library: str, cosine: bool,
     among_all: bool = False,
-    **options: bool,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Return neighbours and macro-F1 of each fold, and of all; fold −1 is only learnt from.
 
-    Cells of a type that the training cells lack count as misses, like any other.
+    Neighbours are sought among training cells, or ``among_all``. Cells of a type that the training cells lack count as
+    misses, like any other.
     """
     counts, labels = sparse.csr_matrix(cells.X), cells.obs["cell_type"].to_numpy(dtype=str)
     libraries = cells.obs[library].to_numpy(dtype=str)
@@ -84,9 +60,11 @@ def typed(
         test = np.flatnonzero(folds == fold)
         train = np.flatnonzero(folds < 0) if (folds < 0).any() else np.flatnonzero(folds != fold)
         features = dense(fit(counts[train])(counts))
-        share[test], called[test] = split_scores(
-            features, labels, libraries, train, test, among_all=among_all, **options
-        )
+        pool = np.arange(len(labels)) if among_all else train
+        share[test] = same_type(features - features[train].mean(axis=0), labels, test, pool, cosine=cosine)
+        groups = np.full(len(train), "one") if among_all else libraries[train]
+        inner = folds_of(labels[train], groups, N_INNER)
+        called[test] = probe(features, labels, inner, train)[0][test]
         by_fold[str(int(fold))] = [float(share[test].mean()), macro_f1(labels[test], called[test])]
     asked = folds >= 0
     return {"folds": by_fold, "all": [float(share[asked].mean()), macro_f1(labels[asked], called[asked])]}

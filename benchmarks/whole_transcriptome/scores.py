@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 from scipy.special import log_softmax
+from sklearn.metrics import f1_score
 
 if TYPE_CHECKING:
     from .representations import Features
@@ -108,9 +109,7 @@ def same_type(x: np.ndarray, labels: np.ndarray, queries: np.ndarray, pool: np.n
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean F1 over the labels that occur in the truth."""
-    hits = [2 * ((truth == label) & (predicted == label)).sum() for label in np.unique(truth)]
-    called = [(truth == label).sum() + (predicted == label).sum() for label in np.unique(truth)]
-    return float(np.mean(np.divide(hits, called)))
+    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro"))
 
 
 def found_again(a: np.ndarray, b: np.ndarray, asked: np.ndarray, centre: np.ndarray) -> tuple[float, float]:

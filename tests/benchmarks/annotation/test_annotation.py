@@ -129,7 +129,7 @@ def test_baselines(folder, tmp_path):
 
     task = Tasks(folder).by_library("davie")
     (split,) = task.splits
-    path = tmp_path / "cells.npz"
+    path = tmp_path / "cells.h5ad"
     given = (task.counts, task.genes, task.labels, task.libraries, split.reference, split.query)
     write_cells(path, *given, by_cell=False)
     cells = read_cells(path)
@@ -148,7 +148,7 @@ def test_the_package_and_a_random_network(many_cells, tmp_path, tiny_model):
     held = np.isin(libraries, np.unique(libraries)[:1])
     labels = many_cells.obs["cell_type"].to_numpy(dtype=str)
     genes = many_cells.var["FBgn"].to_numpy(dtype=str)
-    path = tmp_path / "cells.npz"
+    path = tmp_path / "cells.h5ad"
     for by_cell in (False, True):
         write_cells(path, many_cells.X.tocsr(), genes, labels, libraries, np.flatnonzero(~held), np.flatnonzero(held),
                     by_cell=by_cell)  # fmt: skip

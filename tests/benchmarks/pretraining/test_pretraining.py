@@ -17,7 +17,7 @@ def test_results_are_kept(folder, tmp_path, monkeypatch):
         return [row for name in names for row in probing.probed(makers[name](), columns, tmp_path, n_boot=30)]
 
     results = compare()
-    monkeypatch.setattr(probing, "run", None)
+    monkeypatch.setattr(probing, "run", lambda *_, **__: 1 / 0)
     assert compare() == results
     table = long_table(results, "expression")
     value = table.set_index(["task", "metric", "column"])["value"]
