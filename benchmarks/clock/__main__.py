@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,33 +186,32 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
 
 def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield (name, what computes {row: {column: view}})."""
-    arms = flies.arms()
-    plain = ClockOptions(arms, article=True, n_boot=2)
-    for group in [ALL, *flies.types()]:
-        row = f"libraries, {group}"
+    groups = [ALL, *flies.types()]
+    plain = ClockOptions(flies.arms(), article=True, n_boot=2)
+    few = replace(plain, article=False, arms=tuple(arm for arm in plain.arms if arm != "random"))
 
-        def libraries(group: str = group, row: str = row) -> dict[str, Any]:
-            found = held_out(flies, group, plain, n_boot=n_boot, by_cell=False)
-            return {row: found, f"published recipe, {group}": {ARTICLE: found.pop(ARTICLE)}}
+    def libraries(group: str) -> dict[str, Any]:
+        found = held_out(flies, group, plain, n_boot=n_boot, by_cell=False)
+        return {f"libraries, {group}": found, f"published recipe, {group}": {ARTICLE: found.pop(ARTICLE)}}
 
-        yield row, libraries
+    def across(train: str, test: str, group: str) -> dict[str, Any]:
+        found = strain(flies, group, train, test, n_boot=n_boot)
+        return {", ".join(filter(None, [f"{train} → {test}", group, words])): each for words, each in found.items()}
+
+    def other(name: str, options: ClockOptions) -> dict[str, Any]:
+        return {name: held_out(flies, ALL, options, n_boot=n_boot, by_cell=name.startswith("by cell"))}
+
+    for group in groups:
+        yield f"libraries, {group}", partial(libraries, group)
     for train, test in STRAINS if flies.strains is not None else ():
-        for group in [ALL, *flies.types()]:
-
-            def across(train: str = train, test: str = test, group: str = group) -> dict[str, Any]:
-                found = strain(flies, group, train, test, n_boot=n_boot)
-                return {
-                    ", ".join(filter(None, [f"{train} → {test}", group, words])): each for words, each in found.items()
-                }
-
-            yield f"{train} → {test}, {group}", across
-    few = replace(plain, article=False, arms=tuple(arm for arm in arms if arm != "random"))
-    for name, options, by_cell in (
-        ("libraries, all, pseudocells", replace(few, aggregate="pseudocell"), False),
-        ("libraries, all, days", replace(few, target="linear"), False),
-        ("by cell, all", few, True),
+        for group in groups:
+            yield f"{train} → {test}, {group}", partial(across, train, test, group)
+    for name, options in (
+        ("libraries, all, pseudocells", replace(few, aggregate="pseudocell")),
+        ("libraries, all, days", replace(few, target="linear")),
+        ("by cell, all", few),
     ):
-        yield name, lambda n=name, o=options, b=by_cell: {n: held_out(flies, ALL, o, n_boot=n_boot, by_cell=b)}
+        yield name, partial(other, name, options)
 
 
 def null(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -220,17 +220,15 @@ def null(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str
     assert samples is not None
     _, first, place = np.unique(samples, return_index=True, return_inverse=True)
     options = ClockOptions(("embedding", "expression", MAIN), n_boot=2)
-    for draw in range(N_REPEATS):
+
+    def make(draw: int, row: str, by_cell: bool) -> dict[str, Any]:
         dealt = np.random.default_rng(draw).permutation(flies.cells.ages[first])[place]
         other = replace(flies, cells=replace(flies.cells, ages=dealt))
-        for row, by_cell in (
-            (f"ages dealt anew {draw + 1}, libraries", False),
-            (f"ages dealt anew {draw + 1}, by cell", True),
-        ):
-            yield (
-                row,
-                lambda o=other, r=row, b=by_cell: {r: held_out(o, ALL, options, n_boot=n_boot, by_cell=b, repeats=1)},
-            )
+        return {row: held_out(other, ALL, options, n_boot=n_boot, by_cell=by_cell, repeats=1)}
+
+    for draw, (words, by_cell) in product(range(N_REPEATS), (("libraries", False), ("by cell", True))):
+        row = f"ages dealt anew {draw + 1}, {words}"
+        yield row, partial(make, draw, row, by_cell)
 
 
 def summary(results: list[tuple[str, str, dict[str, Any]]]) -> str:

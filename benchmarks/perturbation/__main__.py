@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from functools import cache, partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -80,59 +81,48 @@ class Options:
 
 def planted(options: Options) -> Iterator[Task]:
     """Yield, by corpus, number of genes and seed of the genes, the scores of a scan."""
+
+    def make(corpus: Any, n_genes: int, seed: int, label: str) -> dict[str, Any]:
+        design = Design(seed=seed, n_genes=n_genes)
+        folder = train(design, options.work / f"planted-{label.replace(' ', '-')}-{seed}-v{VERSION}", corpus=corpus)
+        sizes = {"n_others": 60, "n_null": options.some(250, 20), "max_cells": options.some(80, 16)}
+        return {"families": scan(design, folder, seed=seed + 10, **sizes), "seed": seed, "corpus": label}
+
     for corpus, n_genes, seed in (*product(("atlas", "states"), (400,), (0, 1)), ("atlas", 1200, 0)):
         label = corpus if n_genes == 400 else f"{corpus} of {n_genes:,} genes"
-
-        def make(corpus: Any = corpus, n_genes: int = n_genes, seed: int = seed, label: str = label) -> dict[str, Any]:
-            design = Design(seed=seed, n_genes=n_genes)
-            folder = train(design, options.work / f"planted-{label.replace(' ', '-')}-{seed}-v{VERSION}", corpus=corpus)
-            sizes = {"n_others": 60, "n_null": options.some(250, 20), "max_cells": options.some(80, 16)}
-            return {"families": scan(design, folder, seed=seed + 10, **sizes), "seed": seed, "corpus": label}
-
-        yield f"planted, {label}, {seed}", make
+        yield f"planted, {label}, {seed}", partial(make, corpus, n_genes, seed, label)
 
 
 def calibration(options: Options) -> Iterator[Task]:
     """Yield the p-values of each deal."""
-    cells: dict[str, Any] = {}
-    for name, label in DEALT.items():
-        for unit in ("samples", "cells"):
-            for number in range(options.deals):
+    cells = cache(lambda name: read_cells(options.file(name), DEALT[name]))
 
-                def make(
-                    name: str = name, label: str = label, unit: Any = unit, number: int = number
-                ) -> dict[str, Any]:
-                    if name not in cells:
-                        cells.clear()
-                        cells[name] = read_cells(options.file(name), label)
-                    sizes = {"n_genes": 20, "n_null": options.some(200, 20), "max_cells": options.some(16, 8)}
-                    p_values = one_deal(cells[name], options.model, unit, number, **sizes)
-                    return {"case": f"{name}, {label}, dealt to {unit}", "p_values": p_values}
+    def make(name: str, unit: Any, number: int) -> dict[str, Any]:
+        sizes = {"n_genes": 20, "n_null": options.some(200, 20), "max_cells": options.some(16, 8)}
+        p_values = one_deal(cells(name), options.model, unit, number, **sizes)
+        return {"case": f"{name}, {DEALT[name]}, dealt to {unit}", "p_values": p_values}
 
-                yield f"calibration, {name}, {unit}, {number}", make
+    for name, unit, number in product(DEALT, ("samples", "cells"), range(options.deals)):
+        yield f"calibration, {name}, {unit}, {number}", partial(make, name, unit, number)
 
 
 def regulators(options: Options) -> Iterator[Task]:
     """Yield the AUROC of each factor's targets by type of cell, and over cells of all types."""
+
+    def make(name: str, label: str | None) -> dict[str, Any]:
+        cells = read_type(options.file(name), label, options.model, most=options.some(400, 40))
+        table = factor_scores(cells, options.model, options.data, most=options.some(50, 5))
+        return {"case": f"{name}, {label or 'all types'}", "table": table.to_dict("list")}
+
     for name, label in [*TYPES.items(), *((name, None) for name in TYPES)]:
-
-        def make(name: str = name, label: str | None = label) -> dict[str, Any]:
-            cells = read_type(options.file(name), label, options.model, most=options.some(400, 40))
-            table = factor_scores(cells, options.model, options.data, most=options.some(50, 5))
-            return {"case": f"{name}, {label or 'all types'}", "table": table.to_dict("list")}
-
-        yield f"regulators, {name}, {label or 'all types'}", make
+        yield f"regulators, {name}, {label or 'all types'}", partial(make, name, label)
 
 
 def pasilla(options: Options) -> Iterator[Task]:
     """Yield the agreement with the measured knock-down."""
-    bulk = options.file("bulk_pasilla_ps_rnai")
-
-    def make() -> dict[str, Any]:
-        sizes = {"n_cells": options.some(40, 6), "n_null": options.some(200, 20)}
-        return {"case": DAVIE, **knock_down(options.file(DAVIE), bulk, options.model, **sizes)}
-
-    yield f"pasilla, {DAVIE}", make
+    files = options.file(DAVIE), options.file("bulk_pasilla_ps_rnai")
+    sizes = {"n_cells": options.some(40, 6), "n_null": options.some(200, 20)}
+    yield f"pasilla, {DAVIE}", lambda: {"case": DAVIE, **knock_down(*files, options.model, **sizes)}
 
 
 def davie(options: Options) -> Iterator[Task]:
@@ -140,21 +130,16 @@ def davie(options: Options) -> Iterator[Task]:
 
     def make() -> dict[str, Any]:
         sizes = {"n_null": options.some(200, 20), "max_cells": options.some(40, 8)}
-        label, results, counts = old_against_young(
-            options.file(DAVIE), options.model, options.figures, label=None, **sizes
-        )
+        label, results, counts = old_against_young(options.file(DAVIE), options.model, options.figures, **sizes)
         return {"case": f"davie, {label}", **counts, "results": results[list(KEPT)].to_dict("list")}
 
     yield "davie", make
 
 
-PARTS: dict[str, tuple[Any, Any]] = {
-    "planted": (planted, planted_lines),
-    "calibration": (calibration, calibration_lines),
-    "regulators": (regulators, regulators_lines),
-    "pasilla": (pasilla, pasilla_lines),
-    "davie": (davie, davie_lines),
-}
+PARTS = {
+    "planted": (planted, planted_lines), "calibration": (calibration, calibration_lines),
+    "regulators": (regulators, regulators_lines), "pasilla": (pasilla, pasilla_lines), "davie": (davie, davie_lines),
+}  # fmt: skip
 
 
 def write(parts: dict[str, tuple[list[dict], list[str]]], out: Path | None) -> None:

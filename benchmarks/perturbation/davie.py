@@ -48,16 +48,16 @@ def old_and_young(obs: pd.DataFrame) -> pd.DataFrame:
 
 
 def old_against_young(
-    path: Path, model: Model, out: Path | None, *, label: str | None, n_null: int, max_cells: int
+    path: Path, model: Model, out: Path | None, *, n_null: int, max_cells: int
 ) -> tuple[str, pd.DataFrame, dict[str, int]]:
-    """Delete the genes in old cells of one type, by default the first of `old_and_young`.
+    """Delete the genes in old cells of one type, the first of `old_and_young`.
 
     Returns the type, what `tl.perturb` found, and its numbers of old and young cells; draws figures into ``out``, if
     given.
     """
     adata = ad.read_h5ad(path)
     types = old_and_young(adata.obs)
-    label = label or str(types.index[0])
+    label = str(types.index[0])
     cells = adata[(adata.obs["cell_type"] == label).to_numpy()].copy()
     cells.obs["age"] = cells.obs["age"].astype(float)
     young = [day for day in YOUNG if (cells.obs["age"] == day).any()]
