@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 
-from ..lib.command import new_parser
+from ..lib.command import markdown_table, new_parser
 from ..lib.report import report
 from ..lib.resamples import Resamples
 from ..lib.results import described, kept, result_file
@@ -102,17 +102,15 @@ def cost_table(results: Sequence[tuple[str, str, dict[str, Any]]]) -> str:
     """Return seconds and memory of each method as a wide table."""
     columns = list(dict.fromkeys(method for _, method, _ in results))
     found = {(task, method): result["costs"] for task, method, result in results}
-    lines = [
+    said = (
         "Seconds to learn and label, and the most memory that this took beside data and packages; splits of a task are "
-        "added up.\n",
-        "| task | " + " | ".join(columns) + " |",
-        "| --- " * (1 + len(columns)) + "|",
-    ]
+    )
+    lines = []
     for task in dict.fromkeys(task for task, _ in found):
         cells = [found.get((task, name)) for name in columns]
         told = ["–" if each is None else f"{each['seconds']:,.0f} s, {each['memory_mb']:,} MB" for each in cells]
-        lines.append(f"| {task} | " + " | ".join(told) + " |")
-    return "\n".join(lines)
+        lines.append([task, *told])
+    return f"{said}added up.\n\n{markdown_table(['task', *columns], lines)}"
 
 
 def draw_table(results: Sequence[tuple[str, str, dict[str, Any]]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 import scflyformer as sf
 
-from ..lib.command import command
+from ..lib.command import command, markdown_table
 from .make import N_CELLS
 
 if TYPE_CHECKING:
@@ -51,11 +51,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table."""
     shown = {"cells": ",.0f", "seconds": ",.1f", "cells/s": ",.0f"}
     heads = list(rows[0])
-    lines = ["| " + " | ".join(heads) + " |", "| --- " + "| ---: " * (len(heads) - 1) + "|"]
-    for row in rows:
-        cells = [row[head] if head == "step" else format(row[head], shown.get(head, ",.2f")) for head in heads]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    lines = [
+        [row[head] if head == "step" else format(row[head], shown.get(head, ",.2f")) for head in heads] for row in rows
+    ]
+    return markdown_table(heads, lines, rules=["---", *["---:"] * (len(heads) - 1)])
 
 
 def report(rows: list[dict[str, Any]], whole: dict[str, Any] | None, args: argparse.Namespace) -> str:

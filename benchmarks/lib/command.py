@@ -1,4 +1,4 @@
-"""What every command has; needs nothing beyond Python."""
+"""What every command has: arguments, its own name, and tables; needs nothing beyond Python."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def _name() -> str:
@@ -25,3 +29,8 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 def command() -> str:
     """Return the command that runs, as it is typed."""
     return f"{_name()} {shlex.join(sys.argv[1:])}"
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]], *, rules: Sequence[str] = ()) -> str:
+    """Return a table in markdown; ``rules`` stand under the head, by default dashes."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rules or ["---"] * len(head), *lines))

@@ -10,7 +10,7 @@ import pandas as pd
 
 import scflyformer as sf
 
-from .command import command
+from .command import command, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,32 +68,29 @@ def markdown(table: pd.DataFrame, main: str, *, cells: str = "training cells") -
     """Return values in one wide table, and what ``main`` has over the others in a second."""
     columns = list(dict.fromkeys(table["column"]))
 
-    def wide(text: Callable[[Any], str], names: list[str]) -> list[str]:
-        lines = ["| task | metric | test | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
+    def difference(row: Any) -> str:
+        if np.isnan(row.difference):
+            return "–"
+        return f"{row.difference:+.3f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
+
+    def wide(text: Callable[[Any], str], names: list[str]) -> str:
+        lines = []
         for (task, metric), rows in table.groupby(["task", "metric"], sort=False):
             by_name = {row.column: row for row in rows.itertuples()}
             row = rows.iloc[0]
             where = f"{row['n_test']:,} cells, {row['n_libraries']} libraries"
             found = [text(by_name[name]) if name in by_name else "–" for name in names]
-            lines.append(f"| {task} | {metric} | {where} | " + " | ".join(found) + " |")
-        return lines
+            lines.append([task, metric, where, *found])
+        return markdown_table(["task", "metric", "test", *names], lines)
 
-    lines = wide(lambda row: f"{row.value:.3f}", columns)
+    tables = [wide(lambda row: f"{row.value:.3f}", columns)]
     others = [name for name in columns if name != main]
     if others and "difference" in table:
-        lines += ["", f"{main} less each of the others, with a paired 95 % interval:", ""]
-        lines += wide(
-            lambda row: (
-                "–"
-                if np.isnan(row.difference)
-                else f"{row.difference:+.3f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
-            ),
-            others,
-        )
+        tables.append(f"{main} less each of the others, with a paired 95 % interval:")
+        tables.append(wide(difference, others))
     splits = table.drop_duplicates(["task"])[["task", "split", "n_train", "resampled"]]
-    lines += ["", f"| task | split | {cells} | resampled |", "| --- " * 4 + "|"]
-    lines += [f"| {row.task} | {row.split} | {row.n_train:,} | {row.resampled} |" for row in splits.itertuples()]
-    return "\n".join(lines)
+    lines = [[row.task, row.split, f"{row.n_train:,}", row.resampled] for row in splits.itertuples()]
+    return "\n\n".join([*tables, markdown_table(["task", "split", cells, "resampled"], lines)])
 
 
 def report(

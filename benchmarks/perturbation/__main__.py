@@ -29,7 +29,7 @@ import scanpy as sc
 
 import scflyformer as sf
 
-from ..lib.command import command, new_parser
+from ..lib.command import command, markdown_table, new_parser
 from ..lib.results import kept, result_file
 from .calibration import one_deal, read_cells
 from .davie import old_against_young
@@ -150,11 +150,11 @@ def write(parts: dict[str, tuple[list[dict], list[str]]], out: Path | None) -> N
     text.append(f"scflyformer {sf.__version__}, torch {torch.__version__}, Python {platform.python_version()}\n")
     for part, (lines, said) in parts.items():
         text += [f"## {part}\n", *(f"- {sentence}" for sentence in said), ""]
-        text += ["| case | figure | value | interval or range | |", "| --- | --- | --- | --- | --- |"]
+        rows = []
         for each in lines:
             bounds = f"{each['low']:.4g} to {each['high']:.4g}" if np.isfinite(each["low"]) else "–"
-            text.append(f"| {each['case']} | {each['figure']} | {each['value']:.4g} | {bounds} | {each['note']} |")
-        text.append("")
+            rows.append([each["case"], each["figure"], f"{each['value']:.4g}", bounds, each["note"]])
+        text += [markdown_table(["case", "figure", "value", "interval or range", ""], rows), ""]
     print("\n".join(text))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL
@@ -72,10 +72,7 @@ def log_shares(network: CellBert, embeddings: np.ndarray, panel: np.ndarray) -> 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     """Return how often a positive scores above a negative, ties half; NaN where one kind is missing."""
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
-        return float("nan")
-    return float((rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
+    return float(roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else float("nan")
 
 
 def matched(features: np.ndarray, positive: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import scanpy as sc
 
 import scflyformer as sf
 
-from ..lib.command import new_parser
+from ..lib.command import markdown_table, new_parser
 
 SETS = ("fly/fca_head", "fly/davie_brain_aging", "fly_whole/hung_midgut_1923")
 
@@ -22,7 +22,7 @@ SETS = ("fly/fca_head", "fly/davie_brain_aging", "fly_whole/hung_midgut_1923")
 def speed(data: Path, models: list[str], *, n_cells: int = 1000, n_turns: int = 5) -> str:
     """Return a table of embedded cells per second of each model, and the median ratio to the first, turn by turn."""
     heads = ["cells", "genes a cell", *(Path(model).name for model in models)]
-    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    lines = []
     for name in SETS:
         cells = ad.read_h5ad(data / f"{name}.h5ad")
         cells = cells[np.sort(np.random.default_rng(0).choice(cells.n_obs, n_cells, replace=False))].copy()
@@ -36,8 +36,8 @@ def speed(data: Path, models: list[str], *, n_cells: int = 1000, n_turns: int = 
                     seconds[turn, column] = time.perf_counter() - start
         rates, ratios = n_cells / np.median(seconds, axis=0), np.median(seconds[:, :1] / seconds, axis=0)
         shown = [f"{rate:,.0f} cells/s, {ratio:.2f}×" for rate, ratio in zip(rates, ratios, strict=True)]
-        lines.append(f"| {name.split('/')[1]} | {genes:,} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+        lines.append([name.split("/")[1], f"{genes:,}", *shown])
+    return markdown_table(heads, lines)
 
 
 def main() -> None:

@@ -12,11 +12,12 @@ from scflyformer.data import _adata
 from scflyformer.data._reading import Reading
 from scflyformer.tokens._batches import BATCH_TOKENS
 
+from ..lib.command import markdown_table
 from .embed import Embed
 from .flops import HEAD, LAYERS, Shape, needed, reference
 from .part import GENE_KEY
 from .rates import Rates
-from .runner import figure, rows, say
+from .runner import figure, say
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -45,7 +46,7 @@ def operators(part: Embed, dtype: str) -> str:
         [event.key, figure(getattr(event, spent) / 1e3), f"{getattr(event, spent) / total:.1%}", f"{event.count:,}"]
         for event in events[:TOP]
     ]
-    return rows(["operator", "own time, ms", "share", "calls"], shown)
+    return markdown_table(["operator", "own time, ms", "share", "calls"], shown)
 
 
 def reached(part: Embed, dtype: str, repeats: int) -> tuple[float, float]:
@@ -72,7 +73,7 @@ def flops_table(flops: dict[str, float], plain: dict[str, float], rates: dict[st
     sums = [f"{sum(each.values()) / 1e6:,.1f}" for each in (flops, plain)]
     seconds = 1e3 / limit(flops, rates)
     lines.append(["**all**", *sums, figure(sum(flops.values()) / seconds / 1e6), f"{seconds:.3f}"])
-    return rows(
+    return markdown_table(
         ["part", "needed, MFLOP a cell", "plain loop", "rate measured, GFLOP/s", "ms a cell at that rate"], lines
     )
 

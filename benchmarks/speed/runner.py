@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..lib.command import markdown_table
 from .memory import peak_memory
 
 if TYPE_CHECKING:
@@ -91,11 +92,6 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
-
-
 def comparison_table(found: Sequence[dict[str, Any]]) -> str:
     """Return rates, the ratio with its spread, and peak memory."""
     lines = [
@@ -108,7 +104,7 @@ def comparison_table(found: Sequence[dict[str, Any]]) -> str:
         for line in found
     ]  # fmt: skip
     head = ["part", "case", "unit", "ours", "reference", "ratio (range)"]
-    return rows([*head, "peak memory, MB", "reference, MB", ""], lines)
+    return markdown_table([*head, "peak memory, MB", "reference, MB", ""], lines)
 
 
 def growth_table(grown: Sequence[dict[str, Any]]) -> str:
@@ -119,7 +115,9 @@ def growth_table(grown: Sequence[dict[str, Any]]) -> str:
         spread = f"{figure(np.median(rates))} ({figure(rates.min())} to {figure(rates.max())})"
         sizes = [f"{line['size']:,}", f"{line['cells']:,}", f"{line['genes_a_cell']:.0f}"]
         lines.append([line["part"], line["axis"], *sizes, spread, figure(line["memory_mb"])])
-    return rows(["part", "grows with", "to", "cells", "genes a cell", "cells/s (range)", "peak memory, MB"], lines)
+    return markdown_table(
+        ["part", "grows with", "to", "cells", "genes a cell", "cells/s (range)", "peak memory, MB"], lines
+    )
 
 
 def by_turn(found: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

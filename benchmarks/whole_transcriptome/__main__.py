@@ -20,7 +20,7 @@ from scipy import sparse
 
 import scflyformer as sf
 
-from ..lib.command import new_parser
+from ..lib.command import markdown_table, new_parser
 from ..lib.results import kept, result_file
 from .human import GENE_KEY, HUMAN, OTHERS, PANCREAS, PBMC, human_model
 from .intervals import REFERENCE, comparison
@@ -144,16 +144,16 @@ def halved_rows(name: str, result: dict[str, Any]) -> list[tuple[str, str, str]]
     return [(name, m, f"{mean[i]:.3f} ± {spread[i]:.3f}") for i, m in enumerate(measures)]
 
 
-def markdown(found: dict[tuple[str, str], dict[str, str]], columns: Iterable[str]) -> str:
+def best_in_bold(found: dict[tuple[str, str], dict[str, str]], columns: Iterable[str]) -> str:
     """Return the table, the highest value of each row in bold."""
     heads = list(columns)
-    lines = ["| cells | measure | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 2) + "|"]
+    lines = []
     for (row, measure), values in found.items():
         best = max(float(value.split()[0]) for value in values.values())
         texts = [values.get(column, "–") for column in heads]
         texts = [f"**{text}**" if text != "–" and float(text.split()[0]) == best else text for text in texts]
-        lines.append(f"| {row} | {measure} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append([row, measure, *texts])
+    return markdown_table(["cells", "measure", *heads], lines)
 
 
 def plan(name: str, data: Path) -> tuple[ad.AnnData, Any, dict[str, Any], list[str]]:
@@ -216,12 +216,6 @@ def rows_of(name: str, results: dict[str, dict[str, Any]], names: list[str]) -> 
     return found
 
 
-def comparisons(name: str, results: dict[str, dict[str, Any]], columns: Iterable[str], whole: bool) -> list[str]:
-    """Return the lines of a set of cells in the table that compares columns over folds."""
-    texts = {m: comparison(results, number, columns, whole) for number, m in enumerate(TYPE_MEASURES)}
-    return [f"| {name} | {measure} | " + " | ".join(line) + " |" for measure, line in texts.items()]
-
-
 def share_read(name: str, data: Path, work: Path, models: Iterable[str]) -> str:
     """Return which share of the counts of a set of cells each model reads, in words."""
     cells, said = plan(name, data)[0], []
@@ -242,17 +236,17 @@ def main() -> None:
     args = parser.parse_args()
     columns = columns_of(args.models, python_with_scvi(args.scvi_python))
     found: dict[tuple[str, str], dict[str, str]] = {}
-    lines: list[str] = []
+    lines = []
     for name in args.only:
         results, names = results_of(name, args.data, args.work, columns), plan(name, args.data)[3]
         found |= rows_of(name, results, names)
         if name not in HALVES:
-            lines += comparisons(name, results, columns, bool(names))
-    print(markdown(found, columns))
+            for number, measure in enumerate(TYPE_MEASURES):
+                lines.append([name, measure, *comparison(results, number, columns, bool(names))])
+    print(best_in_bold(found, columns))
     if lines:
-        heads = ["cells", "measure", "folds", *columns]
         print(f"\nMean over folds, difference to {REFERENCE}, and its 95 % t interval over folds:\n")
-        print("\n".join(["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *lines]))
+        print(markdown_table(["cells", "measure", "folds", *columns], lines))
     print()
     for name in (name for name in args.only if name not in OTHERS):
         print(share_read(name, args.data, args.work, args.models))

@@ -138,15 +138,6 @@ def test_scan_of_planted_drivers(tmp_path):
     assert found["regulators"]["net shift, p-value by rank"]["fold auroc"] > 0.9
 
 
-def test_auroc_is_the_usual_one():
-    from benchmarks.perturbation.decoded import auroc
-
-    random = np.random.default_rng(0)
-    scores, positive = random.integers(0, 6, 40).astype(float), random.random(40) < 0.4
-    assert auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
-    assert np.isnan(auroc(scores, np.ones(40, dtype=bool)))
-
-
 @pytest.mark.parametrize("n_positive", [2, 4])
 def test_partners_are_the_nearest_that_can_be(n_positive):
     from benchmarks.perturbation.decoded import matched

@@ -111,13 +111,13 @@ def test_halves_of_a_cell_are_found_above_chance(planted):
 
 
 def test_highest_value_of_a_row_is_bold():
-    from benchmarks.whole_transcriptome.__main__ import columns_of, markdown
+    from benchmarks.whole_transcriptome.__main__ import best_in_bold, columns_of
 
     columns = columns_of(["fly", "some/folder"])
     assert list(columns)[:4] == ["fly", "fly, adapted", "folder", "folder, adapted"]
     assert columns["folder, adapted"] == "some/folder" and not columns["own directions"]
     found = {("a", "recall"): {"fly": "0.200 ± 0.010", "own directions": "0.300 ± 0.010"}}
-    text = markdown(found, columns)
+    text = best_in_bold(found, columns)
     assert "| a | recall | 0.200 ± 0.010 | – | – | – | – | **0.300 ± 0.010** |" in text
 
 
