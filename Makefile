@@ -95,4 +95,4 @@ wheel: $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) $(VENV)-test-* demo dist build docs/_build docs/generated docs/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
-	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks tools examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,17 +1,14 @@
 """How often one cell's values alone tell linear decimals from log1p: real cells, made into decimals in several ways.
 
-``python benchmarks/scale_reading.py`` prints, for each data set, kind of values and normalisation, the share of cells
-that the package reads on another scale than theirs. Cells are taken as they are and thinned to a quarter of
-their counts, with all genes and with a random 30 % of them; each is shown as linear values and behind log1p. The
-thresholds of the rule were chosen on the sets under "chosen on". Takes about two minutes on one core.
+``python -m benchmarks.scale_reading`` prints, for each data set, kind of values and normalisation, the share of cells
+that the package reads on another scale than theirs. Cells are taken as they are and thinned to a quarter of their
+counts, with all genes and with a random 30 % of them; each is shown as linear values and behind log1p. The thresholds
+of the rule were chosen on the sets under "chosen on". Takes about two minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import zlib
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -19,6 +16,8 @@ import pandas as pd
 from scipy import sparse
 
 from scflyformer.tokens._scale import LARGEST_LOG1P, LINEAR_SCALES, LOG1P, NO_EVIDENCE, read_cells
+
+from .lib.command import new_parser
 
 SETS = {
     "chosen on": ("fly/davie_brain_aging", "fly/fca_body", "fly_whole/larval_cns_1406", "fly_whole/antenna_orn",
@@ -146,8 +145,7 @@ def table(cells, by):
 
 def main():
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SCFLYFORMER_DATA", "../shared/data")))
+    parser = new_parser(__doc__)
     parser.add_argument("--cells", type=int, default=200, help="cells of each set (default: %(default)s)")
     parser.add_argument("--full", action="store_true", help="a line for each set, kind and normalisation")
     args = parser.parse_args()

@@ -1,9 +1,6 @@
-"""The scripts of the folder `benchmarks` import one another by name."""
+"""Cells that several benchmarks are tried on."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -11,19 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 STRAINS = {"w1118": 4, "DGRP-551": 6}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _scripts():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        before = set(sys.modules)
-        yield
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
-                del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def test_weights_in_the_source_tree_are_those_registered(name):
     folder = entry.folder if entry.bundled else checkout() / name
     if not folder.is_dir() and name != DEFAULT_MODEL:
         pytest.skip(f"this checkout has no {folder}")
-    assert entry.model_sha256 == model_hash(folder), "run benchmarks/release_model.py on the folder"
+    assert entry.model_sha256 == model_hash(folder), "run python -m tools.release_model on the folder"
     check_folder(folder)
     checkpoint = (folder / "model.safetensors").stat().st_size
     assert checkpoint <= (2_000_000 if entry.bundled else 25_000_000)

@@ -15,7 +15,7 @@ from scflyformer import models
 from scflyformer.models import ModelFolderError
 from scflyformer.models._folder import model_hash
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "release_model.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "release_model.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Multinomial logistic regression with an L1 penalty, by accelerated proximal gradient.
 
 Why our own: scikit-learn's only solver for this problem, saga, takes many times as long to the same objective (the
-ratio is printed by ``benchmarks/l1_speed.py``), and a baseline that is fitted 25 times has to be quick.
+ratio is printed by ``python -m benchmarks.speed.l1``), and a baseline that is fitted 25 times has to be quick.
 """
 
 from __future__ import annotations

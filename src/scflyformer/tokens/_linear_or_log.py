@@ -1,6 +1,6 @@
 """Decimals as they are or behind log1p: a rule for cells whose values are no whole multiples of one unit on any scale.
 
-``benchmarks/scale_reading.py`` prints how often it is wrong.
+``python -m benchmarks.scale_reading`` prints how often it is wrong.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""``python -m benchmarks.annotation``: which method labels cells best."""

@@ -1,0 +1,1 @@
+"""``python -m benchmarks.clock``: how well age can be told."""

@@ -1,0 +1,1 @@
+"""``python -m benchmarks.perturbation``: what perturbations in silico are worth."""

@@ -1,0 +1,1 @@
+"""``python -m benchmarks.pretraining``: what embeddings are worth; ``….pretraining.ablation``: parts of them."""

@@ -1,0 +1,111 @@
+"""Speed and memory beside what most people would write: one table, with the machine named.
+
+``python -m benchmarks.speed`` runs ``tokenize``, ``embed``, ``annotate``, ``perturb`` and ``pretrain``, each beside a
+reference in the same process and in turns, and ``growth``, the package alone on more and more cells, columns and
+tokens. Two more are run where they are named: ``screen`` holds the first-order screen against exact deletions, and
+``profile`` tells where the time of `tl.embed` goes, and what the processor's measured rates would allow. ``--quick``
+gives a look in two minutes, not figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..lib.command import command, new_parser
+from ..lib.processes import THREAD_VARIABLES
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+PARTS = ("tokenize", "embed", "annotate", "perturb", "pretrain", "growth")
+FURTHER = ("screen", "profile")
+"""Parts that are run where they are asked for by name."""
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return the arguments."""
+    parser = new_parser(__doc__)
+    choices = [*PARTS, *FURTHER]
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"of {', '.join(choices)} (default: {', '.join(PARTS)})"
+    )
+    parser.add_argument("--repeats", type=int, help="turns (default: 5)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch and numpy (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
+    parser.add_argument("--cells", type=int, help="cells that embed takes, 0 for all of the file (default: 2000)")
+    parser.add_argument("--model", default="fly", help="name or folder (default: %(default)s)")
+    parser.add_argument("--set", default="davie_brain_aging", help="cells, of the folder fly (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="few cells and two turns")
+    parser.add_argument("--out", type=Path, help="folder to write the tables to")
+    args = parser.parse_args()
+    unknown = sorted(set(args.parts) - set(choices))
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}; expected {', '.join(choices)}")
+    args.parts = args.parts or list(PARTS)
+    args.repeats = args.repeats or (2 if args.quick else 5)
+    args.cells = (24 if args.quick else 2000) if args.cells is None else args.cells
+    return args
+
+
+def run(args: argparse.Namespace, settings: Settings) -> None:
+    """Run the parts; print and write."""
+    from .annotate import Annotate
+    from .embed import Embed, EmbedMean
+    from .growth import growths
+    from .machine import machine
+    from .perturb import Perturb, Screen
+    from .pretrain import Pretrain
+    from .profile import profile
+    from .runner import by_turn, compare, comparison_table, grow, growth_table, say
+    from .tokenize import Tokenize
+
+    kinds = {
+        "tokenize": [Tokenize], "embed": [Embed, EmbedMean], "annotate": [Annotate], "perturb": [Perturb],
+        "screen": [Screen], "pretrain": [Pretrain],
+    }  # fmt: skip
+    found, grown, profiles = [], [], []
+    for name in args.parts:
+        say(name)
+        for kind in kinds.get(name, []):
+            found += compare(name, kind, settings, args.repeats)
+        if name == "growth":
+            for part, axis, makes in growths(settings):
+                grown += grow(part, axis, makes, settings, args.repeats)
+        if name == "profile":
+            profiles.append(profile(settings, args.repeats))
+    text = [f"`{command()}`", machine(settings.threads, settings.device)]
+    text += [comparison_table(found)] if found else []
+    text += [growth_table(grown)] if grown else []
+    said = "\n\n".join([*text, *profiles])
+    print(said)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "speed.md").write_text(f"{said}\n")
+        for lines, columns, name in (
+            (found, ["ours", "reference", "ratio"], "speed.tsv"),
+            (grown, ["cells_per_second"], "growth.tsv"),
+        ):
+            if lines:
+                by_turn(lines, columns).to_csv(args.out / name, sep="\t", index=False, float_format="%.5g")
+
+
+def main() -> None:
+    """Read arguments, fix threads before numpy and torch load, run."""
+    args = read_arguments()
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(args.threads)
+    from .settings import Settings
+
+    with tempfile.TemporaryDirectory() as work:
+        run(
+            args,
+            Settings(args.data, Path(work), args.model, args.cells, args.threads, args.device, args.quick, args.set),
+        )
+
+
+if __name__ == "__main__":
+    main()

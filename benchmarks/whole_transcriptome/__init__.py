@@ -1,0 +1,1 @@
+"""``python -m benchmarks.whole_transcriptome``: embeddings beside what is computed from the cells at hand."""
