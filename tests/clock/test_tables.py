@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from scflyformer.clock._run import ClockOptions, run_clocks
+from scflyformer.clock._fit import ClockOptions, fit_clocks
 from scflyformer.clock._tables import clock_tables
 from scflyformer.clock._units import Cells
 
@@ -29,7 +29,7 @@ def tables() -> dict:
     names = np.array([f"cell{n}" for n in range(len(code))], dtype=object)
     cells = Cells(names, ages, np.array([f"lib{n}" for n in code], dtype=object), blocks)
     groups = np.where(code < 5, "half", None)
-    clocks, skipped = run_clocks(cells, groups, ClockOptions(("embedding", "expression"), n_boot=40), min_cells=20)
+    clocks, skipped = fit_clocks(cells, groups, ClockOptions(("embedding", "expression"), n_boot=40), min_cells=20)
     return clock_tables(clocks, skipped, "embedding", "log2(age + 1)", GENES) | {"cells": cells}
 
 

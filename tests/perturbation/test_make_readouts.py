@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scflyformer.perturbation._cells import EmbeddedCells
+from scflyformer.perturbation._cells import EmbeddedCells, StateGroup
 from scflyformer.perturbation._make_readouts import towards_states
-from scflyformer.perturbation._plan import Group
 
 SAMPLES = np.array([f"s{n % 3}" for n in range(40)])
 
 
-def _group(name: str, start: slice, goal: slice, alt: slice) -> Group:
+def _group(name: str, start: slice, goal: slice, alt: slice) -> StateGroup:
     cells = np.arange(40)
-    return Group(name, cells[start], cells[start][::2], cells[goal], [cells[alt]])
+    return StateGroup(name, cells[start][::2], cells[start], cells[goal], [cells[alt]])
 
 
 def test_shifts_towards_states_equal_a_loop() -> None:
@@ -27,15 +26,15 @@ def test_shifts_towards_states_equal_a_loop() -> None:
         _group("b", slice(24, 33), slice(33, 40), slice(0, 0)),
     ]
     towards = towards_states(groups, cells, "mean")
-    pool = np.concatenate([group.pool for group in groups])
-    found = towards(vectors[pool], moved[pool], np.arange(len(pool)))
+    edited = np.concatenate([group.cells for group in groups])
+    found = towards(vectors[edited], moved[edited], np.arange(len(edited)))
 
     def cosine(x: np.ndarray, y: np.ndarray) -> float:
         return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
     at = 0
     for group in groups:
-        for cell in group.pool:
+        for cell in group.cells:
             apart = group.start[SAMPLES[group.start] != SAMPLES[cell]]
             for column, others in enumerate((group.goal, apart, group.alt[0])):
                 if not len(others):

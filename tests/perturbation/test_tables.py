@@ -11,9 +11,11 @@ import pytest
 from scipy import stats
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._cells import EmbeddedCells
-from scflyformer.perturbation._run import Found
-from scflyformer.perturbation._scan import GeneSet, Pool, Shifts, plan_scan
+from scflyformer.perturbation._cells import CellGroup, EmbeddedCells
+from scflyformer.perturbation._edit_plan import SetReadout, plan_edits
+from scflyformer.perturbation._gene_sets import GeneSet
+from scflyformer.perturbation._null_sets import NullDraw
+from scflyformer.perturbation._scan_result import ScanResult
 from scflyformer.perturbation._tables import make_tables, shift_columns, summarise
 
 SAMPLES = np.array([f"s{n % 5}" for n in range(60)])
@@ -23,7 +25,7 @@ def test_a_summary_is_the_t_interval_of_sample_means() -> None:
     random = np.random.default_rng(0)
     cells, values = random.permutation(60)[:40], random.normal(size=(40, 2))
     values[3, 1] = np.nan
-    row = summarise(Shifts((5,), cells, values), SAMPLES, 1)
+    row = summarise(SetReadout((5,), cells, values), SAMPLES, 1)
     means = pd.Series(values[:, 1]).groupby(SAMPLES[cells]).mean()
     assert row["shift"] == pytest.approx(means.mean())
     assert [row["ci_low"], row["ci_high"]] == pytest.approx(stats.ttest_1samp(means, 0).confidence_interval())
@@ -32,10 +34,10 @@ def test_a_summary_is_the_t_interval_of_sample_means() -> None:
 
 def test_with_one_sample_the_interval_is_over_cells() -> None:
     values = np.array([[1.0], [3], [np.nan], [8]])
-    row = summarise(Shifts((5,), np.array([0, 5, 10, 15]), values), SAMPLES)
+    row = summarise(SetReadout((5,), np.array([0, 5, 10, 15]), values), SAMPLES)
     assert [row["ci_low"], row["ci_high"]] == pytest.approx(stats.ttest_1samp([1, 3, 8], 0).confidence_interval())
     assert (row["shift"], row["n_cells"], row["ci_over"]) == (4, 3, "cells")
-    alone = summarise(Shifts((5,), np.array([0]), np.array([[2.0]])), SAMPLES)
+    alone = summarise(SetReadout((5,), np.array([0]), np.array([[2.0]])), SAMPLES)
     assert alone["shift"] == 2 and np.isnan(alone["ci_low"])
 
 
@@ -47,15 +49,15 @@ def test_columns_of_states_can_be_stored_and_differ() -> None:
 
 def test_results_cells_and_null_genes_agree(make_rows: Callable) -> None:
     """Two readouts of random numbers: each row is what its cells and its null genes say, adjusted by readout."""
-    pools = [Pool("first", np.arange(0, 30)), Pool("second", np.arange(30, 55))]
+    groups = [CellGroup("first", np.arange(0, 30)), CellGroup("second", np.arange(30, 55))]
     rows = make_rows([20] * 60)
     names = np.array([f"g{n}" for n in range(30)], dtype=object)
     sets = [GeneSet(names[n], (N_SPECIAL + n,)) for n in (3, 8, 14)]
-    scan = plan_scan(rows.take(np.arange(55)), pools, sets, names=names, kind="delete", n_null=12, seed=0)
-    shifts = scan.by_set(np.random.default_rng(1).normal(size=(len(scan.pairs[0]), 2)))
+    plan = plan_edits(rows.take(np.arange(55)), groups, sets, NullDraw("delete", 12, 0), names=names)
+    shifts = plan.by_set(np.random.default_rng(1).normal(size=(len(plan.copies), 2)))
     cells = EmbeddedCells(np.arange(60).astype(str), SAMPLES, rows, np.zeros((60, 1)))
     vocabulary = SimpleNamespace(names=names, gene_ids=np.char.add("F", np.arange(30).astype(str)))
-    tables = make_tables(scan, Found(shifts, None, None), ["shift", "age"], cells, vocabulary, kind="delete")
+    tables = make_tables(plan, ScanResult(shifts, None, None), ["shift", "age"], cells, vocabulary)
     results, by_cell, null = tables["results"], tables["cells"], tables["null"]
     assert results["readout"].tolist() == ["shift"] * 6 + ["age"] * 6 and len(null) == 6 * 12
     cells_of, nulls_of = (dict(list(table.groupby(["gene", "group"]))) for table in (by_cell, null))

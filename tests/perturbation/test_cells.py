@@ -1,19 +1,16 @@
-"""Which genes a run edits, in which groups, and which start cells are drawn."""
+"""Which cells are in which groups, and which of the start cells are edited."""
 
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scflyformer.data._states import State
-from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._plan import choose_cells, near_name, plan_groups, read_gene_sets, read_pairs
+from scflyformer.perturbation._cells import choose_cells, split_into_groups
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 45), st.integers(0, 3))
@@ -48,31 +45,16 @@ def test_groups_hold_their_usable_cells_of_each_state() -> None:
     alt = State("alt", ~old & (random.random(80) < 0.3))
     start, goal, usable = State("old", old), State("young", ~old & ~alt.cells), random.random(80) < 0.8
     names, samples = np.arange(80).astype(str), np.arange(80) % 2
-    groups, bare = plan_groups(start, goal, [alt], usable, column, samples=samples, names=names, max_cells=2, seed=0)
-    assert [group.name for group in groups] == ["a", "b"] and bare == ["young only"]
+    groups, without_states = split_into_groups(
+        (start, goal, [alt]), usable, column, samples=samples, names=names, max_cells=2, seed=0
+    )
+    assert [group.name for group in groups] == ["a", "b"] and without_states == ["young only"]
     for group in groups:
         inside = usable & (column == group.name).to_numpy()
         for cells, state in ((group.start, start), (group.goal, goal), (group.alt[0], alt)):
             assert set(cells) == {cell for cell in range(80) if inside[cell] and state.cells[cell]}
-        assert len(group.pool) == 2 and set(group.pool) < set(group.start)
-    (whole,), _ = plan_groups(start, goal, [], usable, None, samples=samples, names=names, max_cells=None, seed=0)
-    assert whole.name == "all" and set(whole.pool) == set(np.flatnonzero(old & usable))
-
-
-def test_gene_sets_by_any_name_once_each(tiny_vocabulary) -> None:
-    model = SimpleNamespace(vocabulary=tiny_vocabulary, name="tiny")
-    asked = {"two": ["tiny2", "FBgn9900001", "CG2", "none"], "one": "tiny3", "lost": ["nobody"]}
-    sets, unknown = read_gene_sets(asked, model, None)
-    assert {one.name: one.tokens for one in sets} == {"two": (N_SPECIAL + 1, N_SPECIAL), "one": (N_SPECIAL + 2,)}
-    assert unknown == ["none", "nobody"]
-    pairs = read_pairs([("tiny1", "tiny2"), ("FBgn9900002", "tiny1"), ("tiny1", "tiny5")], sets, model, None)
-    assert [one.tokens for one in pairs] == [(3, 4), (3, 7)]  # the second is the first, the other way round
-    with pytest.raises(ValueError, match="two different genes"):
-        read_pairs([("tiny1", "CG1")], [], model, None)
-    with pytest.raises(ValueError, match="Did you mean 'tiny12' for 'Tiny12'"):
-        read_gene_sets(["Tiny12"], model, None)
-
-
-@pytest.mark.parametrize(("name", "near"), [("TINY12", "tiny12"), ("tiny12x", "tiny12"), ("stranger", ""), ("", "")])
-def test_near_names(tiny_vocabulary, name: str, near: str) -> None:
-    assert near_name(name, tiny_vocabulary) == near
+        assert len(group.cells) == 2 and set(group.cells) < set(group.start)
+    (whole,), _ = split_into_groups(
+        (start, goal, []), usable, None, samples=samples, names=names, max_cells=None, seed=0
+    )
+    assert whole.name == "all" and set(whole.cells) == set(np.flatnonzero(old & usable))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from scflyformer._words import some_names
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._check import MOST, reasons_in_words, some_names, why_unknown, why_unmeasured
-from scflyformer.perturbation._scan import GeneSet
+from scflyformer.perturbation._gene_sets import GeneSet
+from scflyformer.perturbation._reasons import MOST, reasons_in_words, reasons_unknown, reasons_unmeasured
 
 
 def test_sets_that_were_not_measured() -> None:
@@ -14,15 +15,15 @@ def test_sets_that_were_not_measured() -> None:
     panel = np.array([True, False, True, False])
     sets = [GeneSet(name, tuple(N_SPECIAL + n for n in genes)) for name, genes in
             {"there": (0, 2), "part": (0, 1, 3), "gone": (1, 3)}.items()]  # fmt: skip
-    assert why_unmeasured(sets, None, "var_names", whole=True) == {}
-    assert list(why_unmeasured(sets, panel, "var_names", whole=False)) == ["gone"]
-    whole = why_unmeasured(sets, panel, "var_names", whole=True)
+    assert reasons_unmeasured(sets, None, "var_names", whole=True) == {}
+    assert list(reasons_unmeasured(sets, panel, "var_names", whole=False)) == ["gone"]
+    whole = reasons_unmeasured(sets, panel, "var_names", whole=True)
     assert list(whole) == ["part", "gone"] and "2 of 3 genes not in var_names" in whole["part"]
 
 
 def test_names_that_the_model_does_not_know(tiny_vocabulary) -> None:
     """A name in the data is spelt right; of one that is not, a near name is offered."""
-    reasons = why_unknown(["stranger", "Tiny12"], tiny_vocabulary, {"stranger"}, "var_names")
+    reasons = reasons_unknown(["stranger", "Tiny12"], tiny_vocabulary, {"stranger"}, "var_names")
     assert reasons["stranger"] == "not in the model's vocabulary"
     assert reasons["Tiny12"] == "neither in the model's vocabulary nor in var_names (did you mean 'tiny12'?)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scflyformer.perturbation._run import sample_weights
+from scflyformer.perturbation._scan_result import sample_weights
 
 
 def test_weighted_sums_are_means_over_sample_means() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scflyformer.clock._run import ClockOptions, run_clock, run_clocks
+from scflyformer.clock._fit import ClockOptions, fit_clock, fit_clocks
 from scflyformer.clock._units import Cells
 
 AGES = np.array([0.0, 3, 10, 30, 50])
@@ -26,12 +26,12 @@ def _cells(n_samples: int = 10, *, size: int = 12, seed: int = 0) -> Cells:
 def test_a_held_out_sample_has_no_part_in_its_prediction() -> None:
     """Nor in its interval: with another age it gets the same ones."""
     cells = _cells()
-    before = run_clock(cells, np.arange(120), "all", OPTIONS).arms["embedding"]
+    before = fit_clock(cells, np.arange(120), "all", OPTIONS).results["embedding"]
     own = cells.samples == "lib4"
     ages = np.where(own, 40.0, cells.ages)  # the oldest stays the oldest, so that folds are dealt alike
-    after = run_clock(Cells(cells.names, ages, cells.samples, cells.blocks), np.arange(120), "all", OPTIONS)
+    after = fit_clock(Cells(cells.names, ages, cells.samples, cells.blocks), np.arange(120), "all", OPTIONS)
     for name in ("predicted", "low", "high"):
-        np.testing.assert_allclose(getattr(after.arms["embedding"], name)[own], getattr(before, name)[own])
+        np.testing.assert_allclose(getattr(after.results["embedding"], name)[own], getattr(before, name)[own])
     assert before.scores.values["r2"] > 0.5
 
 
@@ -40,7 +40,7 @@ def test_the_mean_clock_predicts_the_mean_over_training_samples() -> None:
     every = _cells()
     kept = np.flatnonzero((every.samples != "lib3") | (np.arange(120) % 4 == 0))
     cells = every.take(kept)
-    predicted = run_clock(cells, kept, "all", OPTIONS).arms["mean"].predicted
+    predicted = fit_clock(cells, kept, "all", OPTIONS).results["mean"].predicted
     constant = {name: set(np.round(predicted[cells.samples == name], 9)) for name in np.unique(cells.samples)}
     assert all(len(values) == 1 for values in constant.values())
     together = {}
@@ -53,8 +53,9 @@ def test_the_mean_clock_predicts_the_mean_over_training_samples() -> None:
 
 
 def test_predictions_beyond_the_training_ages_are_marked() -> None:
-    clock = run_clock(_cells(), np.arange(120), "all", OPTIONS)
-    predicted, outside = clock.arms["embedding"].predicted, clock.outside["embedding"]
+    clock = fit_clock(_cells(), np.arange(120), "all", OPTIONS)
+    result = clock.results["embedding"]
+    predicted, outside = result.predicted, result.outside
     assert outside[(predicted < 0) | (predicted > 50)].all() and outside.any()
     assert not outside[(predicted > 0) & (predicted < 30)].any()  # 30 is the highest where all of age 50 are held out
 
@@ -65,7 +66,7 @@ def test_small_groups_are_told_and_have_no_clock() -> None:
     groups[:60], groups[60:64] = "large", "few"
     groups[72:84] = "one sample"
     groups[119] = "few"
-    clocks, skipped = run_clocks(cells, groups, OPTIONS, min_cells=6)
+    clocks, skipped = fit_clocks(cells, groups, OPTIONS, min_cells=6)
     assert [clock.group for clock in clocks] == ["all", "large"]
     assert clocks[1].cells.tolist() == list(range(60))
     reasons = {row["group"]: row["reason"] for row in skipped}
@@ -76,10 +77,10 @@ def test_pseudobulks_are_predicted_as_such() -> None:
     """One unit a sample, whose embedding is the mean of its cells'."""
     cells = _cells()
     options = ClockOptions(("embedding",), n_splits=5, n_boot=20, aggregate="pseudobulk", final="embedding")
-    clock = run_clock(cells, np.arange(120), "all", options)
-    assert len(clock.units.ages) == 10 and len(clock.bundles) == 120
+    clock = fit_clock(cells, np.arange(120), "all", options)
+    assert len(clock.units.ages) == 10 and len(clock.pseudocells) == 120
     for unit in range(10):
-        inside = clock.bundles == unit
+        inside = clock.pseudocells == unit
         assert set(cells.samples[inside]) == {clock.units.samples[unit]}
         mean = cells.blocks["embedding"][inside].mean(axis=0)
         np.testing.assert_allclose(clock.units.blocks["embedding"][unit], mean, atol=1e-5)

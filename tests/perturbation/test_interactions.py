@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._pairs import interactions
-from scflyformer.perturbation._run import Found
-from scflyformer.perturbation._scan import GeneSet, Pool, plan_scan
+from scflyformer.perturbation._cells import CellGroup
+from scflyformer.perturbation._edit_plan import plan_edits
+from scflyformer.perturbation._gene_sets import GeneSet
+from scflyformer.perturbation._interactions import interactions
+from scflyformer.perturbation._null_sets import NullDraw
+from scflyformer.perturbation._scan_result import ScanResult
 
 A, B = N_SPECIAL + 2, N_SPECIAL + 17
 NAMES = np.array([f"g{n}" for n in range(30)], dtype=object)
@@ -21,16 +24,14 @@ SAMPLES = np.array([f"s{n % 3}" for n in range(40)])
 def test_what_genes_do_together_is_found(make_rows: Callable) -> None:
     """Effects that add up leave nothing, as in all null pairs; what the pair does beyond that is the interaction."""
     rows, random = make_rows([22] * 40), np.random.default_rng(0)
-    scan = plan_scan(
-        rows, [Pool("all", np.arange(40))], [GeneSet("a+b", (A, B))], names=NAMES, kind="delete", n_null=10, seed=0,
-        members=[0],
-    )  # fmt: skip
+    groups, pair = [CellGroup("all", np.arange(40))], GeneSet("a+b", (A, B), is_pair=True)
+    plan = plan_edits(rows, groups, [pair], NullDraw("delete", 10, 0), names=NAMES)
     alone = random.normal(size=(40, 30 + N_SPECIAL))
-    cell, number = scan.pairs
-    values = [sum(alone[at, list(scan.table.sets[which])]) for at, which in zip(cell, number, strict=True)]
-    surplus = np.where([scan.table.sets[which] == (A, B) for which in number], 0.7 + 0.1 * (cell % 3), 0)
-    found = Found(scan.by_set((values + surplus)[:, None]), None, None)
-    (row,) = interactions(scan, found, [0], SAMPLES, NAMES, kind="delete").to_dict(orient="records")
+    cell, number = plan.copies.cells, plan.copies.chosen
+    values = [sum(alone[at, list(plan.table.sets[which])]) for at, which in zip(cell, number, strict=True)]
+    surplus = np.where([plan.table.sets[which] == (A, B) for which in number], 0.7 + 0.1 * (cell % 3), 0)
+    result = ScanResult(plan.by_set((values + surplus)[:, None]), None, None)
+    (row,) = interactions(plan, result, SAMPLES, NAMES).to_dict(orient="records")
 
     held = [set(rows.tokens[rows.indptr[at] : rows.indptr[at + 1]]) for at in range(40)]
     both = np.array([at for at in range(40) if {A, B} <= held[at]])
