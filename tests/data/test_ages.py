@@ -40,15 +40,30 @@ def test_two_truth_values_are_ages_and_that_is_said(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("values", "days"),
+    [
+        (["5d", "30 d", None, "12.5 days"], [5, 30, np.nan, 12.5]),
+        (["day 5", "Day 50", "day 0", "1 day"], [5, 50, 0, 1]),
+        (["day 5 of adulthood", "day 70 of adulthood", "3", 7], [5, 70, 3, 7]),
+        (["FBdv:00007075", "FBdv:00007135", "FBdv_0010001", "FBdv:0010010"], [0, 60, 61, 70]),
+    ],
+)
+def test_days_in_words_and_terms(values: Any, days: list[float]) -> None:
+    np.testing.assert_array_equal(_read(values), days)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["5d", "30d", None, "5d"], r"holds '5d', '30d'; expected numbers in one unit.*str.extract"),
+        (["5w", "30d", None, "5w"], r"holds '5w', '30d'; expected numbers in one unit.*str.extract"),
+        (["young", "5", None, "old"], r"holds 'young', 'old'; expected numbers in one unit"),
+        (["FBdv:00005369", "FBdv:00007080", None, None], "holds 'FBdv:00005369'"),
         (pd.to_datetime(["2020-01-01"] * 4), "expected numbers in one unit"),
         ([True, True, True, True], "holds True; expected numbers"),
         ([1, np.inf, 2, 3], "holds infinite ages"),
         ([-1, 2, 3, 4], r"below 0 \(least -1\).*target='linear'"),
     ],
-    ids=["text", "dates", "one truth value", "infinite", "negative"],
+    ids=["weeks", "text", "a stage", "dates", "one truth value", "infinite", "negative"],
 )
 def test_what_is_no_age(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -327,7 +327,7 @@ def test_a_folder_that_is_no_clock(tiny_model: Path, tmp_path: Path) -> None:
         ({"age_key": "ages"}, KeyError, "age_key: no 'ages'.*did you mean 'age'"),
         ({"sample_key": "bach"}, KeyError, "did you mean 'batch'"),
         ({"groupby": "celltype"}, KeyError, "did you mean 'cell_type'"),
-        ({"age_key": "text"}, ValueError, r"holds '5d'.*expected numbers"),
+        ({"age_key": "text"}, ValueError, r"holds '5w'.*expected numbers"),
         ({"age_key": "yes"}, ValueError, "holds True"),
         ({"age_key": "one"}, ValueError, "holds one age, 5"),
         ({"age_key": "none"}, ValueError, "holds no ages"),
@@ -362,7 +362,7 @@ def test_a_folder_that_is_no_clock(tiny_model: Path, tmp_path: Path) -> None:
 def test_bad_input(tiny_model: Path, more: dict, error: type, message: str) -> None:
     adata = _flies(ageing=1.0, cells=4)
     n = adata.n_obs
-    adata.obs["text"], adata.obs["yes"], adata.obs["one"], adata.obs["none"] = "5d", True, 5.0, np.nan
+    adata.obs["text"], adata.obs["yes"], adata.obs["one"], adata.obs["none"] = "5w", True, 5.0, np.nan
     adata.obs["endless"] = np.where(np.arange(n) == 3, np.inf, adata.obs["age"])
     adata.obs["negative"] = adata.obs["age"] - 2
     adata.obs["two"], adata.obs["everything"] = np.where(np.arange(n) % 2, "a", "b"), "all"

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from scflyformer.annotation._novelty import Novelty
+    from scflyformer.annotation._terms import ClassTerms
     from scflyformer.models import Model
     from scflyformer.stats._linear import LinearHead
+    from scflyformer.stats._novelty import Novelty
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,8 @@ class ClassifierReport:
         How the fit went.
     model_sha256
         Hash of the model that a saved classifier was fitted on.
+    terms
+        Ontology terms of the classes, where they have some.
     """
 
     classes: np.ndarray
@@ -106,3 +109,4 @@ class ClassifierReport:
     per_class: pd.DataFrame
     notes: dict[str, Any]
     model_sha256: str = ""
+    terms: ClassTerms | None = None

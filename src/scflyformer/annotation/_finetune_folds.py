@@ -10,9 +10,9 @@ import numpy as np
 
 from scflyformer import _log
 from scflyformer.annotation._classifier import Classifier, Fitted
-from scflyformer.annotation._novelty import ClassDistance, Novelty
 from scflyformer.annotation._probe import fit_probe
 from scflyformer.data import _features
+from scflyformer.stats._novelty import ClassDistance, Novelty
 
 if TYPE_CHECKING:
     from scflyformer._running import Running

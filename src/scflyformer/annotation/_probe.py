@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def fit_probe(model: Model | None, x: np.ndarray, labelled: LabelledFolds) -> Fitted:
     """Return the probe of an embedding, shape (n_obs, width), that ``model`` made, if it is known."""
-    from scflyformer.annotation._novelty import ClassDistance, Novelty
     from scflyformer.stats._cross import cross_fit
     from scflyformer.stats._families import LOGISTIC
+    from scflyformer.stats._novelty import ClassDistance, Novelty
     from scflyformer.stats._reports import calibrated
 
     y, folds, n_classes = labelled.y, labelled.folds, labelled.n_classes

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scflyformer import _log
 from scflyformer.annotation._classifier import ClassifierReport
+from scflyformer.annotation._terms import ClassTerms
 from scflyformer.data._labels import UNKNOWN
 from scflyformer.data._tables import text_index
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from scflyformer.annotation._classifier import Classifier, Fitted
     from scflyformer.annotation._folds import LabelledFolds
     from scflyformer.annotation._request import AnnotateRequest
+
+COLUMNS = ("", "_score", "_novelty", "_best", "_fbbt", "_fbbt_name", "_level")
+"""Ends of the names of columns of `obs` that are written."""
 
 
 def score_classifier(
@@ -59,6 +63,7 @@ def score_classifier(
         metrics=pd.DataFrame(rows),
         per_class=pd.DataFrame({"label": labelled.classes, **per_class_scores(truth, best, n_classes)}),
         notes=fitted.notes,
+        terms=ClassTerms.of_ids(labelled.classes, fitted.probability[tested], truth),
     )
 
 
@@ -95,12 +100,17 @@ def annotation_results(
             uns["verdict"] = np.array(sentences, dtype=object)
     if groups is not None:
         uns["groups"] = _group_table(groups, classes[best], score)
+    rolled: dict[str, Any] = {}
+    if report.terms is not None:
+        rolled, more = report.terms.answers(probability, novelty <= request.max_novelty, request.precision, key)
+        uns |= more
     return {
         "obs": {
             key: pd.Categorical.from_codes(shown, [*classes, UNKNOWN]),
             f"{key}_score": score.astype(np.float32),
             f"{key}_novelty": novelty.astype(np.float32),
             f"{key}_best": pd.Categorical.from_codes(best, list(classes)),
+            **rolled,
         },
         "obsm": {f"{key}_proba": probability.astype(np.float32)},
         "uns": {key: uns},

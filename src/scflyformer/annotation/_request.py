@@ -26,6 +26,7 @@ class AnnotateRequest:
     baselines: str | Sequence[str]
     min_score: float
     max_novelty: float
+    precision: float
     epochs: int
     n_splits: int
     save: str | os.PathLike[str] | None
@@ -58,11 +59,11 @@ class AnnotateRequest:
             )
         if self.method not in ("probe", "finetune"):
             raise ValueError(f"method is {self.method!r}; expected 'probe' or 'finetune'.")
-        for name in ("min_score", "max_novelty"):
+        for name in ("min_score", "max_novelty", "precision"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1.")
         if self.classifier is None:
-            if self.label_key is None:
+            if self.label_key is None and (reference is not None or self.save is not None):
                 raise ValueError(
                     "label_key is missing; name the column of obs with the labels to learn, or pass classifier=."
                 )

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scflyformer.annotation._classifier import Classifier, ClassifierReport
+from scflyformer.annotation._terms import ClassTerms
 from scflyformer.data import _features
+from scflyformer.ontology._roll_up import THRESHOLDS
 
 if TYPE_CHECKING:
     from scflyformer.annotation._request import AnnotateRequest
@@ -39,6 +41,8 @@ def save_classifier(
         "metrics": rows,
         "per_class": records(report.per_class),
     }
+    if report.terms is not None:
+        content |= {"fbbt": list(report.terms.terms), "roll_up_precision": report.terms.precision}
     main = rows[0]
     about = (
         f"# Cell-type classifier on {model.name}\n\n{len(report.classes)} classes, learnt from {main['n_cells']:,} "
@@ -61,10 +65,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, ClassifierReport]:
     """Return a saved classifier and its report."""
-    from scflyformer.annotation._novelty import ClassDistance, Novelty
     from scflyformer.models import ModelFolderError
     from scflyformer.models._save import load_head
     from scflyformer.stats._linear import LinearHead
+    from scflyformer.stats._novelty import ClassDistance, Novelty
 
     keys = ("classes", "temperature", "prior", "notes", "metrics", "per_class", "model_sha256")
     model, content, tensors = load_head(
@@ -95,10 +99,21 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, Classifie
         per_class=_numeric(pd.DataFrame(content["per_class"])),
         notes=content["notes"],
         model_sha256=content["model_sha256"],
+        terms=_terms(content, n_classes),
     )
     head = LinearHead(**{name: tensors[name] for name in _HEAD})
     novelty = Novelty(ClassDistance(tensors["whiten"], tensors["centres"]), tensors["quantiles"])
     return Classifier(model, head, content["temperature"], novelty), report
+
+
+def _terms(content: dict[str, Any], n_classes: int) -> ClassTerms | None:
+    """Return the ontology terms of the classes; `None` of a classifier without."""
+    if "fbbt" not in content:
+        return None
+    terms, precision = np.array(content["fbbt"], dtype=object), np.array(content["roll_up_precision"], dtype=float)
+    if len(terms) != n_classes or precision.shape != THRESHOLDS.shape:
+        raise ValueError(f"{FILE} lists {n_classes} classes and {len(terms)} terms. Copy the folder again, whole.")
+    return ClassTerms(terms, precision)
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from scflyformer.clock._fit import ALL, FeatureSetResult, GroupClock
 from scflyformer.clock._predictions import AgePredictions
 from scflyformer.clock._tables import prediction_table, predictions_of, result_rows
 from scflyformer.clock._units import Cells, assign_pseudocells, block_means
-from scflyformer.data import _adata
+from scflyformer.data import _adata, _features
 from scflyformer.data._ages import read_ages, target_name, to_target
 from scflyformer.data._embedding import embedding
 from scflyformer.data._tables import text_index
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from scflyformer.data._reading import Reading
     from scflyformer.stats._linear import LinearHead
 
+MIN_KNOWN = 0.5
+"""Least share of cells that must be like those that a clock that ships has learnt from."""
 MIN_SHARED = 0.5
 """Least share of an expression clock's genes that new cells must have."""
 
@@ -59,6 +61,8 @@ def apply_clock(
     bare = np.zeros(data.n_obs, dtype=bool)
     for block in blocks:
         bare |= np.asarray(abs(block).sum(axis=1)).ravel() == 0
+    if clock.near is not None:
+        bare |= ~_known(blocks[0], bare, clock)
     names = _adata.cell_names(data, layer=request.reading.layer)
     keys = [number, np.full(data.n_obs, "") if samples is None else samples]
     if age_key in data.obs:
@@ -84,7 +88,9 @@ def apply_clock(
             f"age_clock: {n_outside} of {int((~bare).sum())} cells are predicted outside the ages that the clock "
             "has learnt; they are not clipped, and marked in obs."
         )
-    uns: dict[str, Any] = {"n_outside": {clock.features: n_outside}}
+    if clock.held_out:
+        _log.info(f"age_clock: {clock.held_out}")
+    uns: dict[str, Any] = {"held_out": clock.held_out, "n_outside": {clock.features: n_outside}}
     settings = ("features", "target", "aggregate", "pseudocell_size", "level")
     uns["params"] = {name: getattr(clock, name) for name in settings}
     if age_key in data.obs:
@@ -113,6 +119,22 @@ def _read_blocks(
             heads = [head.restricted(np.concatenate([np.arange(ahead), ahead + keep])) for head in heads]
             blocks.append(values)
     return heads, blocks
+
+
+def _known(x: np.ndarray, bare: np.ndarray, clock: SavedClock) -> np.ndarray:
+    """Return which cells are like those that the clock has learnt from; an error where most are not."""
+    assert clock.near is not None
+    known = clock.near(x[:, _features.contrast_columns(clock.model)])
+    share = known[~bare].mean() if not bare.all() else 0.0
+    if share < MIN_KNOWN:
+        raise ValueError(
+            f"Only {share:.0%} of the cells are like those that this clock has learnt from, and expected are "
+            f"{MIN_KNOWN:.0%} or more, so that their ages would mean nothing. It is for cells of adult brains. Learn a "
+            "clock from cells of your tissue whose ages are known: sf.tl.age_clock(adata, age_key=…, sample_key=…)."
+        )
+    if n_strange := int((~known & ~bare).sum()):
+        _log.warning(f"age_clock: {n_strange} cells are unlike those that the clock has learnt from, and get no age.")
+    return known
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -13,6 +13,7 @@ from scflyformer.clock._fit import ALL, FEATURE_SETS
 from scflyformer.data import _adata
 from scflyformer.data._ages import from_target
 from scflyformer.stats._linear import LinearHead
+from scflyformer.stats._novelty import ClassDistance, NearCells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
 
 _PREFIX, FILE = "clock.", "clock.json"
+NEAR = ("near_whiten", "near_centres", "near_limit")
+"""Tensors of a clock that knows which cells it may be asked about."""
 _KEYS = (
     "features", "target", "groups", "age_range", "half_width", "aggregate", "pseudocell_size", "level", "genes",
     "model_sha256",
@@ -55,6 +58,10 @@ class SavedClock:
         Columns that it was fitted on; `None` where it is not known.
     fitted_on, fitted_on_sha256
         Name and hash of the model that it was fitted on.
+    near
+        Of clocks that ship: tells the cells that the clock may be asked about, from their contrast columns.
+    held_out
+        What it was worth in held-out samples, in words.
     """
 
     model: Model
@@ -72,6 +79,8 @@ class SavedClock:
     groupby: str | None
     fitted_on: str
     fitted_on_sha256: str
+    near: NearCells | None = None
+    held_out: str = ""
 
     @classmethod
     def of(cls, clocks: Sequence[GroupClock], model: Model, request: ClockRequest, genes: Iterable[str]) -> SavedClock:
@@ -156,8 +165,29 @@ class SavedClock:
             groupby=content.get("groupby"),
             fitted_on=content.get("model", model.name),
             fitted_on_sha256=content["model_sha256"],
+            near=_near(tensors),
+            held_out=_held_out(content),
             **{name: content[name] for name in _PLAIN},
         )
+
+
+def _near(tensors: dict[str, np.ndarray]) -> NearCells | None:
+    if not set(NEAR) <= set(tensors):
+        return None
+    whiten, centres, limit = (tensors[name] for name in NEAR)
+    return NearCells(ClassDistance(whiten, centres), float(limit[0]))
+
+
+def _held_out(content: dict[str, Any]) -> str:
+    """Return a sentence of the scores that were saved with a clock, or an empty text."""
+    rows = [row for row in content.get("results", []) if row.get("features") == content["features"]]
+    if not rows or "r2" not in rows[0]:
+        return ""
+    row, (low, high) = rows[0], content["age_range"][0]
+    return (
+        f"learnt from {row['n_cells']:,} cells of ages {low:g} to {high:g}; held out by {row['split']}, R² is "
+        f"{row['r2']:.2f} on {row['target']}, the mean absolute error {row['mae']:.1f}"
+    )
 
 
 _ASKED = ("features", "target", "aggregate", "pseudocell_size", "level", "age_key", "groupby")

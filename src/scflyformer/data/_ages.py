@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,19 +15,27 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Target = Literal["log", "linear"]
+_NUMBER = r"(\d+\.?\d*)"
+_DAYS = re.compile(rf"(?:{_NUMBER} ?(?:d|days?)|day ?{_NUMBER})(?: of adulthood)?", re.IGNORECASE)
+_FBDV = re.compile(r"FBdv[:_](?P<number>\d+)")
+_FBDV_DAYS = ((7075, 0, 61), (10001, 61, 10))
+"""Terms of the fly development ontology (release 2026-04-02) for days of adulthood: first number, its day, how many."""
 
 
 def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     """Return the age of each cell, float64, NaN where it has none.
 
-    Numbers, and text or categories that read as numbers, are taken. A column of nothing but True and False is read as
-    ages 1 and 0, with a warning. Other values, infinite ones and, on the log scale, negative ones are errors.
+    Numbers, and text or categories that read as numbers or as days (`days_of`), are taken. A column of nothing but True
+    and False is read as ages 1 and 0, with a warning. Other values, infinite ones and, on the log scale, negative ones
+    are errors.
     """
     column = _adata.obs_column(adata, age_key, what="age_key")
     values = column.astype(object).where(column.notna(), np.nan)
     kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
     ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     no_number = values.notna().to_numpy() & np.isnan(ages)
+    if no_number.any() and np.isfinite(days := np.array([days_of(value) for value in values[no_number]])).all():
+        ages[no_number], no_number = days, np.zeros(len(values), dtype=bool)
     truth = np.array([isinstance(value, bool | np.bool_) for value in values], dtype=bool)
     time = kind.kind in "mMc" if isinstance(kind, np.dtype) else pd.api.types.is_datetime64_any_dtype(kind)
     if truth.any() and truth[values.notna()].all() and len(set(values[truth])) == 2:
@@ -37,9 +46,10 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     elif truth.any() or time or no_number.any():
         wrong = values[no_number] if no_number.any() else values.dropna()
         shown = ", ".join(repr(value) for value in pd.unique(wrong)[:5])
-        how = f", for '5d' with adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float)"
+        how = f", for '5w' with 7 * adata.obs[{age_key!r}].astype(str).str.extract(r'([0-9.]+)')[0].astype(float)"
         raise ValueError(
-            f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, such as days. Make a column of numbers"
+            f"obs[{age_key!r}] holds {shown}; expected numbers in one unit, or days as '5d', 'day 5', 'day 5 of "
+            f"adulthood' or 'FBdv:00007080'. Make a column of numbers"
             f"{'' if truth.any() or time else how}, and pass age_key=."
         )
     if np.isinf(ages).any():
@@ -50,6 +60,19 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
             "Pass target='linear'."
         )
     return ages
+
+
+def days_of(value: object) -> float:
+    """Return the days of a text such as "5d", "day 5", "day 5 of adulthood" or its term of FBdv; NaN for any other."""
+    text = str(value).strip()
+    if found := _DAYS.fullmatch(text):
+        return float(found[1] or found[2])
+    if found := _FBDV.fullmatch(text):
+        number = int(found["number"])
+        for first, first_day, n_days in _FBDV_DAYS:
+            if 0 <= number - first < n_days:
+                return float(first_day + number - first)
+    return float("nan")
 
 
 def to_target(ages: np.ndarray, target: Target) -> np.ndarray:

@@ -119,7 +119,8 @@ def embedding(
     """Return the cells' embedding: `obsm[use_rep]` where this model made it from the same values, else a new one.
 
     Float32, shape (n_obs, width), not to be changed; zeros for a cell without tokens. ``model=None`` takes
-    `obsm[use_rep]` as it stands. What ``reading`` does not name is as the embedding in `obsm` was made from.
+    `obsm[use_rep]` as it stands. A model that reads the profile code alone takes its columns of a whole embedding. What
+    ``reading`` does not name is as the embedding in `obsm` was made from.
     ``sha256``, the hash of the model that this one was derived from, counts as its own. That an embedding is there and
     another one is made is logged at verbosity 1.
     """
@@ -131,10 +132,13 @@ def embedding(
         if of_model:
             not_named = [name for name, value in vars(reading).items() if value is None]
             reading = replace(reading, **{name: made[name] for name in not_named if made.get(name, "none") != "none"})
-        reason = reason_not_to_use(adata, model, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
+        holds_code = model.reads_code and made.get("pooling") == "cell"
+        whole = replace(model, reads_code=False) if holds_code else model
+        reason = reason_not_to_use(adata, whole, use_rep, made, reading, tool=tool) if of_model else _other_origin(made)
         if not reason:
             _log.hint(f"using the embedding in .obsm[{use_rep!r}]")
-            return given_embedding(adata, use_rep)
+            given = given_embedding(adata, use_rep)
+            return given[:, whole.embedding_size - model.embedding_size :] if holds_code else given
         _log.warning(
             f"{tool}: obsm[{use_rep!r}] is not used, since {reason}; the cells are embedded anew by "
             f"model {model.name!r}."

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import ModelFolderError
+from ._errors import ModelFolderError, ModelNameError
 from ._folder import PICKLES, REQUIRED, check_folder, open_folder
 from ._model import Model, quiet_transformers
 
@@ -209,7 +209,7 @@ def load_head(
     names: tuple[str, ...],
     what: str,
 ) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
-    """Open a folder that :func:`save_head` wrote: the model, the content of the JSON file, and the tensors.
+    """Open a folder that :func:`save_head` wrote, or a readout that ships: model, content of the JSON file, tensors.
 
     Parameters
     ----------
@@ -219,9 +219,18 @@ def load_head(
         What the folder should be, for messages: ``"classifier"``.
     """
     from ._load import load
+    from ._shipped import load_shipped, shipped_readouts
 
+    shipped = shipped_readouts(file)
+    if isinstance(name_or_path, str) and name_or_path in shipped:
+        return load_shipped(name_or_path, file)
     try:
         model = load(name_or_path)
+    except ModelNameError as error:
+        known = ", ".join(map(repr, shipped)) or "none"
+        raise ModelNameError(
+            f"{error} A {what} is one that ships ({known}), or a folder that an earlier call wrote with save=."
+        ) from error
     except ModelFolderError as error:
         raise ModelFolderError(f"{error} A {what} is the folder that an earlier call wrote with save=.") from error
     where = model.path / file

@@ -13,6 +13,8 @@ from scflyformer.ontology._terms import Ontology
 
 _CLOSE = 0.85
 """Least similarity (difflib) of a name that is suggested."""
+_SHORT = 3
+"""Letters of labels, such as T1, for which nothing is suggested."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,17 @@ def match_labels(labels: Iterable[str], ontology: Ontology, *, given: Mapping[st
         elif len(terms) > 1:
             found.append(Match(label, "", "ambiguous", terms))
         else:
-            near = difflib.get_close_matches(key, names, n=3, cutoff=_CLOSE) if len(key) > 3 else []
-            suggestions = tuple(term for name in near for term in names[name])
+            suggestions = tuple(term for name in _near(key, names) for term in names[name])
             found.append(Match(label, "", "near" if suggestions else "none", suggestions))
     return found
+
+
+def _near(key: str, names: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return up to three plain names: those spelt alike, else the shortest that contain the words."""
+    if len(key) <= _SHORT:
+        return []
+    alike = difflib.get_close_matches(key, names, n=3, cutoff=_CLOSE)
+    return alike or sorted((name for name in names if f" {key} " in f" {name} "), key=len)[:3]
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,13 +36,16 @@ if TYPE_CHECKING:
 
     from scflyformer.models import Model
 
+DEFAULT_AGE = "age"
+SHIPPED = "fly-brain-clock"
+
 
 @moved_to_settings("device", "dtype", "batch_tokens")
 @now_constant(pseudocell_size=15)
 def age_clock(
     adata: AnnData | MuData,
     *,
-    age_key: str = "age",
+    age_key: str = DEFAULT_AGE,
     sample_key: str | None = None,
     groupby: str | None = None,
     use_rep: str = EMBEDDING_KEY,
@@ -240,6 +244,10 @@ def age_clock(
     request.check()
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
+    if clock is None and save is None and age_key == DEFAULT_AGE and age_key not in data.obs:
+        clock = SHIPPED
+        request = replace(request, clock=clock)
+        _log.info(f"age_clock: no obs[{age_key!r}], so cells are dated by {clock!r}, which ships")
     request = request.reads(reading_of(data, model if clock is None else clock, use_rep, request.reading))
     running = Running.as_set()
     _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **request.columns())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,10 +13,11 @@ from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.annotation._baselines import Baselines
+from scflyformer.annotation._choose import AUTO, choose_classifier
 from scflyformer.annotation._finetune_folds import fit_finetuned
 from scflyformer.annotation._folds import split_labelled
 from scflyformer.annotation._probe import fit_probe
-from scflyformer.annotation._report import annotation_results, score_classifier
+from scflyformer.annotation._report import COLUMNS, annotation_results, score_classifier
 from scflyformer.annotation._request import AnnotateRequest
 from scflyformer.annotation._saved import load_classifier, records, save_classifier
 from scflyformer.data import _adata, _features
@@ -54,6 +56,7 @@ def annotate(
     baselines: Literal["auto", "none"] | Sequence[str] = "auto",
     min_score: float = 0.5,
     max_novelty: float = 0.99,
+    precision: float = 0.95,
     epochs: int = 3,
     n_splits: int = 5,
     save: str | os.PathLike[str] | None = None,
@@ -64,16 +67,23 @@ def annotate(
     key_added: str = "annotation",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Label cells by a classifier on their embedding, tested on held-out samples beside baselines.
+    """Label cells by a classifier on their embedding.
 
-    With ``reference`` it learns there and labels ``adata``; with ``classifier`` it loads what an earlier call saved;
-    with neither it learns within ``adata`` and every labelled cell gets the label of a classifier that has not seen its
-    sample (out of fold), while cells without a label get that of a classifier that has seen all labelled ones.
+    ``annotate(adata)`` labels fly cells by a classifier that ships. With ``reference`` it learns there and labels
+    ``adata``; with ``classifier`` it loads one by name or what an earlier call saved; with ``label_key`` alone it
+    learns within ``adata`` and every labelled cell gets the label of a classifier that has not seen its sample (out of
+    fold), while cells without a label get that of a classifier that has seen all labelled ones. What is learnt is
+    tested on held-out samples beside baselines.
 
     The classifier is multinomial logistic regression on the embedding, centred and divided by one scale for all its
     numbers. The penalty is chosen inside the training folds. Probabilities are calibrated with one temperature (Guo et
     al. 2017) from held-out predictions. A cell is labelled ``"Unknown"`` where its highest probability is below
     ``min_score``, or its novelty exceeds ``max_novelty``, that is, it resembles no class.
+
+    Where classes are terms of the fly anatomy ontology FBbt, as in classifiers that ship and with labels of
+    :func:`scflyformer.pp.harmonize_labels`, each cell also gets the deepest term whose classes together are probable
+    enough: for an L1 neuron in doubt *lamina monopolar neuron*, else *neuron*. How probable that must be is read off
+    held-out cells, so that a share ``precision`` of such answers is right. A cell that is too novel is a *cell*.
 
     Parameters
     ----------
@@ -83,7 +93,8 @@ def annotate(
         Labelled cells to learn from.
     label_key
         Column of `obs` with the labels, in ``reference`` or else in ``adata``. Cells labelled "Unknown" or
-        "unannotated", or not at all, are not used for training. Not used with ``classifier``.
+        "unannotated", or not at all, are not used for training. Not used with ``classifier``. Without it, and without
+        ``classifier``, that is ``"auto"``.
     sample_key
         Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out. Without
         it cells are, and the scores do not tell how labels carry over to a new sample.
@@ -93,7 +104,10 @@ def annotate(
         Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
         name, it is not that of ``model``, or the expression has changed since; likewise in ``reference``.
     classifier
-        Folder that an earlier call wrote with ``save``.
+        Folder that an earlier call wrote with ``save``, or one that ships and reads the model ``fly``: ``"fly-head"``,
+        ``"fly-body"`` (types of the Fly Cell Atlas), ``"fly-brain"`` (Davie 2018) or ``"fly-atlas"`` (embryo to old
+        fly, from FlyBase's cluster means and the cells of the others). ``"auto"``: of the first three that which knows
+        most of the cells (novelty at most ``max_novelty``), if it knows 90 % of them, else ``"fly-atlas"``.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]` of ``adata``, else of ``reference``,
         else `settings.model` (``"fly"``). With ``classifier``, the model is in that folder and this is not used.
@@ -115,6 +129,8 @@ def annotate(
     max_novelty
         Highest novelty with which a cell gets a label: with 0.99, about 1 % of cells like the labelled ones get none.
         1 labels cells however strange they are.
+    precision
+        Share of answers in ontology terms that should be right, 0 to 1. A broad answer is right more often.
     epochs
         Passes over the labelled cells at most, for ``method="finetune"``.
     n_splits
@@ -150,6 +166,10 @@ def annotate(
         without counts in the model's genes.
     `obs[key_added + "_best"]` : categorical
         Best label before abstaining.
+    `obs[key_added + "_fbbt"]`, `obs[key_added + "_fbbt_name"]` : categorical
+        Where classes are terms of FBbt: id and name of the deepest term that is probable enough.
+    `obs[key_added + "_level"]` : int32
+        How many of the classes fall under that term: 1 for a single type, all of them for *cell*.
     `obsm[key_added + "_proba"]` : float32, n_obs × n_classes
         Calibrated probabilities, columns as in ``classes``.
     `uns[key_added]` : dict
@@ -161,9 +181,12 @@ def annotate(
         predictions within the labelled cells. ``"baselines"``: its rows without the first. ``"verdict"``: for each of
         these a sentence: the embedding is above it, below it, or cannot be told from it where the interval of the gain
         holds 0. ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`.
-        ``"temperature"``. ``"groups"`` (with ``groupby``): `group`, `label` (most frequent best label), `agreement`
-        (share of the group's cells with it), `score` (their mean), `n_cells`. ``"params"``: arguments, model, model
-        hash, package version. With ``classifier`` nothing is fitted, and the metrics are those saved.
+        ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier` and `share_known`, the share of cells that
+        it knows. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of
+        probability that it needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``): `group`, `label` (most
+        frequent best label), `agreement` (share of the group's cells with it), `score` (their mean), `n_cells`.
+        ``"params"``: arguments, model, model hash, package version. With ``classifier`` nothing is fitted, and the
+        metrics are those saved.
 
     Raises
     ------
@@ -177,9 +200,19 @@ def annotate(
 
     Examples
     --------
-    How far labels carry over to new samples, beside baselines. The labels written are out of fold.
+    Label fly cells, with nothing but the file.
 
     >>> import scflyformer as sf
+    >>> cells = sf.datasets.fly_brain_simulated(200)
+    >>> sf.tl.annotate(cells)
+    >>> str(cells.uns["annotation"]["params"]["classifier"])
+    'fly-brain'
+    >>> names = cells.obs["annotation_fbbt_name"]
+    >>> (names[cells.obs["cell_type"] == "G-KC"] == "adult gamma Kenyon cell").mean() > 0.5
+    True
+
+    How far labels carry over to new samples, beside baselines. The labels written are out of fold.
+
     >>> adata = sf.datasets.fly_brain_simulated(200)
     >>> sf.tl.annotate(
     ...     adata,
@@ -226,6 +259,7 @@ def annotate(
         baselines=baselines,
         min_score=min_score,
         max_novelty=max_novelty,
+        precision=precision,
         epochs=epochs,
         n_splits=n_splits,
         save=save,
@@ -234,14 +268,20 @@ def annotate(
     )
     request.check(reference)
     check_target(save)
+    if reference is None and label_key is None and classifier is None:
+        classifier = AUTO
     out, cells = _adata.start(adata, mod=mod, copy=copy)
     labels_here = label_key if reference is None and classifier is None else None
     read = {"label_key": labels_here, "sample_key": sample_key, "groupby": groupby}
-    _adata.check_key_added(key_added, ("", "_score", "_novelty", "_best"), **read)
+    _adata.check_key_added(key_added, COLUMNS, **read)
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
     asked, running, others = request.reading, Running.as_set(), request.compared
 
+    choice = None
     if classifier is not None:
+        if classifier == AUTO:
+            classifier, choice = choose_classifier(cells, request, running)
+            request = replace(request, classifier=classifier)
         labeller, report = load_classifier(classifier)
         known = report.model_sha256
         x = embedding(cells, labeller.model, asked, running, use_rep=use_rep, sha256=known, tool="annotate")
@@ -297,6 +337,8 @@ def annotate(
         save_classifier(save, labeller, report, request)
     uns = result["uns"][key_added]
     uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params())
+    if choice is not None:
+        uns["choice"] = choice
     if labeller.model is None:
         uns["params"] |= {name: value for name, value in made_by(cells, use_rep).items() if name.startswith("model")}
     _adata.write(cells, **result)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scflyformer.annotation._novelty import ClassDistance, Novelty, energy
 from scflyformer.stats._classification import IMPOSSIBLE
+from scflyformer.stats._novelty import ClassDistance, Novelty, energy
 
 RANDOM = np.random.default_rng(0)
 CENTRES = np.array([[4.0, 0, 0, 0], [0, 4, 0, 0], [-4, -4, 0, 0]])

@@ -48,6 +48,27 @@ class ClassDistance:
 
 
 @dataclass(frozen=True, eq=False)
+class NearCells:
+    """Tells cells like those that something was learnt from: near enough to one of their groups."""
+
+    nearest: ClassDistance
+    limit: float
+
+    @classmethod
+    def fit(cls, x: np.ndarray, groups: np.ndarray, folds: np.ndarray, *, share: float = 0.99) -> NearCells:
+        """Learn how far a ``share`` of cells are from the groups of the other folds at most, each as it is held out."""
+        distance = np.empty(len(x))
+        for fold in np.unique(folds):
+            held = folds == fold
+            distance[held] = ClassDistance.fit(x[~held], groups[~held])(x[held])
+        return cls(ClassDistance.fit(x, groups), float(np.quantile(distance, share)))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return whether each cell is near enough, bool, shape (n_cells,)."""
+        return self.nearest(x) <= self.limit
+
+
+@dataclass(frozen=True, eq=False)
 class Novelty:
     """Places cells among held-out cells of the reference.
 

@@ -1,0 +1,50 @@
+"""Readouts that ship with the package: tensors on a registered model's embedding, without the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ModelFolderError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ._model import Model
+
+FOLDER = Path(__file__).with_name("readouts")
+TENSORS = "readout.safetensors"
+
+
+def shipped_readouts(file: str) -> list[str]:
+    """Return the names of the readouts that ship, of those with a JSON file of this name."""
+    return sorted(found.parent.name for found in FOLDER.glob(f"*/{file}"))
+
+
+def load_shipped(name: str, file: str) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
+    """Return the model that a shipped readout reads, the content of its JSON file, and its tensors."""
+    from safetensors.numpy import load_file
+
+    from ._load import load
+
+    content = json.loads((FOLDER / name / file).read_text(encoding="utf-8"))
+    model = load(content["model"])
+    if model.sha256 != content["model_sha256"]:
+        raise ModelFolderError(
+            f"{name!r} reads the model {model.name!r} with hash {content['model_sha256'][:12]}, and that in "
+            f"{model.path} has {model.sha256[:12]}. Use the registered {model.name!r}, or a readout fitted on yours."
+        )
+    return replace(model, reads_code=content["pooling"] == "code"), content, load_file(FOLDER / name / TENSORS)
+
+
+def write_readout(folder: Path, file: str, content: str, tensors: dict[str, np.ndarray], card: str) -> None:
+    """Write a readout without its model into a new folder: what `save_head` wrote, less the network."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    save_file({name: value for name, value in sorted(tensors.items())}, folder / TENSORS)
+    (folder / TENSORS).chmod(0o644)  # safetensors writes for the owner alone
+    (folder / file).write_text(content, encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,173 @@
+"""Train the classifiers that ship: ``fly-head``, ``fly-body``, ``fly-brain`` and ``fly-atlas``.
+
+``python -m tools.train_classifiers fly-head`` learns from the training libraries of a labelled set,
+``python -m tools.train_classifiers fly-atlas --drawn drawn`` from those of all sets and from cells drawn from FlyBase's
+cluster means (``python -m tools.draw_cells``). All read the profile code of ``fly``. What is written is the readout
+without the model: weights, prototypes, labels with their FBbt terms, and a card.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+import scflyformer as sf
+from benchmarks.lib.command import new_parser
+from benchmarks.lib.splits import held_out
+from scflyformer.annotation._terms import ClassTerms
+from scflyformer.models._save import to_json
+from scflyformer.models._shipped import FOLDER, write_readout
+from scflyformer.ontology._match import match_labels
+from scflyformer.ontology._roll_up import precision_curve, term_tree
+from scflyformer.ontology._terms import fbbt
+
+SETS = {"fly-head": "fca_head", "fly-body": "fca_body", "fly-brain": "davie_brain_aging"}
+ABOUT = {
+    "fly-head": "nuclei of adult heads (Fly Cell Atlas, 5 days)",
+    "fly-body": "nuclei of adult bodies (Fly Cell Atlas, 5 days)",
+    "fly-brain": "cells of adult brains of w1118 flies of 0 to 50 days (Davie 2018)",
+    "fly-atlas": (
+        "cells drawn from FlyBase's cluster means of 13 atlases, from embryo to 70-day-old flies, and the cells of "
+        "fly-head, fly-body and fly-brain"
+    ),
+}
+TERMS = {
+    "A.B*-KC": "FBbt:00049834",
+    "A.B-KC": "FBbt:00100248",
+    "Astrocyte-like": "FBbt:00047841",
+    "Clock": "FBbt:00100163",
+    "Ensheathing_glia": "FBbt:00100504",
+    "G-KC": "FBbt:00049828",
+    "Mip": "FBbt:00047527",
+    "Plasmatocytes": "FBbt:00058144",
+    "Pm1.Pm2": "FBbt:00003832",
+    "T neuron T4.T5a-b": "FBbt:00003726",
+    "T neuron T4.T5c-d": "FBbt:00003726",
+    "T1": "FBbt:00003727",
+    "T2": "FBbt:00003728",
+    "T3": "FBbt:00003730",
+    "T4.T5": "FBbt:00003726",
+    "Tm5ab": "FBbt:00003793",
+    "adult fat body": "FBbt:00049949",
+    "adult lamina epithelial.marginal glial cell": "FBbt:00058264",
+    "adult peripheral nervous system": "FBbt:00059276",
+    "adult tracheal cell": "FBbt:00005040",
+    "adult ventral nervous system": "FBbt:00059289",
+    "alpha'.beta' Kenyon cell": "FBbt:00049834",
+    "cell body glial cell": "FBbt:00059270",
+    "ensheathing glial cell": "FBbt:00100504",
+    "epithelial cell": "FBbt:00058238",
+    "gamma Kenyon cell": "FBbt:00049828",
+    "hemocyte": "FBbt:00058143",
+    "indirect flight muscle": "FBbt:00003361",
+    "muscle cell": "FBbt:00058230",
+    "olfactory receptor neuron": "FBbt:00007386",
+    "perineurial glial sheath": "FBbt:00058251",
+    "skeletal muscle of head": "FBbt:00058230",
+    "subperineurial glial cell": "FBbt:00058254",
+}
+"""Terms of labels that FBbt does not know, or knows for flies of any stage: those that FlyBase gives such clusters."""
+KEY = "X_scflyformer"
+MOST_DRAWN, MOST_REAL = 15, 15
+"""Cells of a cluster, and of a type in a library, for ``fly-atlas``."""
+
+
+def training_cells(name: str, folder: Path) -> ad.AnnData:
+    """Return the labelled cells of a set's training libraries, embedded, with their terms in ``obs["term"]``."""
+    cells = ad.read_h5ad(folder / "fly" / f"{SETS[name]}.h5ad")
+    labels = cells.obs["cell_type"].astype(str)
+    cells = cells[~held_out(cells.obs) & ~labels.str.fullmatch(r"\d+").to_numpy()].copy()
+    sf.tl.embed(cells, model="fly", pooling="code", gene_key="FBgn")
+    cells.obs["term"] = terms_of(cells.obs["cell_type"].astype(str))
+    return cells
+
+
+def terms_of(labels: pd.Series) -> pd.Series:
+    """Return the FBbt term of each label; an error where there is none."""
+    matched = {each.label: each.term for each in match_labels(sorted(set(labels)), fbbt(), given=TERMS)}
+    absent = [label for label, term in matched.items() if not term]
+    if absent:
+        raise ValueError(f"no term for {absent}")
+    return labels.map(matched)
+
+
+def atlas_cells(folder: Path, drawn: Path) -> ad.AnnData:
+    """Return some cells of each cluster, drawn, and of each type and library, real, with embeddings alone."""
+    parts = []
+    for file in sorted(drawn.glob("*.h5ad")):
+        cells = ad.read_h5ad(file)
+        sf.tl.embed(cells, model="fly", pooling="code", gene_key="FBgn")
+        cells.obs["term"] = cells.obs["cell_type"].astype(str).str.replace("_", ":", n=1)
+        parts.append(some(cells, ["cluster"], MOST_DRAWN))
+    parts += [some(training_cells(name, folder), ["cell_type", "batch"], MOST_REAL) for name in SETS]
+    obs = pd.concat([part.obs[["term", "batch"]] for part in parts]).astype(str)
+    obs.index = [f"cell{number}" for number in range(len(obs))]
+    nothing = np.ones((len(obs), 1), dtype=np.float32)  # atlases share no genes, and the embedding is all that is read
+    joined = ad.AnnData(nothing, obs=obs, obsm={KEY: np.concatenate([part.obsm[KEY] for part in parts])})
+    joined.uns[KEY] = {"params": dict(parts[0].uns[KEY]["params"])}
+    joined.obs["cell_type"] = joined.obs["term"].map(fbbt().names)
+    return joined
+
+
+def some(cells: ad.AnnData, by: list[str], most: int) -> ad.AnnData:
+    """Return at most so many cells of each group, drawn at random."""
+    drawn = cells.obs.sample(frac=1, random_state=0).groupby(by, observed=True).head(most)
+    return cells[cells.obs_names.isin(drawn.index)].copy()
+
+
+def train(name: str, cells: ad.AnnData, out: Path) -> None:
+    """Fit a classifier and write it as a readout."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / name
+        sf.tl.annotate(
+            cells,
+            label_key="cell_type",
+            sample_key="batch",
+            model="fly",
+            baselines="none",
+            save=saved,
+            n_splits=3 if name == "fly-atlas" else 4,
+        )
+        content = json.loads((saved / "labels.json").read_text())
+        tensors = sf.models.load(saved).tensors("classifier.")
+    labels, classes = cells.obs["cell_type"].astype(str).to_numpy(), np.array(content["classes"])
+    term = dict(zip(labels, cells.obs["term"].astype(str), strict=True))
+    terms = np.array([term[label] for label in classes], dtype=object)
+    truth = np.searchsorted(classes, labels)
+    assert (classes[truth] == labels).all()
+    curve = precision_curve(term_tree(list(terms), fbbt()), cells.obsm["annotation_proba"], truth)
+    rolled = ClassTerms(terms, curve)
+    content |= {"fbbt": list(rolled.terms), "roll_up_precision": rolled.precision, "fbbt_release": fbbt().release}
+    scores = content["metrics"][0]
+    lines = [f"# {name}", "", f"Cell types of {ABOUT[name]}, read off the profile code of the model `fly`.", ""]
+    lines += [
+        f"{len(classes)} classes, {scores['n_cells']:,} cells of {scores['n_samples']} libraries or atlases. Whole "
+        f"ones held out: accuracy {scores['accuracy']:.3f}, macro-F1 {scores['macro_f1']:.3f}.",
+        "",
+        f"Each class has a term of FBbt ({fbbt().release}). `python -m tools.train_classifiers {name}` makes this "
+        "folder; `sf.tl.annotate(adata)` uses it.",
+        "",
+    ]
+    write_readout(out / name, "labels.json", to_json(content), tensors, "\n".join(lines))
+    print(f"{name}: {scores}\n{dict(zip(np.arange(30, 100, 5), curve[::5].round(3), strict=False))}")
+
+
+def main() -> None:
+    """Read arguments and train."""
+    parser = new_parser(__doc__)
+    parser.add_argument("names", nargs="+", choices=list(ABOUT), help="which")
+    parser.add_argument("--drawn", type=Path, help="with fly-atlas: folder of cells that draw_cells wrote")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where to put the folders (default: in the package)")
+    args = parser.parse_args()
+    for name in args.names:
+        cells = atlas_cells(args.data, args.drawn) if name == "fly-atlas" else training_cells(name, args.data)
+        train(name, cells, args.out)
+
+
+if __name__ == "__main__":
+    main()
