@@ -1,4 +1,4 @@
-"""Do genes that `get.gene_embeddings` holds to be alike belong to one family?
+"""Do genes with like rows in `get.gene_embeddings` belong to one family? Each part beside plain co-expression.
 
 ``python -m benchmarks.pretraining.gene_embeddings --model fly`` takes families of genes by their symbols, and for each
 part of the model, beside plain co-expression over FlyBase's clusters and random numbers, says how often two genes of a

@@ -51,8 +51,8 @@ class Orthologs:
     def of(self, genes: Iterable[str]) -> pd.DataFrame:
         """Return `human_symbol` and `human_score` of each gene, or set of genes joined by ``+``.
 
-        Of a set the symbols are joined by ``+`` too, ``-`` where a gene has none, and the score is the lowest, NaN where
-        a gene has none.
+        Of a set the symbols are joined by ``+`` too, ``-`` where a gene has none, and the score is the lowest, NaN
+        where a gene has none.
         """
         rows = [self._row(str(name)) for name in genes]
         symbols, scores = zip(*rows, strict=True) if rows else ((), ())
@@ -125,14 +125,16 @@ def _best(table: pd.DataFrame, what: str) -> Orthologs:
     if not np.isfinite(scores).all():
         wrong = rows[~np.isfinite(scores)].iloc[0]
         raise ValueError(
-            f"{what}: the score of {wrong['fly']} and {wrong['human']} is {wrong['score']!r}; expected a number in each "
-            f"row of {layout.score!r}, the higher the better."
+            f"{what}: the score of {wrong['fly']} and {wrong['human']} is {wrong['score']!r}; expected a number in "
+            f"each row of {layout.score!r}, the higher the better."
         )
     if rows.empty:
         raise ValueError(f"{what} lists no pair of a fly and a human gene.")
     rows["score"] = scores
     top = rows[rows["score"] == rows.groupby("fly")["score"].transform("max")].drop_duplicates()
-    best = {str(fly): ("|".join(sorted(of["human"])), float(of["score"].iloc[0])) for fly, of in top.groupby("fly")}
+    by_gene = top.sort_values("human").groupby("fly")
+    joined, highest = by_gene["human"].agg("|".join), by_gene["score"].first()
+    best = dict(zip(joined.index, zip(joined, highest, strict=True), strict=True))
     return Orthologs(best, _aliases(table[named], layout))
 
 

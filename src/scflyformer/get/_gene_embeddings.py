@@ -32,10 +32,10 @@ def gene_embeddings(
 ) -> pd.DataFrame:
     """Return what a model holds of each gene, a row a gene, to see which genes are alike.
 
-    Genes whose rows point the same way (cosine) are expressed in the same cells. That is often, not always, because they
-    work together: ribosomal proteins are each other's nearest genes, cytochromes P450 are not. The rows sum up what
-    the model has read. Plain co-expression in your own cells answers the same question and is worth a look beside them;
-    the documentation has the comparison.
+    Genes whose rows point the same way (cosine) are expressed in the same cells. That is often, not always, because
+    they work together: ribosomal proteins are each other's nearest genes, cytochromes P450 are not. The rows sum up
+    what the model has read. Plain co-expression answers the same question, and on the whole better; the guide to genes
+    has the comparison.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def gene_embeddings(
     A new data frame; index `gene_id`: the primary id, FBgn in the fly models, and in a model of another species the
     name it was trained with. `symbol`: the symbol, or the id where the model has none. Then the weights, float32, named
     by the part and numbered from 0: ``decoder_0``, ``decoder_1`` and so on. In a model that
-    :func:`scflyformer.tl.adapt` made, decoder and token of a new gene are the mean of the five known genes most like it.
+    :func:`scflyformer.tl.adapt` made, decoder and token of a new gene are the mean of the five known genes most like
+    it.
 
     Raises
     ------

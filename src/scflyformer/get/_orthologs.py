@@ -15,7 +15,7 @@ Source: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 
 
 def with_orthologs(table: pd.DataFrame, source: Source | None, *, genes: str) -> pd.DataFrame:
-    """Return a table with `human_symbol` and `human_score` of the genes in its column ``genes``; as it is for `None`."""
+    """Return a table with `human_symbol` and `human_score` of its column ``genes``; as it is for `None`."""
     if source is None:
         return table
     found = read_orthologs(source).of(table[genes].astype(str))

@@ -100,10 +100,11 @@ def perturb_df(
 
     ``"skipped"``: combinations without a row and why.
 
-    With `orthologs` two columns follow: `human_symbol`, the human gene of the highest score, all of them joined by ``|``
-    in the order of the alphabet where several share it, empty where none is listed; and `human_score`, NaN there.
-    Scores are those of the table: of ``"human"``, how many methods of DIOPT find the pair. Of a gene set the symbols are
-    joined by ``+`` in the order of `gene_id`, ``-`` for a gene without one, and the score is the lowest.
+    With `orthologs` two columns follow: `human_symbol`, the human gene of the highest score, empty where none is
+    listed, and where several share that score all of them, in the order of the alphabet, joined by ``|``; and
+    `human_score`, NaN where none is listed. Scores are those of the table: of ``"human"``, how many methods of DIOPT
+    find the pair. Of a gene set the symbols are joined by ``+`` in the order of `gene_id`, ``-`` for a gene without
+    one, and the score is the lowest, NaN where a gene has none.
 
     Raises
     ------
