@@ -43,7 +43,7 @@ def gene_embeddings(
         Name of a model, its folder, or a loaded model; `None` for `settings.model` (``"fly"``).
     part
         ``"decoder"``: the gene's row of the decoder, which gives its expression from the cell token: genes alike
-        are those that the model expects in the same cells. Of the four it tells families of genes apart best.
+        are those that the model expects in the same cells. In `fly` it tells families of genes apart best of the four.
         ``"directions"``: what the gene's value adds to each of the directions of the embedding, the columns
         `directions` (and `adapted`) of :meth:`scflyformer.models.Model.parts`.
         ``"contrast"``: what it adds to the numbers that the contrast reads.
