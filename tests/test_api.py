@@ -11,7 +11,7 @@ import pytest
 
 import scflyformer as sf
 
-FIRST = {"tl.pretrain": "source", "pl.training": "model"}
+FIRST = {"tl.pretrain": "source", "pl.training": "model", "get.gene_embeddings": "model"}
 """Functions that start from something other than an annotated matrix."""
 DOCS = Path(__file__).parents[1] / "docs" / "api"
 
@@ -52,7 +52,8 @@ def sections(docstring: str) -> dict[str, str]:
 def test_the_contract_is_there() -> None:
     wanted = (
         "pp.tokenize tl.embed tl.annotate tl.age_clock tl.clock_genes tl.perturb tl.pretrain tl.adapt pl.perturb_shift "
-        "pl.confusion pl.age_clock pl.expression pl.training get.perturb_df get.clock_df get.annotation_df models.list "
+        "pl.confusion pl.age_clock pl.expression pl.training get.perturb_df get.clock_df get.annotation_df "
+        "get.clock_genes_df get.gene_embeddings models.list "
         "models.fetch models.load datasets.fly_brain_simulated"
     )
     assert set(wanted.split()) <= set(FUNCTIONS)

@@ -140,6 +140,8 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
         "pl.training": lambda a: sf.pl.training(folder / "pretrained", **shown),
         "get.annotation_df": sf.get.annotation_df,
         "get.clock_df": sf.get.clock_df,
+        "get.clock_genes_df": sf.get.clock_genes_df,
+        "get.gene_embeddings": lambda a: sf.get.gene_embeddings(model),
         "get.perturb_df": sf.get.perturb_df,
     }  # fmt: skip
 

@@ -7,15 +7,12 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from scflyformer._settings import settings
+from scflyformer.genes._files import FLYBASE_RELEASE, fetch_flybase, opened
 
-FLYBASE_RELEASE = "FB2025_01"
-"""Release fetched where only ``"flybase"`` is asked for."""
 _URL = "https://s3ftp.flybase.org/releases/{release}/precomputed_files/synonyms/{file}"
 _COLUMNS = ("primary_FBid", "organism_abbreviation", "current_symbol", "symbol_synonym(s)")
 _NO_NAME = ("", "-")
@@ -49,7 +46,7 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
     synonyms: dict[str, str] = {}
     ambiguous: set[str] = set()
     try:
-        with _opened(path) as lines:
+        with opened(path) as lines:
             for gene, name, is_current in _table_entries(lines, path):
                 names = current if is_current else synonyms
                 if names.setdefault(name, gene) != gene:
@@ -64,40 +61,13 @@ def read_synonyms(source: str | os.PathLike[str]) -> SynonymTable:
 
 def fetch_synonyms(release: str = FLYBASE_RELEASE) -> Path:
     """Return where the synonym file of a FlyBase release such as ``"FB2025_01"`` lies; fetched if not in the cache."""
-    import pooch
-
     file = f"fb_synonym_{release.lower().replace('fb', 'fb_', 1)}.tsv.gz"
-    folder = Path(settings.cache_folder) / "flybase"
-    url = _URL.format(release=release, file=file)
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        return Path(pooch.retrieve(url, known_hash=None, fname=file, path=folder))
-    except Exception as error:
-        raise ConnectionError(
-            f"Could not fetch {url} ({type(error).__name__}: {error}). Download that file on a machine with network "
-            f"access and pass its path as `synonyms`, or put it at {folder / file}."
-        ) from error
-    finally:
-        logger.setLevel(level)
+    return fetch_flybase(_URL.format(release=release, file=file), argument="synonyms")
 
 
 def _is_release(source: str) -> bool:
     year, _, month = source.removeprefix("FB").partition("_")
     return source.startswith("FB") and len(year) == 4 and len(month) == 2 and (year + month).isdigit()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    if packed:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-            yield lines
-    else:
-        with open(path, encoding="utf-8", newline="") as lines:
-            yield lines
 
 
 def _table_entries(lines: TextIO, path: Path) -> Iterator[tuple[str, str, bool]]:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from scflyformer.data._adata import open_data
 from scflyformer.data._stored import stored
 
+from ._orthologs import table_of_genes, with_orthologs
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
+
+    from ._orthologs import Source
 
 Table = Literal["results", "predictions", "per_age", "genes", "scale_trap", "skipped"]
 #: Why a table may not be there.
@@ -26,6 +30,7 @@ def clock_df(
     *,
     key: str = "age_clock",
     table: Table = "results",
+    orthologs: Literal["human"] | Source | None = None,
     mod: str | None = None,
 ) -> pd.DataFrame:
     """Return what :func:`scflyformer.tl.age_clock` wrote as a data frame.
@@ -38,6 +43,9 @@ def clock_df(
         The `key_added` of the call.
     table
         Which table.
+    orthologs
+        Adds human orthologues to ``"genes"``: ``"human"``, or a table of your own, as in
+        :func:`scflyformer.get.perturb_df`. Genes are looked up by FBgn, or by the symbol where the table has it.
     mod
         Modality of a MuData.
 
@@ -56,7 +64,8 @@ def clock_df(
 
     ``"genes"``: one row for each group × gene on which the expression clock leans, with `weight` (change of the target
     per standard deviation of log expression), `weight_sd` (over the fits that leave a fold out), `same_sign` (share of
-    those fits that agree on the sign) and `top_share` (share of those fits in which it is among the 50 largest).
+    those fits that agree on the sign) and `top_share` (share of those fits in which it is among the 50 largest). With
+    `orthologs` also `human_symbol` and `human_score`.
 
     ``"scale_trap"``: the R² of the article's recipe (`r2`) for each group × `scale` by which its features were
     multiplied, which a sound recipe would not notice.
@@ -65,10 +74,13 @@ def clock_df(
 
     Raises
     ------
+    ConnectionError, FileNotFoundError
+        When the table of orthologues could not be fetched, or is not there.
     KeyError
         When there is no such clock, or the call made no such table; says what makes it.
     ValueError
-        When `table` is none of its options.
+        When `table` is none of its options or has no row per gene to add `orthologs` to, or the table of orthologues
+        lacks columns or scores.
 
     Examples
     --------
@@ -95,11 +107,14 @@ def clock_df(
     """
     if table not in get_args(Table):
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    names = None if orthologs is None else table_of_genes(table, {"genes": "gene"})
     cells = open_data(adata, mod=mod)
     run = stored(cells, key, "age_clock")
     if table not in run:
         raise KeyError(f"uns[{key!r}] holds no table {table!r}: {_why_absent(run, table)}")
     found = run[table].reset_index(drop=True)
+    if names is not None:
+        return with_orthologs(found, orthologs, genes=names)
     if table != "predictions":
         return found
     fixed = ["cell", "group", "sample", "age"]

@@ -11,9 +11,13 @@ from scflyformer.data._adata import open_data
 from scflyformer.data._matrix import missing_key
 from scflyformer.data._stored import not_run, stored
 
+from ._orthologs import table_of_genes, with_orthologs
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+    from ._orthologs import Source
 
 Table = Literal[
     "results", "cells", "null", "separability", "screen", "agreement", "interactions", "downstream", "skipped"
@@ -32,6 +36,8 @@ _MAKES = {
 """What makes a readout that not every run has."""
 #: Columns that name the gene of a row: those of a pair are found by the pair and by either gene.
 _GENES = ("gene", "gene_a", "gene_b")
+#: Tables with a row per gene, and the column with its id.
+_IDS = {"results": "gene_id", "screen": "gene_id", "downstream": "target_id"}
 
 
 def perturb_df(
@@ -42,6 +48,7 @@ def perturb_df(
     readout: str | None = "shift",
     genes: str | Sequence[str] | None = None,
     groups: str | Sequence[str] | None = None,
+    orthologs: Literal["human"] | Source | None = None,
     mod: str | None = None,
 ) -> pd.DataFrame:
     """Return what :func:`scflyformer.tl.perturb` found.
@@ -63,6 +70,11 @@ def perturb_df(
         genes. Tables without genes come whole.
     groups
         Only these groups.
+    orthologs
+        Adds human orthologues to ``"results"`` and ``"screen"``, and to ``"downstream"`` those of its targets.
+        ``"human"``: FlyBase's table of DIOPT scores, fetched once and kept in the cache folder. Else a table of your
+        own, a DataFrame or the path of a file of tab-separated columns: `fly` (FBgn), `human` and `score`; FlyBase's
+        and babelgene's are read as they are.
     mod
         Modality of a MuData.
 
@@ -88,13 +100,24 @@ def perturb_df(
 
     ``"skipped"``: combinations without a row and why.
 
+    With `orthologs` two columns follow: `human_symbol`, the human gene of the highest score, empty where none is
+    listed, and where several share that score all of them, in the order of the alphabet, joined by ``|``; and
+    `human_score`, NaN where none is listed. Scores are those of the table: of ``"human"``, how many methods of DIOPT
+    find the pair. Of a gene set the symbols are joined by ``+`` in the order of `gene_id`, ``-`` for a gene without
+    one, and the score is the lowest, NaN where a gene has none.
+
     Raises
     ------
+    ConnectionError
+        When FlyBase's table of orthologues could not be fetched; says which file to download.
+    FileNotFoundError
+        When there is no table of orthologues at the path.
     KeyError
         When there is no such run, gene, group or readout (lists near names), or the run made no such table (says what
         makes it).
     ValueError
-        When ``table`` is none of its options.
+        When ``table`` is none of its options or has no row per gene to add `orthologs` to, or the table of orthologues
+        lacks columns or scores.
 
     Examples
     --------
@@ -121,9 +144,26 @@ def perturb_df(
     10
     >>> sf.get.perturb_df(adata, table="null").columns.tolist()
     ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'shift_start', 'net_shift']
+
+    With human orthologues from a table of your own (these scores are made up):
+
+    >>> import pandas as pd
+    >>> pairs = pd.DataFrame(
+    ...     {
+    ...         "fly": ["FBgn0001230", "FBgn0001230"],
+    ...         "human": ["HSPA1B", "HSPA1A"],
+    ...         "score": [9, 9],
+    ...     }
+    ... )
+    >>> human = sf.get.perturb_df(adata, orthologs=pairs)
+    >>> human[["gene", "human_symbol", "human_score"]]
+         gene   human_symbol  human_score
+    0  Msp300                         NaN
+    1   Hsp68  HSPA1A|HSPA1B          9.0
     """
     if table not in get_args(Table):
         raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    ids = None if orthologs is None else table_of_genes(table, _IDS)
     data = open_data(adata, mod=mod)
     run = stored(data, key, "perturb")
     if not {"results", "cells"} <= set(run):
@@ -155,4 +195,5 @@ def perturb_df(
                 raise KeyError(missing_key(name, known, what=what, place=f"uns[{key!r}]['results']"))
         if own:
             keep &= pd.concat([column.isin(names) for column in own], axis=1).any(axis=1)
-    return found[keep].reset_index(drop=True).copy()
+    found = found[keep].reset_index(drop=True).copy()
+    return found if ids is None else with_orthologs(found, orthologs, genes=ids)
