@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 import scflyformer as sf
+from benchmarks.annotation.terms import TERMS
 from benchmarks.lib.command import new_parser
 from benchmarks.lib.splits import held_out
 from scflyformer.annotation._terms import ClassTerms
@@ -36,42 +37,6 @@ ABOUT = {
         "fly-head, fly-body and fly-brain"
     ),
 }
-TERMS = {
-    "A.B*-KC": "FBbt:00049834",
-    "A.B-KC": "FBbt:00100248",
-    "Astrocyte-like": "FBbt:00047841",
-    "Clock": "FBbt:00100163",
-    "Ensheathing_glia": "FBbt:00100504",
-    "G-KC": "FBbt:00049828",
-    "Mip": "FBbt:00047527",
-    "Plasmatocytes": "FBbt:00058144",
-    "Pm1.Pm2": "FBbt:00003832",
-    "T neuron T4.T5a-b": "FBbt:00003726",
-    "T neuron T4.T5c-d": "FBbt:00003726",
-    "T1": "FBbt:00003727",
-    "T2": "FBbt:00003728",
-    "T3": "FBbt:00003730",
-    "T4.T5": "FBbt:00003726",
-    "Tm5ab": "FBbt:00003793",
-    "adult fat body": "FBbt:00049949",
-    "adult lamina epithelial.marginal glial cell": "FBbt:00058264",
-    "adult peripheral nervous system": "FBbt:00059276",
-    "adult tracheal cell": "FBbt:00005040",
-    "adult ventral nervous system": "FBbt:00059289",
-    "alpha'.beta' Kenyon cell": "FBbt:00049834",
-    "cell body glial cell": "FBbt:00059270",
-    "ensheathing glial cell": "FBbt:00100504",
-    "epithelial cell": "FBbt:00058238",
-    "gamma Kenyon cell": "FBbt:00049828",
-    "hemocyte": "FBbt:00058143",
-    "indirect flight muscle": "FBbt:00003361",
-    "muscle cell": "FBbt:00058230",
-    "olfactory receptor neuron": "FBbt:00007386",
-    "perineurial glial sheath": "FBbt:00058251",
-    "skeletal muscle of head": "FBbt:00058230",
-    "subperineurial glial cell": "FBbt:00058254",
-}
-"""Terms of labels that FBbt does not know, or knows for flies of any stage: those that FlyBase gives such clusters."""
 KEY = "X_scflyformer"
 MOST_DRAWN, MOST_REAL = 15, 15
 """Cells of a cluster, and of a type in a library, for ``fly-atlas``."""

@@ -22,7 +22,7 @@ from scflyformer.models._shipped import FOLDER, write_readout
 from scflyformer.stats._novelty import NearCells
 
 NAME = "fly-brain-clock"
-SHARE = 0.99
+SHARE = 0.999
 """Share of held-out brain cells that are to count as such."""
 
 
