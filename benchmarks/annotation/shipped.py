@@ -1,4 +1,4 @@
-"""Are the classifiers that ship worth using? Sealed libraries, and tissues that none has learnt from.
+"""The classifiers that ship: how often they are right in sealed libraries, and in tissues that none has learnt from.
 
 ``python -m benchmarks.annotation.shipped`` labels, from the file alone, the held-out libraries of the labelled sets,
 the gut nuclei and the olfactory neurons. It prints which classifier ``classifier="auto"`` takes, how often the flat

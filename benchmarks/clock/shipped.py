@@ -1,4 +1,4 @@
-"""What is the clock that ships worth, and whose cells does it refuse?
+"""The clock that ships: what it is worth, and whose cells it refuses.
 
 ``python -m benchmarks.clock.shipped`` prints the share of each data set's cells that ``fly-brain-clock`` dates; ages of
 strain DGRP-551 by a clock like it that has learnt from strain w1118 alone, beside a clock learnt in place; and the
