@@ -167,7 +167,7 @@ class SetResult:
 
 
 def set_results(plan: EditPlan, values: np.ndarray, samples: np.ndarray, vocabulary: Vocabulary) -> list[SetResult]:
-    """Return the results of all sets, sets outermost, from what was read off the copies, shape (n_copies, n_columns)."""
+    """Return the results of all sets, sets outermost, from what was read off the copies, n_copies × n_columns."""
     columns, found = range(values.shape[1]), dict[tuple[int, int], SetResult]()
     by_group = zip(plan.groups, plan.sets_of_group, plan.by_set(values), strict=True)
     for at, (group, in_group, readouts) in enumerate(by_group):
