@@ -17,6 +17,9 @@ def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys:
     assert (tmp_path / "my-types" / "labels.json").is_file()
     assert cells.uns["tuned"]["metrics"]["features"].tolist() == ["finetuned"]
     assert list(cells.uns["annotation"]["metrics"]["features"]) == ["embedding", "expression", "pca", "majority"]
+    why = names["why"].set_index(["gene", "group"])
+    assert why.loc[("VGlut", "TmY14"), "ci_high"] < 0 > why.loc[("Gs2", "Astrocyte-like"), "ci_high"]
+    assert why.loc["Yeti", "change"].abs().max() < -why.loc[("VGlut", "TmY14"), "change"]
     right = pd.Series(names["adata"].obs["cell_type"].astype(str))
     filled = atlas.obs["cell_type_completed"].astype(str)
     assert (filled == right)[~names["unlabelled"]].all()

@@ -23,6 +23,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "tl.age_clock": {"age_key": "age", "sample_key": "batch"},
     "tl.age_acceleration": {"compare": "batch"},
     "tl.clock_genes": {"genes": ["tiny25", "tiny33", "nonsense"], "sample_key": "batch", "n_null": 5},
+    "tl.annotation_genes": {"genes": ["tiny1", "nonsense"], "label_key": "cell_type", "contrast": "glia", "n_null": 5},
     "tl.perturb": {"genes": ["tiny25", "tiny33"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5},
 }
 WRITES = {
@@ -32,6 +33,7 @@ WRITES = {
     "tl.age_clock": ["obs:{}", "obs:{}_low", "obs:{}_high", "obs:{}_outside", "uns:{}"],
     "tl.age_acceleration": ["obs:{}", "uns:{}"],
     "tl.clock_genes": ["uns:{}"],
+    "tl.annotation_genes": ["uns:{}"],
     "tl.perturb": ["uns:{}"],
 }
 DEFAULTS = {
@@ -41,6 +43,7 @@ DEFAULTS = {
     "tl.age_clock": "age_clock",
     "tl.age_acceleration": "age_acceleration",
     "tl.clock_genes": "clock_genes",
+    "tl.annotation_genes": "annotation_genes",
     "tl.perturb": "perturb",
 }
 AFTER = {"tl.age_acceleration": "tl.age_clock"}
@@ -53,6 +56,8 @@ def call(name: str, data: Any, model: Any, **more: Any) -> Any:
     own = {} if name in AFTER else {"model": model}
     if name == "tl.clock_genes":
         own = {"clock": clock_on(model)}
+    if name == "tl.annotation_genes":
+        own = {"classifier": classifier_on(model)}
     return getattr(getattr(sf, package), function)(data, **own, **CALLS[name], **more)
 
 
@@ -65,6 +70,14 @@ def clock_on(model: Any) -> Any:
         cells.var_names = [f"tiny{n}" for n in range(1, 61)]
         cells.obs["age"], cells.obs["batch"] = np.repeat([5, 30], 30), [f"s{n // 15}" for n in range(60)]
         sf.tl.age_clock(cells, sample_key="batch", baselines="none", model=model, save=folder)
+    return folder
+
+
+def classifier_on(model: Any) -> Any:
+    """Return the folder of a classifier that reads a model, made once."""
+    folder = model.parent / "classifier"
+    if not folder.exists():
+        sf.tl.annotate(make_cells(seed=3), label_key="cell_type", baselines="none", model=model, save=folder)
     return folder
 
 

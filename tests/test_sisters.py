@@ -13,9 +13,18 @@ from scflyformer._cli._options import describe
 
 SISTERS = {
     name: inspect.signature(getattr(sf.tl, name)).parameters
-    for name in ("embed", "annotate", "age_clock", "perturb", "clock_genes", "age_acceleration", "adapt")
+    for name in (
+        "embed",
+        "annotate",
+        "age_clock",
+        "perturb",
+        "clock_genes",
+        "annotation_genes",
+        "age_acceleration",
+        "adapt",
+    )
 } | {"tokenize": inspect.signature(sf.pp.tokenize).parameters}
-OWN_DEFAULT = {"key_added", "method", "clock", "genes", "features"}
+OWN_DEFAULT = {"key_added", "method", "clock", "classifier", "genes", "features"}
 """Parameters that say what the function does, and so have a default of its own."""
 ORDERED = (
     ("sample_key", "groupby", "use_rep", "model"),

@@ -114,6 +114,13 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
         "tl.annotate use_rep": lambda a: sf.tl.annotate(
             a, label_key="cell_type", use_rep="X_pca", key_added="by_pca", **reading
         ),
+        "tl.annotate save": lambda a: sf.tl.annotate(
+            a[:60].to_memory() if a.isbacked else a[:60].copy(), label_key="cell_type", baselines="none",
+            save=folder / "types", **reading,
+        ),
+        "tl.annotation_genes": lambda a: sf.tl.annotation_genes(
+            a, classifier=folder / "types", genes=["tiny1"], label_key="cell_type", **few, **reading
+        ),
         "tl.age_clock": lambda a: sf.tl.age_clock(
             a, sample_key="batch", baselines="all", save=folder / "clock", **reading
         ),

@@ -129,8 +129,8 @@ class Settings:
     def dtype(self) -> Dtype:
         """Number format that the network runs in; "auto", unless set.
 
-        That is bfloat16 on CUDA and float32 elsewhere; in `tl.perturb` and `tl.clock_genes`, where small differences
-        count, float32 everywhere.
+        That is bfloat16 on CUDA and float32 elsewhere; in `tl.perturb`, `tl.clock_genes` and `tl.annotation_genes`,
+        where small differences count, float32 everywhere.
         """
         return self._values.get("dtype", "auto")
 

@@ -17,6 +17,7 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
     "annotate": ({"classes", "temperature"},),
     "age_clock": ({"results", "predictions"}, {"n_outside"}),
     "perturb": ({"results", "cells"},),
+    "annotation_genes": ({"results", "groups", "absent"},),
     "clock_genes": ({"results", "absent", "skipped"},),
 }
 

@@ -103,6 +103,23 @@ def split_into_groups(
     return groups, without_states
 
 
+def draw_groups(
+    labels: np.ndarray, usable: np.ndarray, names: np.ndarray, samples: np.ndarray, *, max_cells: int | None, seed: int
+) -> tuple[list[CellGroup], list[str]]:
+    """Return a group for each label, by name, with the cells drawn among its usable ones, and the labels without any.
+
+    ``labels`` are text, `None` for cells of no group.
+    """
+    groups, bare = [], []
+    for label in sorted(set(labels) - {None}):
+        cells = np.flatnonzero(usable & (labels == label))
+        if len(cells):
+            groups.append(CellGroup(label, choose_cells(cells, names, samples, max_cells=max_cells, seed=seed)))
+        else:
+            bare.append(label)
+    return groups, bare
+
+
 def choose_cells(
     cells: np.ndarray, names: np.ndarray, samples: np.ndarray, *, max_cells: int | None, seed: int
 ) -> np.ndarray:

@@ -151,7 +151,7 @@ def _embedding_part(
     clock: ClockReader, rows: TokenRows, head: np.ndarray, edits: Edits, running: Running
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the embedding adds to the target of each cell, and how that changes in each copy."""
-    from scflyformer.perturbation._copies import block_cuts, edit_block
+    from scflyformer.perturbation._copies import embedded_copies
 
     model = clock.saved.model
     embedder = Embedder(model.network(), model.pooling, running)
@@ -169,12 +169,9 @@ def _embedding_part(
     change = np.zeros(len(edits))
     with _log.progress(total=len(at), desc=f"{edits.kind} genes", unit="cell") as bar:
         of_tokens = replace(edits.take(at), sets=tokens)
-        for block in block_cuts(rows, of_tokens):
-            edited = edit_block(rows, of_tokens, block, max_len=embedder.network.limit(embedder.pooling))
-            after = embedder.embed(edited.rows).astype(np.float64)
-            after = np.einsum("ij,ij->i", after, slope[edited.source])
+        for block, edited, vectors in embedded_copies(embedder, rows, of_tokens, bar=bar):
+            after = np.einsum("ij,ij->i", vectors.astype(np.float64), slope[edited.source])
             change[at[block]] = np.where(edited.rows.lengths > 0, after - old[edited.source], np.nan)
-            bar.update(len(block))
     return old, change
 
 

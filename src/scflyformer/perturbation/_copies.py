@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,6 +112,22 @@ def read_copies(
             bar.update(len(block))
     with np.errstate(invalid="ignore", divide="ignore"):
         return values, [total / weight for total, weight in sums]
+
+
+def embedded_copies(
+    embedder: Embedder, rows: TokenRows, edits: Edits, *, bar: Any = None
+) -> Iterator[tuple[np.ndarray, Edited, np.ndarray]]:
+    """Embed every edited copy once, as any cell is embedded, block by block.
+
+    For readouts of a whole cell, such as its age or its class. Yields positions of copies, the edited cells, and their
+    embedding, float32, shape (n_block, width).
+    """
+    limit = embedder.network.limit(embedder.pooling)
+    for block in block_cuts(rows, edits):
+        edited = edit_block(rows, edits, block, max_len=limit)
+        yield block, edited, embedder.embed(edited.rows)
+        if bar is not None:
+            bar.update(len(block))
 
 
 def perturbed_shifts(

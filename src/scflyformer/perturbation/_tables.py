@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -155,28 +156,47 @@ def make_tables(
     }
 
 
-def clock_results(plan: EditPlan, changes: np.ndarray, samples: np.ndarray, vocabulary: Vocabulary) -> pd.DataFrame:
-    """Return the results as `tl.clock_genes` documents them, sets outermost, from the change of each copy."""
-    rows: dict[tuple[int, int], dict[str, Any]] = {}
-    by_group = zip(plan.groups, plan.sets_of_group, plan.by_set(changes[:, None]), strict=True)
+@dataclass(frozen=True, eq=False)
+class SetResult:
+    """What the edit of one gene set did in one group: what is said of it first, and each column beside null sets."""
+
+    about: dict[str, Any]
+    values: np.ndarray
+    summaries: list[Summary]
+    judged: list[dict[str, float | int]]
+
+
+def set_results(plan: EditPlan, values: np.ndarray, samples: np.ndarray, vocabulary: Vocabulary) -> list[SetResult]:
+    """Return the results of all sets, sets outermost, from what was read off the copies, n_copies × n_columns."""
+    columns, found = range(values.shape[1]), dict[tuple[int, int], SetResult]()
+    by_group = zip(plan.groups, plan.sets_of_group, plan.by_set(values), strict=True)
     for at, (group, in_group, readouts) in enumerate(by_group):
-        summaries = {number: summarise(readout, samples) for number, readout in readouts.items()}
+        summaries = {
+            number: [summarise(readout, samples, column) for column in columns] for number, readout in readouts.items()
+        }
         for place, (number, *null) in in_group.items():
-            summary, gene_set = summaries[number], plan.sets[place]
-            null_changes = np.array(
-                [summaries[which]["shift"] for which in null if which in summaries], dtype=np.float64
-            )
-            rows[place, at] = {
-                "gene": gene_set.name,
-                "gene_id": join_names(vocabulary.gene_ids, gene_set.tokens),
-                "group": group.name,
-                "kind": plan.kind,
-                **summary,
-                "change": summary["shift"],
-                "share_older": _share_above_zero(readouts[number].values),
-                **compare_with_nulls(summary["shift"], null_changes),
-            }
-    table = pd.DataFrame([rows[key] for key in sorted(rows)])
+            own, gene_set, ran = summaries[number], plan.sets[place], [which for which in null if which in summaries]
+            beside = [np.array([summaries[which][column]["shift"] for which in ran], dtype=float) for column in columns]
+            judged = [compare_with_nulls(one["shift"], nulls) for one, nulls in zip(own, beside, strict=True)]
+            gene_id = join_names(vocabulary.gene_ids, gene_set.tokens)
+            about = {"gene": gene_set.name, "gene_id": gene_id, "group": group.name, "kind": plan.kind}
+            found[place, at] = SetResult(about, readouts[number].values, own, judged)
+    return [found[key] for key in sorted(found)]
+
+
+def clock_results(plan: EditPlan, changes: np.ndarray, samples: np.ndarray, vocabulary: Vocabulary) -> pd.DataFrame:
+    """Return the results as `tl.clock_genes` documents them, from the change of each copy."""
+    rows = [
+        {
+            **each.about,
+            **each.summaries[0],
+            "change": each.summaries[0]["shift"],
+            "share_older": share_above_zero(each.values[:, 0]),
+            **each.judged[0],
+        }
+        for each in set_results(plan, changes[:, None], samples, vocabulary)
+    ]
+    table = pd.DataFrame(rows)
     table["fdr"] = false_discovery_rate(table["p_value"].to_numpy())
     return text_index(table[list(CLOCK_RESULTS)])
 
@@ -202,5 +222,6 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _share_above_zero(values: np.ndarray) -> float:
+def share_above_zero(values: np.ndarray) -> float:
+    """Return the share of the finite values that are above 0."""
     return _mean(values[np.isfinite(values)] > 0)

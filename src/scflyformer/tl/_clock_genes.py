@@ -16,7 +16,7 @@ from scflyformer.clock._fit import ALL
 from scflyformer.data import _adata, _features
 from scflyformer.data._reading import Reading
 from scflyformer.data._tables import text_index
-from scflyformer.perturbation._cells import CellGroup, choose_cells
+from scflyformer.perturbation._cells import draw_groups
 from scflyformer.perturbation._clock_reader import age_changes, open_clock
 from scflyformer.perturbation._edit_plan import MIN_CELLS, plan_edits
 from scflyformer.perturbation._gene_sets import read_gene_sets
@@ -190,14 +190,7 @@ def clock_genes(
 
     row = {name: at for at, name in enumerate(opened.saved.groups) if groupby is not None and name != ALL}
     names, usable = _adata.cell_names(data, layer=layer), opened.usable()
-    pools, bare = [], []
-    for label in sorted(set(labels) - {None}):
-        cells = np.flatnonzero(usable & (labels == label))
-        if len(cells):
-            chosen = choose_cells(cells, names, units, max_cells=max_cells, seed=seed)
-            pools.append(CellGroup(label, chosen))
-        else:
-            bare.append(label)
+    pools, bare = draw_groups(labels, usable, names, units, max_cells=max_cells, seed=seed)
     if not pools:
         raise ValueError(
             f"None of the {data.n_obs} cells has {'' if groupby is None else 'a group and '}counts in the genes that "
