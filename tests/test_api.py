@@ -53,7 +53,7 @@ def test_the_contract_is_there() -> None:
     wanted = (
         "pp.tokenize tl.embed tl.annotate tl.age_clock tl.clock_genes tl.perturb tl.pretrain tl.adapt pl.perturb_shift "
         "pl.confusion pl.age_clock pl.expression pl.training get.perturb_df get.clock_df get.annotation_df models.list "
-        "models.fetch models.load datasets.fly_brain_simulated"
+        "models.fetch models.load datasets.fly_brain_simulated datasets.flybase_clusters"
     )
     assert set(wanted.split()) <= set(FUNCTIONS)
 

@@ -1,9 +1,10 @@
 """Make the file behind ``datasets.flybase_clusters`` from the cluster summaries and the table of their data sets.
 
-``python -m tools.cluster_summaries`` reads ``fly_whole/flybase_clusters_1042.h5ad`` and ``tables/flybase_cluster_datasets.tsv``
-of the folder of real data and writes ``src/scflyformer/datasets/flybase_clusters.npz``: plain arrays, no pickle. Shares of
-expressing cells are whole numbers of cells, so these are kept and nothing is lost; means are kept on a logarithmic scale in
-steps of 0.0005, so that they come back within 0.025 %. It prints what was lost and how large the file is.
+``python -m tools.cluster_summaries`` reads ``fly_whole/flybase_clusters_1042.h5ad`` and
+``tables/flybase_cluster_datasets.tsv`` of the folder of real data and writes
+``src/scflyformer/datasets/flybase_clusters.npz``: plain arrays, no pickle. Shares of expressing cells are whole numbers
+of cells, which are kept; means are kept on a logarithmic scale in steps of 0.0005, so that they come back within
+0.025 %. It prints what was lost and how large the file is.
 """
 
 from __future__ import annotations

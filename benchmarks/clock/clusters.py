@@ -1,18 +1,19 @@
-"""How well do the means of whole clusters tell their age, in types that the clock has not seen?
+"""Age told from the means of whole clusters, in cell types that the clock has not seen.
 
-``python -m benchmarks.clock.clusters`` takes the clusters of the Aging Fly Cell Atlas from `datasets.flybase_clusters`: 92
-types at 30, 50 and 70 days, both sexes together. A type is left out whole, with all its three clusters: ten folds of
-types, dealt five times, scores averaged, 95 % intervals over types. Everything is learnt from the training types alone:
-which genes are read, what stands for an unknown pair, the scale of a gene and the penalty (which further types, held out
-inside, choose). ``--classes`` leaves out whole classes of types instead, such as all glia.
+``python -m benchmarks.clock.clusters`` takes the clusters of the Aging Fly Cell Atlas from `datasets.flybase_clusters`:
+92 types at 30, 50 and 70 days, both sexes together. A type is left out whole, with all its three clusters: ten folds of
+types, dealt five times, scores averaged, 95 % intervals over types. All is learnt from the training types alone: which
+genes are read, what stands for an unknown pair, the scale of a gene, and the penalty, which further types choose that
+are held out inside. ``--classes`` leaves out whole classes of types instead, such as all glia.
 
-Each age is one pool of nuclei, so that age and pool cannot be told apart. The table therefore ends with the same clock for
-pools whose ages are swapped: as far as it dates those as well, it tells pools, not ages.
+Each age is one pool of nuclei, so that age and pool cannot be told apart. The table therefore ends with the same clock
+for pools whose ages are swapped: as far as it dates those as well, it tells pools, not ages.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,15 +129,18 @@ def told(clusters: Clusters, arm: str, groups: np.ndarray, *, n_folds: int, seed
 
 def scores(clusters: Clusters, predicted: np.ndarray, draws: Resamples) -> dict[str, np.ndarray]:
     """Return R², mean absolute error, and the share of types whose three clusters come in the order of their ages."""
-    order = np.lexsort([clusters.ages, clusters.types])
-    rising = np.diff(predicted[order].reshape(-1, len(np.unique(clusters.ages))), axis=1).min(axis=1) > 0
-    in_order = np.empty(len(order))
-    in_order[order] = np.repeat(rising, len(np.unique(clusters.ages)))
-    return {
+    found = {
         "R²": draws.r2(clusters.ages, predicted),
         "MAE, days": draws.mean(np.abs(predicted - clusters.ages)),
-        "types in order": draws.mean(in_order),
     }
+    if np.ptp(predicted) > 0:
+        n_ages = len(np.unique(clusters.ages))
+        order = np.lexsort([clusters.ages, clusters.types])
+        rising = np.diff(predicted[order].reshape(-1, n_ages), axis=1).min(axis=1) > 0
+        in_order = np.empty(len(order))
+        in_order[order] = np.repeat(rising, n_ages)
+        found["types in order"] = draws.mean(in_order)
+    return found
 
 
 def averaged(
@@ -161,14 +165,29 @@ def swapped(clusters: Clusters, called: tuple[int, ...]) -> Clusters:
 
 def table(rows: dict[str, dict[str, np.ndarray]]) -> str:
     """Return scores with 95 % intervals over types."""
-    lines = []
-    for name, metrics in rows.items():
-        line = [name]
-        for values in metrics.values():
-            low, high = np.quantile(values[1:], [0.025, 0.975])
-            line.append(f"{values[0]:.2f} ({low:.2f} to {high:.2f})")
-        lines.append(line)
-    return markdown_table(["", *next(iter(rows.values()))], lines)
+
+    def text(values: np.ndarray | None) -> str:
+        if values is None:
+            return "–"
+        low, high = np.quantile(values[1:], [0.025, 0.975])
+        return f"{values[0]:.2f} ({low:.2f} to {high:.2f})"
+
+    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+    lines = [[row, *(text(metrics.get(name)) for name in names)] for row, metrics in rows.items()]
+    return markdown_table(["", *names], lines)
+
+
+def summary(clusters: Clusters) -> str:
+    """Return how many types, clusters and listed genes there are."""
+    known, ages = np.isfinite(clusters.values["X"]), np.unique(clusters.ages)
+    sizes = pd.Series(clusters.classes[clusters.ages == ages[0]]).value_counts()
+    classes = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    medians = (f"{age:.0f} days {np.median(known[clusters.ages == age].sum(axis=1)):.0f}" for age in ages)
+    return (
+        f"{sizes.sum()} types, {len(known)} clusters: {classes}.\n"
+        f"Genes listed in every cluster: {known.all(axis=0).sum()}; in half: {(known.mean(axis=0) >= 0.5).sum()}.\n"
+        f"Genes of the median cluster: {', '.join(medians)}."
+    )
 
 
 def main() -> None:
@@ -180,21 +199,10 @@ def main() -> None:
     clusters = read(at_all_ages(sf.datasets.flybase_clusters()))
     options = {"by_class": args.classes, "n_boot": args.n_boot}
     rows = {arm: averaged(clusters, arm, **options) for arm in ARMS}
-    rows |= {
-        f"{EXPRESSION}, {name}": averaged(swapped(clusters, called), EXPRESSION, **options)
-        for name, called in SWAPPED.items()
-    }
-    everywhere = np.isfinite(clusters.values["X"])
-    sizes = pd.Series(clusters.classes[clusters.ages == clusters.ages.min()]).value_counts()
+    for arm, (name, called) in product((EXPRESSION, HALF), SWAPPED.items()):
+        rows[f"{arm}; {name}"] = averaged(swapped(clusters, called), arm, **options)
     held_out = "whole classes of types" if args.classes else f"types, {N_FOLDS} folds, {N_DEALS} deals"
-    print(f"`{command()}`\n\n{len(sizes) and sizes.sum()} types, {len(clusters.ages)} clusters; held out: {held_out}.")
-    print(f"Types by class: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
-    listed = ", ".join(
-        f"{age:.0f} days {np.median(everywhere[clusters.ages == age].sum(axis=1)):.0f}"
-        for age in np.unique(clusters.ages)
-    )
-    print(f"Genes listed in every cluster: {everywhere.all(axis=0).sum()}; in half: ", end="")
-    print(f"{(everywhere.mean(axis=0) >= 0.5).sum()}. Genes of the median cluster: {listed}.\n\n{table(rows)}")
+    print(f"`{command().strip()}`\n\n{summary(clusters)}\nHeld out: {held_out}.\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

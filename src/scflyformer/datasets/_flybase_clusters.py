@@ -72,7 +72,7 @@ def flybase_clusters() -> AnnData:
     -----
     From `VirtualFlyBrain/vfb-scRNAseq-ontology <https://github.com/VirtualFlyBrain/vfb-scRNAseq-ontology>`_: FlyBase's
     summaries of sets in EMBL-EBI's Single Cell Expression Atlas, under `CC BY 4.0
-    <https://creativecommons.org/licenses/by/4.0/>`_. ``python -m tools.cluster_summaries`` made the file that is shipped.
+    <https://creativecommons.org/licenses/by/4.0/>`_. ``python -m tools.cluster_summaries`` made the shipped file.
 
     Examples
     --------
