@@ -107,6 +107,12 @@ def test_each_call_gives_its_own(clusters):
     assert flybase_clusters().X.data.min() > 0 and (flybase_clusters().obs["cell_count"] > 0).all()
 
 
+def test_a_missing_file_is_named(monkeypatch):
+    monkeypatch.setattr("scflyformer.datasets._flybase_clusters._SUMMARIES", "gone.npz")
+    with pytest.raises(FileNotFoundError, match=r"gone\.npz is missing; .* install"):
+        flybase_clusters()
+
+
 def test_file_is_small_and_plain():
     path = files("scflyformer.datasets") / "flybase_clusters.npz"
     assert path.stat().st_size < 5e6

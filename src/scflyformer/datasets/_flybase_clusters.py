@@ -68,6 +68,11 @@ def flybase_clusters() -> AnnData:
     `uns["datasets"]` : data frame
         The sets by `dataset_label`, with their `reference` in FlyBase: please cite the studies that you use.
 
+    Raises
+    ------
+    FileNotFoundError
+        If the installed package lacks the file.
+
     Notes
     -----
     From `VirtualFlyBrain/vfb-scRNAseq-ontology <https://github.com/VirtualFlyBrain/vfb-scRNAseq-ontology>`_: FlyBase's
@@ -89,7 +94,10 @@ def flybase_clusters() -> AnnData:
     >>> dict(zip(aging.obs["age_days"], drak.round().tolist(), strict=True))
     {30.0: 322.0, 50.0: 749.0, 70.0: 702.0}
     """
-    with as_file(files(__package__) / _SUMMARIES) as path, np.load(path, allow_pickle=False) as archive:
+    summaries = files(__package__) / _SUMMARIES
+    if not summaries.is_file():
+        raise FileNotFoundError(f"{summaries} is missing; it comes with the package, so install scflyformer again.")
+    with as_file(summaries) as path, np.load(path, allow_pickle=False) as archive:
         return unpacked({name: archive[name] for name in archive.files})
 
 
