@@ -19,7 +19,9 @@ TINY: dict[str, Any] = {
     "hidden_size": 48, "n_layers": 1, "n_heads": 2, "warmup_steps": 10, "eval_steps": 10_000, "save_steps": 10_000,
     "learning_rate": 1e-2, "device": "cpu",
 }  # fmt: skip
-ABOUT_FLY_IDS = ("genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py")
+ABOUT_FLY_IDS = (
+    "genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py", "datasets/_flybase_clusters.py",
+)  # fmt: skip
 
 
 def annotated(cells: ad.AnnData, held: np.ndarray, model: Path, **keys: Any) -> pd.DataFrame:
