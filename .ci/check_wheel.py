@@ -6,18 +6,23 @@ import sys
 from zipfile import ZipFile
 
 FILES = ("config.json", "model.safetensors", "vocab.tsv", "metrics.json", "provenance.json", "README.md")
+READOUT_FILES = ("readout.safetensors", "README.md")
+READOUTS = ("fly-head", "fly-body", "fly-brain", "fly-atlas", "fly-brain-clock")
 NEEDED = (
     "scflyformer/py.typed",
     "scflyformer/models/registry.json",
     "scflyformer/datasets/fly_brain_simulated.npz",
     "scflyformer/datasets/flybase_clusters.npz",
+    "scflyformer/ontology/fbbt.tsv.gz",
     *(f"scflyformer/models/{model}/{file}" for model in ("fly", "fly-tiny") for file in FILES),
+    *(f"scflyformer/models/readouts/{name}/{file}" for name in READOUTS for file in READOUT_FILES),
 )
 MB = 1_000_000
 LIMITS = {
     "scflyformer/models/fly-tiny/model.safetensors": 2 * MB,
     "scflyformer/models/fly/": 25 * MB,
     "scflyformer/datasets/": 5 * MB,
+    "scflyformer/models/readouts/": 4 * MB,
 }
 
 

@@ -104,3 +104,18 @@ def test_other_errors_keep_their_traceback(path, tmp_path, monkeypatch):
     monkeypatch.setattr(_cli, "_fill", lambda parser, name: parser.set_defaults(verbosity=1, traceback=False))
     with pytest.raises(ValueError, match="shapes do not match"):
         main(["pretrain"])
+
+
+def test_labels_and_ages_by_what_ships(tmp_path):
+    """A file without labels and ages goes in; both come out."""
+    import scflyformer as sf
+
+    cells = sf.datasets.fly_brain_simulated(40)
+    del cells.obs["age"]
+    file, labelled, dated = (tmp_path / name for name in ("cells.h5ad", "labelled.h5ad", "dated.h5ad"))
+    cells.write_h5ad(file)
+    assert main(["annotate", str(file), str(labelled), "--precision", "0.9"]) == 0
+    assert main(["age_clock", str(labelled), str(dated)]) == 0
+    found = ad.read_h5ad(dated)
+    assert found.uns["annotation"]["params"]["precision"] == 0.9
+    assert found.obs["annotation_fbbt"].notna().all() and found.obs["age_clock"].notna().mean() > 0.7

@@ -45,6 +45,16 @@ def test_classes_of_one_term_share_it():
     assert tree.terms.tolist() == ["glia", CELL] and tree.covers[:, 0].tolist() == [True, True, False]
 
 
+def test_cell_stands_once_where_it_is_a_class_beside_a_tissue():
+    parents = {CELL: (), "glia": (CELL,), "fat body": ()}
+    ontology = Ontology(
+        "", {name: name for name in parents}, parents, dict.fromkeys(parents, ()), dict.fromkeys(parents, 1)
+    )
+    tree = term_tree(["glia", CELL, "fat body"], ontology)
+    assert sorted(tree.terms) == sorted(["glia", "fat body", CELL]) and tree.terms[-1] == CELL
+    assert tree.covers[:, -1].all()
+
+
 def test_the_threshold_holds_the_precision_on_cells_not_learnt_from(tree):
     random = np.random.default_rng(0)
     truth = random.integers(3, size=4000)

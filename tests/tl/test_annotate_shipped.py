@@ -88,3 +88,26 @@ def test_a_reference_without_its_labels_is_still_an_error() -> None:
     cells = sf.datasets.fly_brain_simulated(50)
     with pytest.raises(ValueError, match="label_key is missing"):
         sf.tl.annotate(cells, reference=cells)
+
+
+def test_one_cell_is_labelled() -> None:
+    cell = sf.datasets.fly_brain_simulated(30)[:1].copy()
+    sf.tl.annotate(cell)
+    assert cell.obs["annotation_fbbt"].notna().all() and cell.obs["annotation_level"].iloc[0] >= 1
+
+
+def test_human_genes_are_an_error() -> None:
+    cells = sf.datasets.fly_brain_simulated(30)
+    cells.var_names = [f"ENSG{number:011d}" for number in range(cells.n_vars)]
+    with pytest.raises(ValueError, match="ENSG00000000000"):
+        sf.tl.annotate(cells)
+    assert "annotation" not in cells.obs and not any("annotation" in key for key in cells.uns)
+
+
+def test_twenty_genes_are_not_enough_to_be_sure_of() -> None:
+    cells = sf.datasets.fly_brain_simulated(60)
+    cells = cells[:, np.argsort(-np.asarray(cells.X.sum(axis=0)).ravel())[:20]].copy()
+    for tool in (sf.tl.annotate, sf.tl.age_clock):
+        cells.obs.drop(columns="age", inplace=True, errors="ignore")
+        with pytest.raises(ValueError, match="have 20 genes; expected 200 or more"):
+            tool(cells)

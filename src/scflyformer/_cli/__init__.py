@@ -17,7 +17,11 @@ COMMANDS = {
     "pretrain": "pretrain a model on unlabelled cells; also under torchrun",
     "embed": "add a model's embedding to the cells of an h5ad file",
     "tokenize": "add rank-value encoded tokens to the cells of an h5ad file",
+    "annotate": "label the cells of an h5ad file, by a classifier that ships, a saved one, or labels in the file",
+    "age_clock": "date the cells of an h5ad file, by a clock that ships, a saved one, or ages in the file",
 }
+_OTHERS = ("adata", "reference", "baselines", "mod", "copy")
+"""Parameters without an option."""
 _SETTINGS = ("device", "dtype", "synonyms")
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -57,7 +61,7 @@ def _fill(parser: argparse.ArgumentParser, name: str) -> None:
     if name == "pretrain":
         add_options(parser, function)
     else:
-        add_options(parser, function, leave_out=("adata", "mod", "copy"))
+        add_options(parser, function, leave_out=_OTHERS)
         parser.add_argument("input", type=Path, help="h5ad file to read")
         parser.add_argument("output", type=Path, help="h5ad file to write; may be the same")
     add_settings(parser, _settings_of(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,23 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("readouts")
 TENSORS = "readout.safetensors"
+MIN_GENES = 200
+"""Least genes that cells must have measured: with few, an embedding says little, and a classifier is sure all the same."""
 
 
 def shipped_readouts(file: str) -> list[str]:
     """Return the names of the readouts that ship, of those with a JSON file of this name."""
     return sorted(found.parent.name for found in FOLDER.glob(f"*/{file}"))
+
+
+def require_genes(n_genes: int, name: str | os.PathLike[str]) -> None:
+    """Refuse cells with too few genes for a readout that ships, where ``name`` is one or ``"auto"``."""
+    shipped = isinstance(name, str) and (name == "auto" or (FOLDER / name).is_dir())
+    if shipped and n_genes < MIN_GENES:
+        raise ValueError(
+            f"The cells have {n_genes} genes; expected {MIN_GENES} or more for {name!r}, which ships and has learnt from "
+            "panels of 800 genes and whole transcriptomes. With fewer, learn from labelled cells of the same panel."
+        )
 
 
 def load_shipped(name: str, file: str) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:

@@ -56,7 +56,7 @@ def term_tree(class_terms: Sequence[str], ontology: Ontology) -> TermTree:
     kept: dict[bytes, str] = {}
     for term in terms:
         covers = np.array([term in names for names in above])
-        if not covers.all():
+        if term != CELL and not covers.all():
             kept.setdefault(covers.tobytes(), term)
     columns = [np.frombuffer(covers, dtype=bool) for covers in kept]
     everything = np.ones(len(class_terms), dtype=bool)

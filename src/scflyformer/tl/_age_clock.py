@@ -263,7 +263,9 @@ def age_clock(
     if clock is not None:
         from scflyformer.clock._apply import apply_clock
         from scflyformer.clock._saved import SavedClock
+        from scflyformer.models._shipped import require_genes
 
+        require_genes(data.n_vars, clock)
         saved = SavedClock.open(clock)
         predictions, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
         uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"]))

@@ -248,6 +248,7 @@ def annotate(
     ['annotation', 'annotation_score', 'annotation_novelty', 'annotation_best']
     """
     from scflyformer.models._save import check_target
+    from scflyformer.models._shipped import require_genes
 
     request = AnnotateRequest(
         label_key=label_key,
@@ -279,6 +280,7 @@ def annotate(
 
     choice = None
     if classifier is not None:
+        require_genes(cells.n_vars, classifier)
         if classifier == AUTO:
             classifier, choice = choose_classifier(cells, request, running)
             request = replace(request, classifier=classifier)
