@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).with_name("readouts")
 TENSORS = "readout.safetensors"
 MIN_GENES = 200
-"""Least genes that cells must have measured: with few, an embedding says little, and a classifier is sure all the same."""
+"""Least genes that cells must have measured: with few, classifiers are sure and wrong."""
 
 
 def shipped_readouts(file: str) -> list[str]:
@@ -31,8 +31,8 @@ def require_genes(n_genes: int, name: str | os.PathLike[str]) -> None:
     shipped = isinstance(name, str) and (name == "auto" or (FOLDER / name).is_dir())
     if shipped and n_genes < MIN_GENES:
         raise ValueError(
-            f"The cells have {n_genes} genes; expected {MIN_GENES} or more for {name!r}, which ships and has learnt from "
-            "panels of 800 genes and whole transcriptomes. With fewer, learn from labelled cells of the same panel."
+            f"The cells have {n_genes} genes; expected {MIN_GENES} or more for {name!r}, which ships and has learnt "
+            "from panels of 800 genes and whole transcriptomes. With fewer, learn from labelled cells of that panel."
         )
 
 
