@@ -99,6 +99,7 @@ def steps(model: Path, folder: Path, layer: str | None) -> dict[str, Callable[[a
     shown: dict[str, Any] = {"show": False}
     return {
         "pp.tokenize": lambda a: sf.pp.tokenize(a, model=model, **reading),
+        "pp.harmonize_labels": lambda a: sf.pp.harmonize_labels(a, "cell_type"),
         "tl.embed": lambda a: sf.tl.embed(a, model=model, **reading),
         "tl.pretrain": lambda a: pretrain(a, out=folder / "pretrained", **PRETRAIN, **reading),
         "tl.adapt": lambda a: sf.tl.adapt(a, model=folder / "pretrained", out=folder / "adapted", **reading),

@@ -32,11 +32,16 @@ OTHER = {"gut nuclei": "fly/fca_gut_180cells", "olfactory neurons": "fly_whole/a
 OWN = {"head": "fly-head", "body": "fly-body", "brain": "fly-brain"}
 
 
-def read(folder: Path, file: str) -> ad.AnnData:
-    """Return the cells to label, with ``obs["term"]``: the held-out ones of a set with such, else all."""
+def sealed_cells(folder: Path, file: str) -> ad.AnnData:
+    """Return the held-out cells of a set with such, else all."""
     cells = ad.read_h5ad(folder / f"{file}.h5ad")
     sealed = held_out(cells.obs)
-    cells = cells[sealed].copy() if sealed.any() else cells
+    return cells[sealed].copy() if sealed.any() else cells
+
+
+def read(folder: Path, file: str) -> ad.AnnData:
+    """Return the cells to label, with ``obs["term"]``: the held-out ones of a set with such, else all."""
+    cells = sealed_cells(folder, file)
     labels = cells.obs["cell_type"].astype(str)
     terms = {each.label: each.term for each in match_labels(sorted(set(labels)), fbbt(), given=TERMS)}
     cells.obs["term"] = labels.map(terms)
@@ -89,10 +94,9 @@ def choices(folder: Path) -> str:
     """Return the table of what ``classifier="auto"`` takes, by library."""
     lines = []
     for name, file in (SETS | OTHER | {"Baker's brains": "fly/baker_brain"}).items():
-        cells = ad.read_h5ad(folder / f"{file}.h5ad")
-        sealed = held_out(cells.obs)
-        cells = cells[sealed].copy() if sealed.any() else cells
-        by = cells.obs["batch"].astype(str) if sealed.any() else pd.Series("all", index=cells.obs_names)
+        cells = sealed_cells(folder, file)
+        by = cells.obs["batch"].astype(str)
+        by = by if held_out(cells.obs).any() else pd.Series("all", index=cells.obs_names)
         for library in sorted(by.unique()):
             some = cells[by == library].copy()
             sf.tl.annotate(some, gene_key="FBgn")
@@ -100,6 +104,28 @@ def choices(folder: Path) -> str:
             shares = [f"{choice[each]:.2f}" for each in (*OWN.values(), "fly-atlas")]
             lines.append([name, library, str(some.uns["annotation"]["params"]["classifier"]), *shares])
     return markdown_table(["cells", "library", "taken", *OWN.values(), "fly-atlas"], lines)
+
+
+def strangers(folder: Path) -> str:
+    """Return, for each classifier of a tissue, the AUROC of novelty: cells of other tissues against its own."""
+    from sklearn.metrics import roc_auc_score
+
+    sets = {name: sealed_cells(folder, file) for name, file in (SETS | OTHER).items()}
+    lines = []
+    for own, classifier in OWN.items():
+        novelty = {}
+        for name, cells in sets.items():
+            sf.tl.annotate(cells, classifier=classifier, gene_key="FBgn")
+            novelty[name] = cells.obs["annotation_novelty"].fillna(1).to_numpy()
+        values = []
+        for name in sets:
+            if name == own:
+                values.append("–")
+                continue
+            strange = np.repeat([False, True], [len(novelty[own]), len(novelty[name])])
+            values.append(f"{roc_auc_score(strange, np.concatenate([novelty[own], novelty[name]])):.3f}")
+        lines.append([classifier, *values])
+    return markdown_table(["classifier", *sets], lines)
 
 
 def tables(args: argparse.Namespace) -> str:
@@ -110,7 +136,7 @@ def tables(args: argparse.Namespace) -> str:
         for classifier in dict.fromkeys([OWN.get(name, "fly-atlas"), "fly-atlas"]):
             lines.append(row(name, cells, classifier, args.precision))
     said = f"`{command()}`: precision asked for {args.precision:g}."
-    return "\n\n".join([said, markdown_table(HEAD, lines), choices(args.data)])
+    return "\n\n".join([said, markdown_table(HEAD, lines), choices(args.data), strangers(args.data)])
 
 
 def main() -> None:

@@ -63,9 +63,9 @@ class AnnotateRequest:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1.")
         if self.classifier is None:
-            if self.label_key is None and (reference is not None or self.save is not None):
+            if self.label_key is None and any(each is not None for each in (reference, self.save, self.sample_key)):
                 raise ValueError(
-                    "label_key is missing; name the column of obs with the labels to learn, or pass classifier=."
+                    "label_key is missing; name the column of obs with the labels to learn, or pass classifier= alone."
                 )
             return
         for name, value in {"reference": reference, "save": self.save}.items():

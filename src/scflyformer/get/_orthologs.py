@@ -22,7 +22,7 @@ def with_orthologs(table: pd.DataFrame, source: Source | None, *, genes: str) ->
     if len(found) and (found["human_symbol"] == NONE).all():
         _log.warning(
             f"orthologs: none of the {table[genes].nunique()} genes (such as {table[genes].iloc[0]}) has a human "
-            "orthologue there. Fly genes are looked up by FBgn, or by the symbol where the table has it."
+            "orthologue there. Fly genes are looked up by id, or by the symbol where the table has it."
         )
     return table.assign(**{name: column.to_numpy() for name, column in found.items()})
 

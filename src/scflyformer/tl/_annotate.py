@@ -94,7 +94,7 @@ def annotate(
     label_key
         Column of `obs` with the labels, in ``reference`` or else in ``adata``. Cells labelled "Unknown" or
         "unannotated", or not at all, are not used for training. Not used with ``classifier``. Without it, and without
-        ``classifier``, that is ``"auto"``.
+        ``reference`` and ``sample_key``, ``classifier`` is ``"auto"``.
     sample_key
         Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out. Without
         it cells are, and the scores do not tell how labels carry over to a new sample.
