@@ -90,6 +90,26 @@ HEAD = (
 )  # fmt: skip
 
 
+def celltypist(folder: Path, found: Path) -> str:
+    """Return the table of flat labels, every cell labelled, beside those of CellTypist from the same drawn cells."""
+    lines = []
+    for name, file in OTHER.items():
+        cells = read(folder, file)
+        table = pd.read_csv(found / f"{name}.csv.gz", index_col=0, dtype={0: str}).loc[cells.obs_names.astype(str)]
+        theirs = table.idxmax(axis=1)
+        sf.tl.annotate(cells, classifier="fly-atlas", gene_key="FBgn")
+        known = cells.uns["annotation"]
+        ours = (
+            cells.obs["annotation_best"]
+            .astype(str)
+            .map(dict(zip(known["classes"], known["terms"]["term"], strict=True)))
+        )
+        for method, best in (("fly-atlas", ours), ("CellTypist", theirs)):
+            exact = (best.astype(str).to_numpy() == cells.obs["term"].astype(str).to_numpy()).mean()
+            lines.append([name, method, f"{right(best, cells.obs['term']).mean():.3f}", f"{exact:.3f}"])
+    return markdown_table(["cells", "method", "best term is the cell's or above it", "is the cell's"], lines)
+
+
 def choices(folder: Path) -> str:
     """Return the table of what ``classifier="auto"`` takes, by library."""
     lines = []
@@ -130,12 +150,14 @@ def strangers(folder: Path) -> str:
 
 def tables(args: argparse.Namespace) -> str:
     """Return all tables."""
+    said = f"`{command()}`: precision asked for {args.precision:g}."
+    if args.celltypist:
+        return f"{said}\n\n{celltypist(args.data, args.celltypist)}"
     lines = []
     for name, file in (SETS | OTHER).items():
         cells = read(args.data, file)
         for classifier in dict.fromkeys([OWN.get(name, "fly-atlas"), "fly-atlas"]):
             lines.append(row(name, cells, classifier, args.precision))
-    said = f"`{command()}`: precision asked for {args.precision:g}."
     return "\n\n".join([said, markdown_table(HEAD, lines), choices(args.data), strangers(args.data)])
 
 
@@ -143,6 +165,7 @@ def main() -> None:
     """Read arguments, label and print."""
     parser = new_parser(__doc__ or "")
     parser.add_argument("--precision", type=float, default=0.95, help="asked for (default: %(default)s)")
+    parser.add_argument("--celltypist", type=Path, help="score what celltypist_drawn.py wrote into this folder instead")
     print(tables(parser.parse_args()))
 
 

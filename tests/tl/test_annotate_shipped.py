@@ -37,6 +37,12 @@ def test_each_cell_has_a_term_at_or_above_its_best_label(labelled: ad.AnnData) -
     assert labelled.obs["annotation_fbbt_name"].isin([fbbt().names[t] for t in labelled.obs["annotation_fbbt"]]).all()
 
 
+def test_the_table_of_cells_has_the_terms(labelled: ad.AnnData) -> None:
+    table = sf.get.annotation_df(labelled)
+    assert table.columns.tolist() == ["label", "best", "score", "novelty", "fbbt", "fbbt_name", "level"]
+    assert (table["level"] == labelled.obs["annotation_level"]).all()
+
+
 def test_a_lower_precision_gives_finer_terms(labelled: ad.AnnData) -> None:
     cells = labelled.copy()
     sf.tl.annotate(cells, classifier="fly-brain", precision=0.5)

@@ -39,7 +39,7 @@ def annotation_df(
     Returns
     -------
     A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best`, `score` and, where
-    `obs[key + "_novelty"]` is there, `novelty`. ``"proba"``: one row a cell, one column a class, with calibrated
+    they are there, `novelty`, `fbbt`, `fbbt_name` and `level`. ``"proba"``: one row a cell, one column a class, with calibrated
     probabilities. ``"metrics"``: one row for each feature set, with held-out scores. ``"per_class"``: one row a class,
     with its held-out scores. ``"groups"``: one row for each group of `groupby`.
 
@@ -76,8 +76,8 @@ def annotation_df(
     found = stored(cells, key, "annotate")
     if table == "cells":
         columns = {"label": key, "best": f"{key}_best", "score": f"{key}_score"}
-        if f"{key}_novelty" in cells.obs:
-            columns["novelty"] = f"{key}_novelty"
+        further = ("novelty", "fbbt", "fbbt_name", "level")
+        columns |= {name: f"{key}_{name}" for name in further if f"{key}_{name}" in cells.obs}
         return pd.DataFrame({name: obs_column(cells, column, what="key") for name, column in columns.items()})
     if table == "proba":
         return pd.DataFrame(cells.obsm[f"{key}_proba"], index=cells.obs_names, columns=list(found["classes"]))
