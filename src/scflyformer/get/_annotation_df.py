@@ -38,8 +38,8 @@ def annotation_df(
 
     Returns
     -------
-    A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best`, `score` and, where
-    they are there, `novelty`, `fbbt`, `fbbt_name` and `level`. ``"proba"``: one row a cell, one column a class, with calibrated
+    A new data frame. ``"cells"``: one row a cell (index: its name) with `label`, `best`, `score` and, where they are
+    there, `novelty`, `fbbt`, `fbbt_name` and `level`. ``"proba"``: one row a cell, one column a class, with calibrated
     probabilities. ``"metrics"``: one row for each feature set, with held-out scores. ``"per_class"``: one row a class,
     with its held-out scores. ``"groups"``: one row for each group of `groupby`.
 
