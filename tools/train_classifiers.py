@@ -24,11 +24,12 @@ from benchmarks.lib.command import new_parser
 from benchmarks.lib.splits import held_out
 from scflyformer.annotation._terms import ClassTerms
 from scflyformer.models._save import to_json
-from scflyformer.models._shipped import FOLDER, write_readout
+from scflyformer.models._shipped import FOLDER
 from scflyformer.ontology._match import match_labels
 from scflyformer.ontology._roll_up import precision_curve, term_tree
 from scflyformer.ontology._terms import fbbt
 from scflyformer.stats._families import LOGISTIC
+from tools.readouts import write_readout
 
 SETS = {"fly-head": "fca_head", "fly-body": "fca_body", "fly-brain": "davie_brain_aging"}
 ABOUT = {

@@ -18,8 +18,9 @@ from benchmarks.lib.command import new_parser
 from scflyformer.clock._saved import FILE, NEAR
 from scflyformer.data._features import contrast_columns
 from scflyformer.models._save import to_json
-from scflyformer.models._shipped import FOLDER, write_readout
+from scflyformer.models._shipped import FOLDER
 from scflyformer.stats._novelty import NearCells
+from tools.readouts import write_readout
 
 NAME = "fly-brain-clock"
 SHARE = 0.999

@@ -37,6 +37,13 @@ def test_each_cell_has_a_term_at_or_above_its_best_label(labelled: ad.AnnData) -
     assert labelled.obs["annotation_fbbt_name"].isin([fbbt().names[t] for t in labelled.obs["annotation_fbbt"]]).all()
 
 
+def test_the_choice_does_not_hang_on_limits_of_the_call() -> None:
+    cells = sf.datasets.fly_brain_simulated(100)
+    sf.tl.annotate(cells, max_novelty=1, min_score=0)
+    assert cells.uns["annotation"]["params"]["classifier"] == "fly-brain"
+    assert (cells.obs["annotation"] != "Unknown").all()
+
+
 def test_the_table_of_cells_has_the_terms(labelled: ad.AnnData) -> None:
     table = sf.get.annotation_df(labelled)
     assert table.columns.tolist() == ["label", "best", "score", "novelty", "fbbt", "fbbt_name", "level"]

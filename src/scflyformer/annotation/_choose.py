@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 GENERAL = "fly-atlas"
 """Covers all tissues, less finely; taken where no other classifier knows most of the cells."""
+_USUAL = 0.99
+"""Highest novelty of a cell that a classifier knows."""
 _ASKED = 1000
 """Cells that decide."""
 _KNOWN = 0.9
@@ -29,7 +31,7 @@ _KNOWN = 0.9
 def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running) -> tuple[str, pd.DataFrame]:
     """Return the name of the classifier to use, and a table: ``classifier`` and ``share_known``.
 
-    A cell is known where its novelty is at most ``max_novelty``. Of the classifiers of single tissues, that which knows
+    A cell is known where its novelty is at most `_USUAL`. Of the classifiers of single tissues, that which knows
     most of the cells is taken, if it knows `_KNOWN` of them.
     """
     from scflyformer.annotation._saved import FILE, load_classifier
@@ -39,16 +41,13 @@ def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running
     shares: dict[str, float] = {}
     x = None
     for name in shipped_readouts(FILE):
-        classifier, report = load_classifier(name)
+        classifier, _ = load_classifier(name)
         if x is None:
-            known = report.model_sha256
             use_rep = request.use_rep
-            x = embedding(
-                some, classifier.model, request.reading, running, use_rep=use_rep, sha256=known, log_prefix=None
-            )
+            x = embedding(some, classifier.model, request.reading, running, use_rep=use_rep, log_prefix=None)
             x = x[(x != 0).any(axis=1)]
         novelty = classifier(x)[1]
-        shares[name] = float((novelty <= request.max_novelty).mean()) if len(x) else float("nan")
+        shares[name] = float((novelty <= _USUAL).mean()) if len(x) else float("nan")
     tissues = {name: share for name, share in shares.items() if name != GENERAL}
     best = max(tissues, key=lambda name: tissues[name])
     chosen = best if tissues[best] >= _KNOWN else GENERAL

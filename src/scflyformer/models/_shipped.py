@@ -50,14 +50,3 @@ def load_shipped(name: str, file: str) -> tuple[Model, dict[str, Any], dict[str,
             f"{model.path} has {model.sha256[:12]}. Use the registered {model.name!r}, or a readout fitted on yours."
         )
     return replace(model, reads_code=content["pooling"] == "code"), content, load_file(FOLDER / name / TENSORS)
-
-
-def write_readout(folder: Path, file: str, content: str, tensors: dict[str, np.ndarray], card: str) -> None:
-    """Write a readout without its model into a new folder: what `save_head` wrote, less the network."""
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True)
-    save_file({name: value for name, value in sorted(tensors.items())}, folder / TENSORS)
-    (folder / TENSORS).chmod(0o644)  # safetensors writes for the owner alone
-    (folder / file).write_text(content, encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -107,7 +107,7 @@ def annotate(
         Folder that an earlier call wrote with ``save``, or one that ships and reads the model ``fly``: ``"fly-head"``,
         ``"fly-body"`` (types of the Fly Cell Atlas), ``"fly-brain"`` (Davie 2018) or ``"fly-atlas"`` (embryo to old
         fly, from FlyBase's cluster means and the cells of the others). ``"auto"``: of the first three that which knows
-        most of the cells (novelty at most ``max_novelty``), if it knows 90 % of them, else ``"fly-atlas"``.
+        most of the cells (novelty at most 0.99), if it knows 90 % of them, else ``"fly-atlas"``.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]` of ``adata``, else of ``reference``,
         else `settings.model` (``"fly"``). With ``classifier``, the model is in that folder and this is not used.
