@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from scflyformer.stats._classification import IMPOSSIBLE
-from scflyformer.stats._novelty import ClassDistance, Novelty, energy
+from scflyformer.stats._novelty import ClassDistance, NearCells, Novelty, energy
 
 RANDOM = np.random.default_rng(0)
 CENTRES = np.array([[4.0, 0, 0, 0], [0, 4, 0, 0], [-4, -4, 0, 0]])
@@ -72,3 +72,15 @@ def test_strange_cells_are_placed_high_and_still_differ(novelty: Novelty) -> Non
 def test_a_class_never_seen_has_no_energy() -> None:
     found = energy(np.array([[1.0, IMPOSSIBLE], [1.0, 1.0]]))
     np.testing.assert_allclose(found, [-1, -1 - np.log(2)])
+
+
+def test_cells_near_a_group_are_told_from_others() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 8, (4, 5))
+    groups = np.repeat(np.arange(4), 100)
+    x, folds = centres[groups] + rng.normal(size=(400, 5)), np.tile(np.arange(4), 100)
+    near = NearCells.fit(x, groups, folds, share=0.99)
+    new = centres[groups] + rng.normal(size=(400, 5))
+    assert 0.96 < near(new).mean() <= 1
+    assert not near(rng.normal(0, 8, (200, 5)) + 40).any()
+    assert NearCells.fit(x, groups, folds, share=0.5).limit < near.limit
