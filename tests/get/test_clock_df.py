@@ -63,7 +63,7 @@ def test_bad_input(cells: ad.AnnData) -> None:
     with pytest.raises(KeyError, match=r"no 'age_clock' in adata\.uns\. Run sf\.tl\.age_clock\(adata, ...\) first"):
         sf.get.clock_df(cells)
     cells.uns["age_clock"] = {"n_outside": 0}
-    with pytest.raises(KeyError, match="applied to cells without ages"):
+    with pytest.raises(KeyError, match="applied to cells without known ages"):
         sf.get.clock_df(cells)
     with pytest.raises(ValueError, match="table is 'rows'"):
         sf.get.clock_df(cells, table="rows")

@@ -40,9 +40,22 @@ def test_what_is_given_decides(cells: ad.AnnData) -> None:
     assert cells.uns["term"]["params"]["mapping"] == given
 
 
+def test_names_are_read_as_terms_and_tissues_are_told(cells: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("scflyformer._log.warning", said.append)
+    sf.pp.harmonize_labels(cells, "type", mapping={"T1": "columnar neuron T1", "G-KC": "adult fat body"})
+    table = cells.uns["cell_type_fbbt"]["table"].set_index("label")
+    assert table.loc["T1", "term"] == "FBbt:00003727" and table.loc["T1", "is_cell"]
+    assert not table.loc["G-KC", "is_cell"] and "'G-KC': terms of tissues" in said[-1]
+
+
 @pytest.mark.parametrize(
     ("mapping", "message"),
-    [({"T1": "FBbt:1"}, "FBbt:1.*no term of FBbt"), ({"T9": "FBbt:00003727"}, "no cell is labelled.*T9")],
+    [
+        ({"T1": "FBbt:1"}, "FBbt:1.*no term of FBbt"),
+        ({"T1": "T1"}, "'T1'.*or several"),
+        ({"T9": "FBbt:00003727"}, "no cell is labelled.*T9"),
+    ],
 )
 def test_a_wrong_mapping_is_an_error_and_nothing_is_written(
     cells: ad.AnnData, mapping: dict[str, str], message: str

@@ -90,8 +90,12 @@ def _run(name: str, values: dict[str, Any], verbosity: int) -> None:
         return
     from anndata import read_h5ad
 
-    output = values.pop("output")
-    adata = read_h5ad(values.pop("input"))
+    output, source = values.pop("output"), values.pop("input")
+    if not source.is_file():
+        raise FileNotFoundError(f"there is no file {source}; give the h5ad file to read.")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {output.parent} to write {output.name} into; make it first.")
+    adata = read_h5ad(source)
     _function(name)(adata, **values)
     part = output.with_name(f"{output.name}.part")  # never half a file under the name that was asked for
     adata.write_h5ad(part)

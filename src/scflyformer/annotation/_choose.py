@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer.data._embedding import embedding
+from scflyformer.data._embedding import embedding, usable_rep
 from scflyformer.data._tables import text_index
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _KNOWN = 0.9
 
 
 def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running) -> tuple[str, pd.DataFrame]:
-    """Return the name of the classifier to use, and a table: ``classifier`` and ``share_known``.
+    """Return the name of the classifier to use, and a table: ``classifier``, that one first, and ``share_known``.
 
     A cell is known where its novelty is at most `_USUAL`. Of the classifiers of single tissues, that which knows
     most of the cells is taken, if it knows `_KNOWN` of them.
@@ -41,9 +41,9 @@ def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running
     shares: dict[str, float] = {}
     x = None
     for name in shipped_readouts(FILE):
-        classifier, _ = load_classifier(name)
+        classifier, report = load_classifier(name)
         if x is None:
-            use_rep = request.use_rep
+            use_rep = usable_rep(cells, request.use_rep, report.model_sha256)
             x = embedding(some, classifier.model, request.reading, running, use_rep=use_rep, log_prefix=None)
             x = x[(x != 0).any(axis=1)]
         novelty = classifier(x)[1]
@@ -52,6 +52,12 @@ def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running
     best = max(tissues, key=lambda name: tissues[name])
     chosen = best if tissues[best] >= _KNOWN else GENERAL
     shown = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    reason = "knows most" if chosen != GENERAL else f"no classifier of one tissue knows {_KNOWN:.0%}"
-    _log.info(f"annotate: classifier {chosen!r}: {reason} (cells known: {shown})")
-    return chosen, text_index(pd.DataFrame({"classifier": list(shares), "share_known": list(shares.values())}))
+    if chosen == GENERAL:
+        _log.warning(
+            f"annotate: no classifier of one tissue knows {_KNOWN:.0%} of the cells ({shown}), so {chosen!r} labels "
+            "them, often in broad terms. For finer labels learn from labelled cells of the tissue, by reference=."
+        )
+    else:
+        _log.info(f"annotate: classifier {chosen!r} knows most of the cells ({shown})")
+    order = [chosen, *(name for name in shares if name != chosen)]
+    return chosen, text_index(pd.DataFrame({"classifier": order, "share_known": [shares[name] for name in order]}))

@@ -15,7 +15,7 @@ from scflyformer.clock._tables import prediction_table, predictions_of, result_r
 from scflyformer.clock._units import Cells, assign_pseudocells, block_means
 from scflyformer.data import _adata, _features
 from scflyformer.data._ages import read_ages, target_name, to_target
-from scflyformer.data._embedding import embedding
+from scflyformer.data._embedding import embedding, usable_rep
 from scflyformer.data._tables import text_index
 from scflyformer.genes._coverage import spelling_words
 from scflyformer.genes._resolve import resolve_genes
@@ -110,6 +110,8 @@ def _read_blocks(
     for name in clock.blocks:
         if name == "embedding":
             known, use_rep = clock.fitted_on_sha256, request.use_rep
+            if clock.near is not None:  # one that ships: its model is its own affair
+                use_rep = usable_rep(data, use_rep, known)
             blocks.append(
                 embedding(data, clock.model, request.reading, running, use_rep=use_rep, sha256=known, tool="age_clock")
             )

@@ -186,7 +186,7 @@ def _held_out(content: dict[str, Any]) -> str:
     row, (low, high) = rows[0], content["age_range"][0]
     return (
         f"learnt from {row['n_cells']:,} cells of ages {low:g} to {high:g}; held out by {row['split']}, R² is "
-        f"{row['r2']:.2f} on {row['target']}, the mean absolute error {row['mae']:.1f}"
+        f"{row['r2']:.2f} on {row['target']}, the mean absolute error {row['mae']:.1f} in the unit of age"
     )
 
 

@@ -74,6 +74,11 @@ def _as_made(model: Model, made: Mapping[str, Any]) -> Model:
     return replace(model, reads_code=True) if code else model
 
 
+def usable_rep(adata: AnnData, use_rep: str, sha256: str) -> str:
+    """Return ``use_rep`` where the model of this hash made `obsm[use_rep]`, else no name."""
+    return use_rep if made_by(adata, use_rep).get("model_sha256") == sha256 else ""
+
+
 def reading_of(adata: AnnData, model: Any, use_rep: str, asked: Reading) -> Reading:
     """Return what to read: the layer and gene column asked for, else those that the embedding in use was made from.
 

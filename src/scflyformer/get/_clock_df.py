@@ -124,7 +124,9 @@ def clock_df(
 def _why_absent(run: Mapping[str, Any], table: str) -> str:
     """Say why a table is not there, and what makes it."""
     if "results" not in run:
-        return "a saved clock was applied to cells without ages."
+        return (
+            "a clock was applied to cells without known ages, so that there is nothing to score. Ages are in obs[key]."
+        )
     if (run["results"]["split"].astype(str) == "external").all():
         return "a saved clock was applied, and only a call that fits clocks writes it."
     return _ABSENT.get(table, "it is not among what this version of the clock wrote. Run sf.tl.age_clock again.")

@@ -229,7 +229,7 @@ def load_head(
     except ModelNameError as error:
         known = ", ".join(map(repr, shipped)) or "none"
         raise ModelNameError(
-            f"{error} A {what} is one that ships ({known}), or a folder that an earlier call wrote with save=."
+            f"A {what} is one that ships ({known}), or a folder that an earlier call wrote with save=. {error}"
         ) from error
     except ModelFolderError as error:
         raise ModelFolderError(f"{error} A {what} is the folder that an earlier call wrote with save=.") from error

@@ -26,10 +26,14 @@ def shipped_readouts(file: str) -> list[str]:
     return sorted(found.parent.name for found in FOLDER.glob(f"*/{file}"))
 
 
+def is_shipped(name: str | os.PathLike[str]) -> bool:
+    """Whether ``name`` stands for a readout that ships."""
+    return isinstance(name, str) and name.isprintable() and (FOLDER / name / TENSORS).is_file()
+
+
 def require_genes(n_genes: int, name: str | os.PathLike[str]) -> None:
     """Refuse cells with too few genes for a readout that ships, where ``name`` is one or ``"auto"``."""
-    shipped = isinstance(name, str) and (name == "auto" or (FOLDER / name).is_dir())
-    if shipped and n_genes < MIN_GENES:
+    if (name == "auto" or is_shipped(name)) and n_genes < MIN_GENES:
         raise ValueError(
             f"The cells have {n_genes} genes; expected {MIN_GENES} or more for {name!r}, which ships and has learnt "
             "from panels of 800 genes and whole transcriptomes. With fewer, learn from labelled cells of that panel."

@@ -44,8 +44,8 @@ def harmonize_labels(
     label_key
         Column of `obs` with the labels.
     mapping
-        Terms of labels, such as ``{"G-KC": "FBbt:00049828"}``; they go before all else. ``""`` leaves a label without
-        a term.
+        Terms of labels, as ids or names, such as ``{"G-KC": "FBbt:00049828"}``; they go before all else. ``""`` leaves
+        a label without a term. Look terms up at https://www.virtualflybrain.org.
     mod
         Modality of a MuData.
     key_added
@@ -63,8 +63,9 @@ def harmonize_labels(
         Name of the term.
     `uns[key_added]` : dict
         ``"table"``: a data frame with a row for each label: `label`, `term`, `name`, `how` (``"given"``, ``"id"``,
-        ``"name"``, ``"synonym"``, or, without a term, ``"ambiguous"``, ``"near"``, ``"none"``), `suggestions` (terms
-        that it may be, with their names) and `n_cells`. ``"params"``: arguments and the release of FBbt.
+        ``"name"``, ``"synonym"``, or, without a term, ``"ambiguous"``, ``"near"``, ``"none"``), `is_cell` (false for
+        tissues and other parts), `suggestions` (terms that it may be, with their names) and `n_cells`. ``"params"``:
+        arguments and the release of FBbt.
 
     Raises
     ------
@@ -90,11 +91,11 @@ def harmonize_labels(
     labels = pd.Series(_adata.labels_of(_adata.obs_column(cells, label_key, what="label_key")))
     counts = labels.value_counts()
     ontology = fbbt()
-    _check_mapping(mapping or {}, set(counts.index), ontology)
-    matches = match_labels(sorted(counts.index), ontology, given=mapping)
+    given = _checked(mapping or {}, set(counts.index), ontology)
+    matches = match_labels(sorted(counts.index), ontology, given=given)
     table = pd.DataFrame([_row(match, ontology, int(counts[match.label])) for match in matches], columns=list(_COLUMNS))
     terms = labels.map({match.label: match.term or None for match in matches})
-    params = {"label_key": label_key, "mapping": dict(mapping or {}), "fbbt_release": ontology.release}
+    params = {"label_key": label_key, "mapping": given, "fbbt_release": ontology.release}
     _adata.write(
         cells,
         obs={
@@ -107,26 +108,30 @@ def harmonize_labels(
     return out if copy else None
 
 
-_COLUMNS = ("label", "term", "name", "how", "suggestions", "n_cells")
+_COLUMNS = ("label", "term", "name", "how", "is_cell", "suggestions", "n_cells")
 
 
-def _row(match: Match, ontology: Ontology, n_cells: int) -> tuple[str, str, str, str, str, int]:
+def _row(match: Match, ontology: Ontology, n_cells: int) -> tuple[str, str, str, str, bool, str, int]:
     suggestions = "; ".join(f"{term} {ontology.names[term]}" for term in match.suggestions)
-    return match.label, match.term, ontology.names.get(match.term, ""), match.how, suggestions, n_cells
+    is_cell = bool(match.term) and ontology.is_cell(match.term)
+    return match.label, match.term, ontology.names.get(match.term, ""), match.how, is_cell, suggestions, n_cells
 
 
-def _check_mapping(mapping: Mapping[str, str], labels: set[str], ontology: Ontology) -> None:
-    unknown = sorted({term for term in mapping.values() if term and term not in ontology.names})
+def _checked(mapping: Mapping[str, str], labels: set[str], ontology: Ontology) -> dict[str, str]:
+    """Return the mapping with ids where it had names; an error where a term or a label is not there."""
+    found = {match.label: match.term for match in match_labels(sorted(set(mapping.values()) - {""}), ontology)}
+    unknown = sorted(name for name, term in found.items() if not term)
     if unknown:
         raise ValueError(
-            f"mapping: {some_names(unknown, 5)}: no term of FBbt {ontology.release}; expected ids such as "
-            "'FBbt:00003720'."
+            f"mapping: {some_names(unknown, 5)}: no term of FBbt {ontology.release}, or several; expected ids such as "
+            "'FBbt:00003720', or names. Look them up at https://www.virtualflybrain.org."
         )
     unused = sorted(set(mapping) - labels)
     if unused:
         raise ValueError(
             f"mapping: no cell is labelled {some_names(unused, 5)}; labels are {some_names(sorted(labels), 8)}."
         )
+    return {label: found.get(term, "") for label, term in mapping.items()}
 
 
 def _say(table: pd.DataFrame, key: str) -> None:
@@ -136,6 +141,10 @@ def _say(table: pd.DataFrame, key: str) -> None:
     _log.info(f"harmonize_labels: {done} of {n_cells} labelled cells have a term, in .obs[{key!r}]")
     if len(absent):
         _log.warning(
-            f"harmonize_labels: no term for {some_names(list(absent['label']), 8)}; see uns[{key!r}]['table'], and "
-            "name their terms by mapping=."
+            f"harmonize_labels: no term for {some_names(list(absent['label']), 8)}; see uns[{key!r}]['table'], "
+            "look them up at https://www.virtualflybrain.org, and name their terms by mapping=."
+        )
+    if len(parts := table[(table["term"] != "") & ~table["is_cell"]]):
+        _log.warning(
+            f"harmonize_labels: {some_names(list(parts['label']), 8)}: terms of tissues, not of types of cell."
         )

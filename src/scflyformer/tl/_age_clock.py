@@ -87,8 +87,8 @@ def age_clock(
         Cells: counts, or log1p of normalised counts.
     age_key
         Column of `obs` with ages: numbers in any unit, or days as "5d", "day 5", "day 5 of adulthood" or the FBdv term
-        of that. Cells without an age are predicted by no clock. Where there is no `obs["age"]` and no other column is
-        named, ``clock`` is ``"fly-brain-clock"``.
+        of that. Cells without an age are predicted by no clock. Where there is no `obs["age"]` and no column is named,
+        ``clock`` is ``"fly-brain-clock"``.
     sample_key
         Column of `obs` with the sample (library, animal). Whole samples are then held out.
     groupby
@@ -251,10 +251,11 @@ def age_clock(
     request.check()
     check_target(save)
     out, data = _adata.start(adata, mod=mod, copy=copy)
-    if clock is None and save is None and age_key == DEFAULT_AGE and age_key not in data.obs:
+    asks_nothing = clock is None and save is None and sample_key is None and groupby is None and age_key == DEFAULT_AGE
+    if asks_nothing and age_key not in data.obs:
         clock = SHIPPED
         request = replace(request, clock=clock)
-        _log.info(f"age_clock: no obs[{age_key!r}], so cells are dated by {clock!r}, which ships")
+        _log.warning(f"age_clock: no obs[{age_key!r}], so cells are dated by {clock!r}, which ships.")
     request = request.reads(reading_of(data, model if clock is None else clock, use_rep, request.reading))
     running = Running.as_set()
     _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **request.columns())
@@ -308,7 +309,8 @@ def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, samp
     if len(found) < 2:
         what = f"one age, {found[0]:g}" if len(found) else "no ages"
         raise ValueError(
-            f"obs[{age_key!r}] holds {what}, in cells with counts; a clock needs two ages or more to learn from."
+            f"obs[{age_key!r}] holds {what}, in cells with counts; a clock needs two ages or more to learn from. "
+            f"Cells of adult brains can be dated by one that ships: clock={SHIPPED!r}."
         )
     if samples is not None and (n_samples := len(np.unique(samples.astype(str)))) < MIN_SAMPLES:
         raise ValueError(

@@ -29,6 +29,7 @@ from scflyformer.data._embedding import (
     reading_of,
     require_model,
     untrained,
+    usable_rep,
 )
 from scflyformer.data._labels import UNKNOWN, read_labels
 from scflyformer.data._reading import Reading
@@ -178,11 +179,11 @@ def annotate(
         without ``sample_key``), `ece`, `coverage` (share of cells labelled), `accuracy_covered`, `accuracy_gain`,
         `macro_f1_gain` (embedding less this row, each with `_low` and `_high`, paired bootstrap; NaN for the
         embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
-        predictions within the labelled cells. ``"baselines"``: its rows without the first. ``"verdict"``: for each of
+        predictions within the labelled cells; with ``classifier`` within those that it has learnt from. ``"baselines"``: its rows without the first. ``"verdict"``: for each of
         these a sentence: the embedding is above it, below it, or cannot be told from it where the interval of the gain
         holds 0. ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`.
-        ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier` and `share_known`, the share of cells that
-        it knows. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of
+        ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier`, the one taken first, and `share_known`, the
+        share of cells whose novelty for it is at most 0.99. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of
         probability that it needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``): `group`, `label` (most
         frequent best label), `agreement` (share of the group's cells with it), `score` (their mean), `n_cells`.
         ``"params"``: arguments, model, model hash, package version. With ``classifier`` nothing is fitted, and the
@@ -208,7 +209,7 @@ def annotate(
     >>> str(cells.uns["annotation"]["params"]["classifier"])
     'fly-brain'
     >>> names = cells.obs["annotation_fbbt_name"]
-    >>> (names[cells.obs["cell_type"] == "G-KC"] == "adult gamma Kenyon cell").mean() > 0.5
+    >>> bool((names[cells.obs["cell_type"] == "G-KC"] == "adult gamma Kenyon cell").mean() > 0.5)
     True
 
     How far labels carry over to new samples, beside baselines. The labels written are out of fold.
@@ -248,7 +249,7 @@ def annotate(
     ['annotation', 'annotation_score', 'annotation_novelty', 'annotation_best']
     """
     from scflyformer.models._save import check_target
-    from scflyformer.models._shipped import require_genes
+    from scflyformer.models._shipped import is_shipped, require_genes
 
     request = AnnotateRequest(
         label_key=label_key,
@@ -286,6 +287,8 @@ def annotate(
             request = replace(request, classifier=classifier)
         labeller, report = load_classifier(classifier)
         known = report.model_sha256
+        if is_shipped(classifier):  # its model is its own affair, and another one's embedding nothing to warn of
+            use_rep = usable_rep(cells, use_rep, known)
         x = embedding(cells, labeller.model, asked, running, use_rep=use_rep, sha256=known, tool="annotate")
         probability, novelty = labeller(x)
         mode = "classifier"
@@ -344,8 +347,7 @@ def annotate(
     if labeller.model is None:
         uns["params"] |= {name: value for name, value in made_by(cells, use_rep).items() if name.startswith("model")}
     _adata.write(cells, **result)
-    n_unknown = int((result["obs"][key_added] == UNKNOWN).sum())
-    _log.info(f"annotate: {cells.n_obs} cells, {n_unknown} of them {UNKNOWN}, in .obs[{key_added!r}]\n{_verdict(uns)}")
+    _report(uns, int((result["obs"][key_added] == UNKNOWN).sum()), cells.n_obs, key_added)
     return out if copy else None
 
 
@@ -385,7 +387,14 @@ def _has_mod(data: Any) -> bool:
     return hasattr(data, "mod")
 
 
-def _verdict(uns: dict[str, Any]) -> str:
+def _report(uns: dict[str, Any], n_unknown: int, n_cells: int, key: str) -> None:
+    """Log what was found; with a classifier the scores are those of the cells that it has learnt from."""
+    loaded = uns["params"]["mode"] == "classifier"
     rows = records(uns["metrics"])
     shown = (f"{row['features']}: accuracy {row['accuracy']:.3f}, macro-F1 {row['macro_f1']:.3f}" for row in rows)
-    return "\n".join([f"held out by {rows[0]['split']} — " + "; ".join(shown), *uns.get("verdict", [])])
+    whose = "cells that the classifier has learnt from, " if loaded else ""
+    said = [f"{whose}held out by {rows[0]['split']} — " + "; ".join(shown), *uns.get("verdict", [])]
+    _log.info("\n".join([f"annotate: {n_cells} cells, {n_unknown} of them {UNKNOWN}, in .obs[{key!r}]", *said]))
+    if loaded and n_unknown > n_cells / 2:
+        terms = f" obs['{key}_fbbt_name'] has a broader term for each." if "terms" in uns else ""
+        _log.warning(f"annotate: {n_unknown} of {n_cells} cells are {UNKNOWN} to the classifier.{terms}")
