@@ -179,15 +179,15 @@ def annotate(
         without ``sample_key``), `ece`, `coverage` (share of cells labelled), `accuracy_covered`, `accuracy_gain`,
         `macro_f1_gain` (embedding less this row, each with `_low` and `_high`, paired bootstrap; NaN for the
         embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
-        predictions within the labelled cells; with ``classifier`` within those that it has learnt from. ``"baselines"``: its rows without the first. ``"verdict"``: for each of
-        these a sentence: the embedding is above it, below it, or cannot be told from it where the interval of the gain
-        holds 0. ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`.
-        ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier`, the one taken first, and `share_known`, the
-        share of cells whose novelty for it is at most 0.99. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of
-        probability that it needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``): `group`, `label` (most
-        frequent best label), `agreement` (share of the group's cells with it), `score` (their mean), `n_cells`.
-        ``"params"``: arguments, model, model hash, package version. With ``classifier`` nothing is fitted, and the
-        metrics are those saved.
+        predictions within the labelled cells; with ``classifier`` within those that it has learnt from.
+        ``"baselines"``: its rows without the first. ``"verdict"``: for each of these a sentence: the embedding is above
+        it, below it, or cannot be told from it where the interval of the gain holds 0. ``"per_class"``: `label`,
+        `n_cells`, `recall`, `precision`, `f1`. ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier`,
+        the one taken first, and `share_known`, the share of cells whose novelty for it is at most 0.99. ``"terms"``:
+        `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of probability that it
+        needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``): `group`, `label` (most frequent best label),
+        `agreement` (share of the group's cells with it), `score` (their mean), `n_cells`. ``"params"``: arguments,
+        model, model hash, package version. With ``classifier`` nothing is fitted, and the metrics are those saved.
 
     Raises
     ------
