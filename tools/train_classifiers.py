@@ -21,7 +21,7 @@ import pandas as pd
 import scflyformer as sf
 from benchmarks.annotation.terms import TERMS
 from benchmarks.lib.command import new_parser
-from benchmarks.lib.splits import held_out
+from benchmarks.lib.splits import MOST_DRAWN, held_out, some_of_each
 from scflyformer.annotation._terms import ClassTerms
 from scflyformer.models._save import to_json
 from scflyformer.models._shipped import FOLDER
@@ -45,8 +45,8 @@ KEY = "X_scflyformer"
 ATLAS_PENALTY = 0.01
 """Of ``fly-atlas``: of the penalties 0.001 to 0.1 that which gives the deepest terms at a precision of 0.95 in held-out
 atlases, a quarter of whose cells are of types that no other has. Likelihood, which cannot judge those, asks for 0.1."""
-MOST_DRAWN, MOST_REAL = 15, 15
-"""Cells of a cluster, and of a type in a library, for ``fly-atlas``."""
+MOST_REAL = 15
+"""Cells of a type in a library, for ``fly-atlas``."""
 
 
 def training_cells(name: str, folder: Path) -> ad.AnnData:
@@ -75,8 +75,8 @@ def atlas_cells(folder: Path, drawn: Path) -> ad.AnnData:
         cells = ad.read_h5ad(file)
         sf.tl.embed(cells, model="fly", pooling="code", gene_key="FBgn")
         cells.obs["term"] = cells.obs["cell_type"].astype(str).str.replace("_", ":", n=1)
-        parts.append(some(cells, ["cluster"], MOST_DRAWN))
-    parts += [some(training_cells(name, folder), ["cell_type", "batch"], MOST_REAL) for name in SETS]
+        parts.append(some_of_each(cells, ["cluster"], MOST_DRAWN))
+    parts += [some_of_each(training_cells(name, folder), ["cell_type", "batch"], MOST_REAL) for name in SETS]
     obs = pd.concat([part.obs[["term", "batch"]] for part in parts]).astype(str)
     obs.index = [f"cell{number}" for number in range(len(obs))]
     nothing = np.ones((len(obs), 1), dtype=np.float32)  # atlases share no genes, and the embedding is all that is read
@@ -84,12 +84,6 @@ def atlas_cells(folder: Path, drawn: Path) -> ad.AnnData:
     joined.uns[KEY] = {"params": dict(parts[0].uns[KEY]["params"])}
     joined.obs["cell_type"] = joined.obs["term"].map(fbbt().names)
     return joined
-
-
-def some(cells: ad.AnnData, by: list[str], most: int) -> ad.AnnData:
-    """Return at most so many cells of each group, drawn at random."""
-    drawn = cells.obs.sample(frac=1, random_state=0).groupby(by, observed=True).head(most)
-    return cells[cells.obs_names.isin(drawn.index)].copy()
 
 
 def train(name: str, cells: ad.AnnData, out: Path) -> None:

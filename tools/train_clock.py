@@ -15,7 +15,7 @@ import numpy as np
 
 import scflyformer as sf
 from benchmarks.lib.command import new_parser
-from scflyformer.clock._saved import FILE, NEAR
+from scflyformer.clock._saved import FILE, NEAR, SavedClock
 from scflyformer.data._features import contrast_columns
 from scflyformer.models._save import to_json
 from scflyformer.models._shipped import FOLDER
@@ -34,21 +34,13 @@ def brain_cells(folder: Path) -> ad.AnnData:
     return cells
 
 
-def near_cells(cells: ad.AnnData) -> NearCells:
+def near_cells(cells: ad.AnnData, model: sf.models.Model) -> NearCells:
     """Return what tells brain cells from others: how far those of held-out libraries are from the clusters."""
-    x = cells.obsm["X_scflyformer"][:, contrast_columns(cells_model(cells))]
-    clusters = np.unique(cells.obs["cell_type"].astype(str), return_inverse=True)[1]
-    libraries = np.unique(cells.obs["batch"].astype(str), return_inverse=True)[1]
+    x = cells.obsm["X_scflyformer"][:, contrast_columns(model)]
+    clusters, libraries = (
+        np.unique(cells.obs[key].astype(str), return_inverse=True)[1] for key in ("cell_type", "batch")
+    )
     return NearCells.fit(x, clusters, libraries, share=SHARE)
-
-
-def cells_model(cells: ad.AnnData) -> sf.models.Model:
-    """Return the model that made the cells' embedding."""
-    from scflyformer.data._embedding import choose_model
-
-    model = choose_model(cells, None)
-    assert model is not None
-    return model
 
 
 def main() -> None:
@@ -61,7 +53,7 @@ def main() -> None:
         saved = Path(folder) / NAME
         sf.tl.age_clock(cells, sample_key="batch", baselines="none", save=saved)
         content, tensors = json.loads((saved / FILE).read_text()), sf.models.load(saved).tensors("clock.")
-    near = near_cells(cells)
+        near = near_cells(cells, SavedClock.open(saved).model)
     parts = (near.nearest.whiten, near.nearest.centres, np.array([near.limit]))
     tensors |= dict(zip(NEAR, parts, strict=True))
     row = next(row for row in content["results"] if row["features"] == "embedding")

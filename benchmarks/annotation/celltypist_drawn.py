@@ -16,8 +16,10 @@ from pathlib import Path
 import anndata as ad
 import scanpy as sc
 
-OTHER = {"gut nuclei": "fly/fca_gut_180cells", "olfactory neurons": "fly_whole/antenna_orn"}
-MOST, N_GENES = 15, 2000
+from benchmarks.annotation.terms import OTHER
+from benchmarks.lib.splits import MOST_DRAWN, some_of_each
+
+N_GENES = 2000
 
 
 def by_id(cells: ad.AnnData) -> ad.AnnData:
@@ -39,9 +41,7 @@ def reference(folder: Path) -> ad.AnnData:
     """Return some drawn cells of each cluster; genes that an atlas does not list are 0."""
     parts = []
     for file in sorted(folder.glob("*.h5ad")):
-        cells = by_id(ad.read_h5ad(file))
-        drawn = cells.obs.sample(frac=1, random_state=0).groupby("cluster", observed=True).head(MOST)
-        parts.append(cells[cells.obs_names.isin(drawn.index)].copy())
+        parts.append(some_of_each(by_id(ad.read_h5ad(file)), ["cluster"], MOST_DRAWN))
     return ad.concat(parts, join="outer", fill_value=0, index_unique="-")
 
 

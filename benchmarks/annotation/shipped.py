@@ -22,13 +22,12 @@ from scflyformer.ontology._terms import CELL, fbbt
 
 from ..lib.command import command, markdown_table, new_parser
 from ..lib.splits import held_out
-from .terms import TERMS
+from .terms import OTHER, TERMS
 
 if TYPE_CHECKING:
     import argparse
 
 SETS = {"head": "fly/fca_head", "body": "fly/fca_body", "brain": "fly/davie_brain_aging"}
-OTHER = {"gut nuclei": "fly/fca_gut_180cells", "olfactory neurons": "fly_whole/antenna_orn"}
 OWN = {"head": "fly-head", "body": "fly-body", "brain": "fly-brain"}
 
 

@@ -1,5 +1,7 @@
-"""Terms of the labels of the real sets, where FBbt's names do not say them."""
+"""Sets of tissues that classifiers have not seen, and terms of labels where FBbt's names do not say them."""
 
+OTHER = {"gut nuclei": "fly/fca_gut_180cells", "olfactory neurons": "fly_whole/antenna_orn"}
+"""Labelled sets of tissues that no classifier learns from."""
 TERMS = {
     "copper cell": "FBbt:00110908",
     "crop": "FBbt:00058263",

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 EXCLUDE = {
     "batch": [
@@ -27,6 +28,8 @@ VALIDATION = ["FCA11_Male_head_adult", "FCA20_Male_body_adult", "w1118_3d_r1"]
 """Libraries that pretraining holds out for its loss."""
 N_INNER = 4
 """Folds of whole training libraries, among which hyper-parameters are chosen."""
+MOST_DRAWN = 15
+"""Drawn cells of a cluster to learn labels from."""
 TRAIN_CELLS = 15_000
 """Cells to learn from a set at most, drawn once for everything that is compared."""
 
@@ -42,6 +45,12 @@ def probe_cells(train: np.ndarray, test: np.ndarray, seed: int = 0, n_train: int
     if len(drawn) > n_train:
         drawn = np.random.default_rng(seed).choice(drawn, n_train, replace=False)
     return np.sort(np.concatenate([drawn, np.flatnonzero(test)]))
+
+
+def some_of_each(cells: AnnData, by: list[str], most: int) -> AnnData:
+    """Return at most so many cells of each group, drawn at random."""
+    drawn = cells.obs.sample(frac=1, random_state=0).groupby(by, observed=True).head(most)
+    return cells[cells.obs_names.isin(drawn.index)].copy()
 
 
 def named_in_both(labels: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from scflyformer._words import one_of
+
 DEFAULT_MODEL = "fly"
 """Name of the model that runs where neither a call, an embedding nor the settings name one."""
 
@@ -123,7 +125,7 @@ class Settings:
 
     @device.setter
     def device(self, device: Device) -> None:
-        self._values["device"] = _one_of("device", device, get_args(Device))
+        self._values["device"] = one_of("device", device, get_args(Device))
 
     @property
     def dtype(self) -> Dtype:
@@ -136,7 +138,7 @@ class Settings:
 
     @dtype.setter
     def dtype(self, dtype: Dtype) -> None:
-        self._values["dtype"] = _one_of("dtype", dtype, get_args(Dtype))
+        self._values["dtype"] = one_of("dtype", dtype, get_args(Dtype))
 
     @property
     def batch_tokens(self) -> int | Literal["auto"]:
@@ -260,12 +262,6 @@ def require_batch_tokens(batch_tokens: Any) -> None:
     """Raise `ValueError` for what is no number of tokens."""
     if not hasattr(batch_tokens, "__index__") or isinstance(batch_tokens, bool) or batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens!r} must be 'auto' or a whole number of at least 1.")
-
-
-def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, allowed))}.")
-    return value
 
 
 settings = Settings()

@@ -1,8 +1,9 @@
-"""Names as messages show them."""
+"""Names as messages show them, and what an option may be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def some_names(names: Sequence[object], most: int = 5) -> str:
@@ -11,3 +12,10 @@ def some_names(names: Sequence[object], most: int = 5) -> str:
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def one_of(what: str, value: Any, allowed: Sequence[str]) -> Any:
+    """Return the value; a `ValueError` that lists what is allowed where it is none of that."""
+    if value not in allowed:
+        raise ValueError(f"{what} is {value!r}; expected one of {', '.join(map(repr, allowed))}.")
+    return value

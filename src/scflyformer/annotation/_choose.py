@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from scflyformer import _log
-from scflyformer.data._embedding import embedding, usable_rep
 from scflyformer.data._tables import text_index
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from scflyformer._running import Running
-    from scflyformer.annotation._request import AnnotateRequest
 
 AUTO = "auto"
 GENERAL = "fly-atlas"
@@ -28,25 +19,22 @@ _KNOWN = 0.9
 """Least share of cells that a classifier of one tissue must know."""
 
 
-def choose_classifier(cells: AnnData, request: AnnotateRequest, running: Running) -> tuple[str, pd.DataFrame]:
+def choose_classifier(x: np.ndarray) -> tuple[str, pd.DataFrame]:
     """Return the name of the classifier to use, and a table: ``classifier``, that one first, and ``share_known``.
 
-    A cell is known where its novelty is at most `_USUAL`. Of the classifiers of single tissues, that which knows
-    most of the cells is taken, if it knows `_KNOWN` of them.
+    ``x`` is the embedding that all classifiers that ship read, shape (n_obs, width). A cell is known where its novelty
+    is at most `_USUAL`. Of the classifiers of single tissues, that which knows most of the cells is taken, if it knows
+    `_KNOWN` of them.
     """
     from scflyformer.annotation._saved import FILE, load_classifier
     from scflyformer.models._shipped import shipped_readouts
 
-    some = cells[np.unique(np.linspace(0, cells.n_obs - 1, _ASKED).astype(int))] if cells.n_obs > _ASKED else cells
+    if len(x) > _ASKED:
+        x = x[np.unique(np.linspace(0, len(x) - 1, _ASKED).astype(int))]
+    x = x[(x != 0).any(axis=1)]
     shares: dict[str, float] = {}
-    x = None
     for name in shipped_readouts(FILE):
-        classifier, report = load_classifier(name)
-        if x is None:
-            use_rep = usable_rep(cells, request.use_rep, report.model_sha256)
-            x = embedding(some, classifier.model, request.reading, running, use_rep=use_rep, log_prefix=None)
-            x = x[(x != 0).any(axis=1)]
-        novelty = classifier(x)[1]
+        novelty = load_classifier(name)[0](x)[1]
         shares[name] = float((novelty <= _USUAL).mean()) if len(x) else float("nan")
     tissues = {name: share for name, share in shares.items() if name != GENERAL}
     best = max(tissues, key=lambda name: tissues[name])

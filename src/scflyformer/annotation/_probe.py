@@ -18,7 +18,7 @@ def fit_probe(model: Model | None, x: np.ndarray, labelled: LabelledFolds) -> Fi
     """Return the probe of an embedding, shape (n_obs, width), that ``model`` made, if it is known."""
     from scflyformer.stats._cross import cross_fit
     from scflyformer.stats._families import LOGISTIC
-    from scflyformer.stats._novelty import ClassDistance, Novelty
+    from scflyformer.stats._novelty import ClassDistance, Novelty, held_out_distance
     from scflyformer.stats._reports import calibrated
 
     y, folds, n_classes = labelled.y, labelled.folds, labelled.n_classes
@@ -26,10 +26,7 @@ def fit_probe(model: Model | None, x: np.ndarray, labelled: LabelledFolds) -> Fi
     near = features[:, _features.contrast_columns(model)]
     crossed = cross_fit(LOGISTIC, features, y, folds, n_classes=n_classes)
     head: Any = LOGISTIC.fit(features, y, n_classes=n_classes, parameter=crossed.parameter)
-    distance = np.empty(len(y))
-    for fold in range(labelled.n_folds):
-        held = folds == fold
-        distance[held] = ClassDistance.fit(near[~held], y[~held])(near[held])
+    distance = held_out_distance(near, y, folds)
     probability, temperature = calibrated(crossed.logits, y, folds)
     novelty = Novelty.fit(ClassDistance.fit(near, y), crossed.logits, distance)
     classifier = Classifier(model, head, temperature, novelty)

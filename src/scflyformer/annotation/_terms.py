@@ -10,7 +10,7 @@ import pandas as pd
 
 from scflyformer.data._tables import text_index
 from scflyformer.ontology._roll_up import TermTree, precision_curve, term_tree, threshold_for
-from scflyformer.ontology._terms import CELL, fbbt
+from scflyformer.ontology._terms import CELL, PREFIX, fbbt
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class ClassTerms:
     @classmethod
     def of_ids(cls, classes: np.ndarray, probability: np.ndarray, true_class: np.ndarray) -> ClassTerms | None:
         """Return the terms of classes that are ids of FBbt, else `None`; cells must be held out."""
-        if not all(name in fbbt().names for name in classes):
-            return None
+        if not all(str(name).startswith(PREFIX) for name in classes) or not set(classes) <= set(fbbt().names):
+            return None  # the table is not read for other words
         return cls(classes, precision_curve(term_tree(list(classes), fbbt()), probability, true_class))
 
     @cached_property

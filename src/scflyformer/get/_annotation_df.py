@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
+from scflyformer._words import one_of
 from scflyformer.data._adata import obs_column, open_data
 from scflyformer.data._stored import stored
 
@@ -70,8 +71,7 @@ def annotation_df(
     >>> sf.get.annotation_df(adata, table="per_class").columns.tolist()
     ['label', 'n_cells', 'recall', 'precision', 'f1']
     """
-    if table not in get_args(Table):
-        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    one_of("table", table, get_args(Table))
     cells = open_data(adata, mod=mod)
     found = stored(cells, key, "annotate")
     if table == "cells":

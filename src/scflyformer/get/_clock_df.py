@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from scflyformer._words import one_of
 from scflyformer.data._adata import open_data
 from scflyformer.data._stored import stored
 
@@ -105,8 +106,7 @@ def clock_df(
     >>> ages.loc[ages["features"] == "embedding", "age"].tolist()
     [0.0, 1.0, 3.0, 6.0, 9.0, 15.0, 30.0]
     """
-    if table not in get_args(Table):
-        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    one_of("table", table, get_args(Table))
     names = None if orthologs is None else table_of_genes(table, {"genes": "gene"})
     cells = open_data(adata, mod=mod)
     run = stored(cells, key, "age_clock")

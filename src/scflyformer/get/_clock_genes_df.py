@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from scflyformer._words import one_of
 from scflyformer.data._adata import open_data
 from scflyformer.data._stored import stored
 
@@ -87,8 +88,7 @@ def clock_genes_df(
     0  Hsp68  FBgn0001230      20
     1   Yeti  FBgn0267398      20
     """
-    if table not in get_args(Table):
-        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    one_of("table", table, get_args(Table))
     ids = None if orthologs is None else table_of_genes(table, {"results": "gene_id"})
     found = stored(open_data(adata, mod=mod), key, "clock_genes")[table].reset_index(drop=True).copy()
     return found if ids is None else with_orthologs(found, orthologs, genes=ids)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import pandas as pd
 
 from scflyformer._settings import settings
+from scflyformer._words import one_of
 from scflyformer.genes._vocabulary import N_SPECIAL
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ def gene_embeddings(
     """
     from scflyformer.models import load
 
-    if part not in get_args(Part):
-        raise ValueError(f"part is {part!r}; expected one of {', '.join(map(repr, get_args(Part)))}.")
+    one_of("part", part, get_args(Part))
     if model is None or isinstance(model, str | os.PathLike):
         model = load(settings.model if model is None else model)
     weights = _weights(model.network(), part)

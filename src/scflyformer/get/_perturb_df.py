@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
+from scflyformer._words import one_of
 from scflyformer.data._adata import open_data
 from scflyformer.data._matrix import missing_key
 from scflyformer.data._stored import not_run, stored
@@ -161,8 +162,7 @@ def perturb_df(
     0  Msp300                         NaN
     1   Hsp68  HSPA1A|HSPA1B          9.0
     """
-    if table not in get_args(Table):
-        raise ValueError(f"table is {table!r}; expected one of {', '.join(map(repr, get_args(Table)))}.")
+    one_of("table", table, get_args(Table))
     ids = None if orthologs is None else table_of_genes(table, _IDS)
     data = open_data(adata, mod=mod)
     run = stored(data, key, "perturb")

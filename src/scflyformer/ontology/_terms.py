@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+PREFIX = "FBbt:"
 CELL = "FBbt:00007002"
 """The term *cell*."""
 _TABLE = Path(__file__).with_name("fbbt.tsv.gz")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from scflyformer._words import one_of
 from scflyformer.data._adata import open_data
 from scflyformer.get._clock_df import clock_df
 
@@ -98,8 +99,7 @@ def clock_scores(
     >>> sf.get.clock_df(adata, table="skipped")["group"].tolist()
     ['Astrocyte-like', 'Mip', 'T4.T5', 'Tm5c']
     """
-    if score not in get_args(Score):
-        raise ValueError(f"score is {score!r}; expected one of {', '.join(map(repr, get_args(Score)))}.")
+    one_of("score", score, get_args(Score))
     results = clock_df(adata, key=key, mod=mod)
     results["group"] = results["group"].astype(str)
     names = chosen_features(features, list(dict.fromkeys(results["features"])), key)

@@ -47,6 +47,15 @@ class ClassDistance:
         return np.maximum(distance.min(axis=1), 0)
 
 
+def held_out_distance(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return the distance of each cell to the classes of the other folds, float64, shape (n_cells,)."""
+    distance = np.empty(len(x))
+    for fold in np.unique(folds):
+        held = folds == fold
+        distance[held] = ClassDistance.fit(x[~held], y[~held])(x[held])
+    return distance
+
+
 @dataclass(frozen=True, eq=False)
 class NearCells:
     """Tells cells like those that something was learnt from: near enough to one of their groups."""
@@ -57,11 +66,7 @@ class NearCells:
     @classmethod
     def fit(cls, x: np.ndarray, groups: np.ndarray, folds: np.ndarray, *, share: float = 0.99) -> NearCells:
         """Learn how far a ``share`` of cells are from the groups of the other folds at most, each as it is held out."""
-        distance = np.empty(len(x))
-        for fold in np.unique(folds):
-            held = folds == fold
-            distance[held] = ClassDistance.fit(x[~held], groups[~held])(x[held])
-        return cls(ClassDistance.fit(x, groups), float(np.quantile(distance, share)))
+        return cls(ClassDistance.fit(x, groups), float(np.quantile(held_out_distance(x, groups, folds), share)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return whether each cell is near enough, bool, shape (n_cells,)."""

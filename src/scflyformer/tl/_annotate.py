@@ -13,7 +13,7 @@ from scflyformer import _log
 from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer.annotation._baselines import Baselines
-from scflyformer.annotation._choose import AUTO, choose_classifier
+from scflyformer.annotation._choose import AUTO, GENERAL, choose_classifier
 from scflyformer.annotation._finetune_folds import fit_finetuned
 from scflyformer.annotation._folds import split_labelled
 from scflyformer.annotation._probe import fit_probe
@@ -282,14 +282,16 @@ def annotate(
     choice = None
     if classifier is not None:
         require_genes(cells.n_vars, classifier)
-        if classifier == AUTO:
-            classifier, choice = choose_classifier(cells, request, running)
-            request = replace(request, classifier=classifier)
-        labeller, report = load_classifier(classifier)
+        named = GENERAL if classifier == AUTO else classifier  # those that ship all read one embedding
+        labeller, report = load_classifier(named)
         known = report.model_sha256
-        if is_shipped(classifier):  # its model is its own affair, and another one's embedding nothing to warn of
+        if is_shipped(named):  # its model is its own affair, and another one's embedding nothing to warn of
             use_rep = usable_rep(cells, use_rep, known)
         x = embedding(cells, labeller.model, asked, running, use_rep=use_rep, sha256=known, tool="annotate")
+        if classifier == AUTO:
+            named, choice = choose_classifier(x)
+            request = replace(request, classifier=named)
+            labeller, report = load_classifier(named)
         probability, novelty = labeller(x)
         mode = "classifier"
     else:

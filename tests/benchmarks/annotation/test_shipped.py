@@ -27,10 +27,10 @@ def test_terms_of_labels_are_terms_of_fbbt() -> None:
 
 
 def test_some_cells_of_each_group() -> None:
-    from tools.train_classifiers import some
+    from benchmarks.lib.splits import some_of_each
 
     obs = pd.DataFrame({"batch": ["a"] * 6 + ["b"] * 3}, index=[f"c{n}" for n in range(9)])
-    found = some(ad.AnnData(np.zeros((9, 1)), obs=obs), ["batch"], 4)
+    found = some_of_each(ad.AnnData(np.zeros((9, 1)), obs=obs), ["batch"], 4)
     assert found.obs["batch"].value_counts().to_dict() == {"a": 4, "b": 3}
 
 
