@@ -24,7 +24,7 @@ import scanpy as sc
 
 from ..lib.command import markdown_table, new_parser
 from ..lib.report import report
-from ..lib.resamples import Resamples
+from ..lib.resamples import Libraries, Resamples
 from ..lib.results import described, kept, result_file
 from .hidden_types import hidden_scores, without_types
 from .methods import NAMES, Method, label_file, labelled, methods
@@ -45,10 +45,12 @@ def run(task: Task, found: Sequence[Labelled], *, n_boot: int) -> dict[str, Any]
     n_train = int(np.mean([len(split.reference) for split in task.splits]))
     views, types = {}, {}
     for name, mask in task.views.items():
-        draws = Resamples(np.full(mask.sum(), "all") if task.by_cell else libraries[mask], n_boot=n_boot)
+        n_cells = int(mask.sum())
+        draws = (
+            Resamples(np.arange(n_cells), n_boot=n_boot, unit="cells") if task.by_cell else Libraries(libraries[mask])
+        )
         metrics = label_scores(draws, truth[mask], predicted[mask], score[mask])
         views[name] = described(metrics, draws, libraries[mask], n_train, task.note)
-        views[name] |= {"resampled": "cells"} if task.by_cell else {}
         types[name] = recalls(truth[mask], predicted[mask], task.classes)
     return {"views": views, "types": types}
 
@@ -80,7 +82,7 @@ def compare(
                 costs |= {key: max(each[key] for each in said) for key in ("memory_mb", "peak_mb")}
                 if not types:
                     return run(task, found, n_boot=n_boot) | {"costs": costs, "said": said}
-                view, draws = hidden_scores(task, found, types, n_boot=n_boot)
+                view, draws = hidden_scores(task, found, types)
                 return {"views": {"": view}, "draws": draws, "costs": costs, "said": said}
 
             read = "".join(label_file(task, split, method, work)[0].name for split in task.splits)
@@ -155,7 +157,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("annotation-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md, OUT.tsv, OUT-per-class.tsv, OUT-costs.tsv")
     parser.add_argument("--threads", type=int, default=1, help="of each method's process (default: %(default)s)")
-    parser.add_argument("--n-boot", type=int, default=1000)
+    parser.add_argument("--n-boot", type=int, default=1000, help="resamples of cells, in rows by cell")
     parser.add_argument("--dtype", default="auto", help="number type of the networks (default: %(default)s)")
     args = parser.parse_args()
     tasks = Tasks(args.data, zheng68k=args.zheng68k, zheng68k_labels=args.zheng68k_labels)

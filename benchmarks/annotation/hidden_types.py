@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lib.resamples import Resamples
+from ..lib.resamples import Libraries
 from ..lib.results import described
 from .scores import COVERAGE, auroc, coverage
 
@@ -47,15 +47,15 @@ def without_types(task: Task, *, n_draws: int = N_DRAWS, seed: int = 0) -> tuple
 
 
 def hidden_scores(
-    task: Task, found: Sequence[Labelled], hidden: Sequence[np.ndarray], *, n_boot: int
+    task: Task, found: Sequence[Labelled], hidden: Sequence[np.ndarray]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the view, means over the draws of types, and one record a draw.
 
-    All draws label the same query cells, so a resample of cells (or libraries) is the same in each.
+    All draws label the same query cells, so that libraries are the same in each.
     """
     query = task.splits[0].query
     libraries, labels = task.libraries[query], task.labels[query]
-    draws = Resamples(libraries, n_boot=n_boot)
+    draws = Libraries(libraries)
     truth = np.searchsorted(task.classes, labels)
     scores: list[dict[str, np.ndarray]] = []
     for each, names in zip(found, hidden, strict=True):

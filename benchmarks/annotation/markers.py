@@ -78,7 +78,7 @@ def l1_coefficients(x: sparse.csr_matrix, labels: np.ndarray, libraries: np.ndar
     """Return weights per standard deviation of each gene by class, the penalty chosen on held-out libraries."""
     classes, y = np.unique(labels, return_inverse=True)
     folds = sample_folds(libraries, labels=y, n_splits=N_INNER)
-    parameter = cross_fit(SPARSE_LOGISTIC, x, y, folds, n_classes=len(classes)).parameter
+    parameter = cross_fit(SPARSE_LOGISTIC, x, y, folds, n_classes=len(classes), samples=libraries).parameter
     head: Any = SPARSE_LOGISTIC.fit(x, y, n_classes=len(classes), parameter=parameter)
     return dict(zip(classes.astype(str), head.weight, strict=True))
 
@@ -115,7 +115,7 @@ def compare(
 
 def tables(found: pd.DataFrame) -> str:
     """Return means over the types with intervals, and a row for each type."""
-    draws, lines = Resamples(found["type"].to_numpy(dtype=str)), []
+    draws, lines = Resamples(found["type"].to_numpy(dtype=str), unit="types"), []
     for name in RANKINGS:
         told = [name]
         for suffix in ("", ", top"):

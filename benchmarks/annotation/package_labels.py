@@ -75,7 +75,7 @@ def tuned(cells: Cells, method: str, model: str | None = None, *, seed: int = 0,
     names, libraries = reference.obs_names.to_numpy(), None if cells.by_cell else reference.obs["library"].to_numpy()
     folds = _features.folds(names, libraries, labels=y, n_splits=N_INNER, seed=seed)
     x, x_query = (features(part, model if method == "embedding" else None, dtype) for part in (reference, cells.query))
-    held_out = cross_fit(family, x, y, folds, n_classes=len(classes))
+    held_out = cross_fit(family, x, y, folds, n_classes=len(classes), samples=libraries)
     head = family.fit(x, y, n_classes=len(classes), parameter=held_out.parameter)
     probability = softmax(head(x_query), fit_temperature(held_out.logits, y))
     return {"probability": probability, "classes": classes, "parameter": float(held_out.parameter)}

@@ -39,13 +39,13 @@ from ..lib.command import new_parser
 from ..lib.data import Data, Fit
 from ..lib.report import report
 from ..lib.representations import Frozen, random_weights
-from ..lib.resamples import Resamples
+from ..lib.resamples import Libraries
 from ..lib.results import described, kept, result_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-VERSION = 2
+VERSION = 3
 """Counts up when a kept result is no longer what the code would compute."""
 MAIN = "embedding+expression"
 """The column that the others are subtracted from."""
@@ -105,13 +105,12 @@ def read(args: argparse.Namespace) -> Flies:
 
 
 def view(
-    cells: Cells, libraries: np.ndarray, predicted: np.ndarray, *, n_train: int, note: str, n_boot: int,
-    target: Any = "log",
+    cells: Cells, libraries: np.ndarray, predicted: np.ndarray, *, n_train: int, note: str, target: Any = "log",
 ) -> dict[str, Any]:  # fmt: skip
     """Return scores of predicted ages as a report takes them."""
     known = np.isfinite(predicted)
     y, p = to_target(cells.ages[known], target), to_target(predicted[known], target)
-    draws = Resamples(libraries[known], n_boot=n_boot)
+    draws = Libraries(libraries[known])
     metrics = {"R²": draws.r2(y, p)}
     if np.ptp(p) > 0 and len(np.unique(p)) > 20:
         metrics["Spearman"] = draws.spearman(y, p)
@@ -120,7 +119,7 @@ def view(
 
 
 def held_out(
-    flies: Flies, group: str, options: ClockOptions, *, n_boot: int, by_cell: bool, repeats: int | None = None
+    flies: Flies, group: str, options: ClockOptions, *, by_cell: bool, repeats: int | None = None
 ) -> dict[str, Any]:
     """Return a view of each feature set, averaged over deals of the folds."""
     inside = flies.inside(group)
@@ -138,11 +137,9 @@ def held_out(
             if len(arm.predicted) != len(units.ages):
                 continue
             note = "cells of all libraries on both sides" if by_cell or name == ARTICLE else "libraries held out"
-            one = view(
-                units, where, arm.predicted, n_train=len(units.ages), note=note, n_boot=n_boot, target=options.target
-            )
+            one = view(units, where, arm.predicted, n_train=len(units.ages), note=note, target=options.target)
             found.setdefault(name, []).append(one)
-            if seed == 0 and np.isfinite(arm.low).any():
+            if seed == 0 and np.isfinite(arm.low).all():
                 share, least = coverage((arm.low <= units.ages) & (units.ages <= arm.high), where)
                 width = float(np.median(arm.high - arm.low))
                 intervals[name] = {"coverage": share, "coverage_lowest": least, "width": width}
@@ -150,7 +147,7 @@ def held_out(
 
 
 def averaged(views: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean over repeats, resample by resample, and the range of R² over them."""
+    """Return the mean over repeats, library by library, and the range of R² over them."""
     metrics = {
         name: np.mean([each["metrics"][name] for each in views], axis=0).round(6).tolist()
         for name in views[0]["metrics"] if all(name in each["metrics"] for each in views)
@@ -159,7 +156,7 @@ def averaged(views: list[dict[str, Any]]) -> dict[str, Any]:
     return views[0] | {"metrics": metrics, "repeats": len(views), "r2_least": min(values), "r2_most": max(values)}
 
 
-def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> dict[str, dict[str, Any]]:
+def strain(flies: Flies, group: str, train: str, test: str) -> dict[str, dict[str, Any]]:
     """Return, by set of test ages, a view of each feature set that learnt from one strain alone."""
     assert flies.strains is not None
     inside = flies.inside(group)
@@ -169,14 +166,14 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
     y = to_target(own.ages, "log")
     folds = _features.folds(own.names, own.samples, values=own.ages, n_splits=5, seed=0)
     arms = {name: FEATURE_SETS[name] for name in flies.arms()}
-    fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms), together=ONE_SCALE)
+    fitted = nested_ridge(own.blocks, y, folds, arms, final=list(arms), together=ONE_SCALE, samples=own.samples)
     out: dict[str, dict[str, Any]] = {}
     young = new.ages <= YOUNG
     rows = {"to 30 days": young, "with 50 days": np.ones_like(young)} if not young.all() else {"": young}
     for words, mask in rows.items():
         some = new.take(np.flatnonzero(mask))
         assert some.samples is not None
-        say = partial(view, some, some.samples, n_train=len(y), note=f"{train} → {test}", n_boot=n_boot)
+        say = partial(view, some, some.samples, n_train=len(y), note=f"{train} → {test}")
         for name, result in fitted.items():
             assert result.head is not None
             parts = [some.blocks[block] for block in arms[name]]
@@ -186,22 +183,22 @@ def strain(flies: Flies, group: str, train: str, test: str, *, n_boot: int) -> d
     return out
 
 
-def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+def tasks(flies: Flies) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield (name, what computes {row: {column: view}})."""
     groups = [ALL, *flies.types()]
-    plain = ClockOptions(flies.arms(), article=True, n_boot=2)
+    plain = ClockOptions(flies.arms(), article=True)
     few = replace(plain, article=False, feature_sets=tuple(name for name in plain.feature_sets if name != "random"))
 
     def libraries(group: str) -> dict[str, Any]:
-        found = held_out(flies, group, plain, n_boot=n_boot, by_cell=False)
+        found = held_out(flies, group, plain, by_cell=False)
         return {f"libraries, {group}": found, f"published recipe, {group}": {ARTICLE: found.pop(ARTICLE)}}
 
     def across(train: str, test: str, group: str) -> dict[str, Any]:
-        found = strain(flies, group, train, test, n_boot=n_boot)
+        found = strain(flies, group, train, test)
         return {", ".join(filter(None, [f"{train} → {test}", group, words])): each for words, each in found.items()}
 
     def other(name: str, options: ClockOptions) -> dict[str, Any]:
-        return {name: held_out(flies, ALL, options, n_boot=n_boot, by_cell=name.startswith("by cell"))}
+        return {name: held_out(flies, ALL, options, by_cell=name.startswith("by cell"))}
 
     for group in groups:
         yield f"libraries, {group}", partial(libraries, group)
@@ -216,17 +213,17 @@ def tasks(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[st
         yield name, partial(other, name, options)
 
 
-def null(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+def null(flies: Flies) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield the same for ages that are dealt anew to the libraries: nothing but the library can tell them."""
     samples = flies.cells.samples
     assert samples is not None
     _, first, place = np.unique(samples, return_index=True, return_inverse=True)
-    options = ClockOptions(("embedding", "expression", MAIN), n_boot=2)
+    options = ClockOptions(("embedding", "expression", MAIN))
 
     def make(draw: int, row: str, by_cell: bool) -> dict[str, Any]:
         dealt = np.random.default_rng(draw).permutation(flies.cells.ages[first])[place]
         other = replace(flies, cells=replace(flies.cells, ages=dealt))
-        return {row: held_out(other, ALL, options, n_boot=n_boot, by_cell=by_cell, repeats=1)}
+        return {row: held_out(other, ALL, options, by_cell=by_cell, repeats=1)}
 
     for draw, (words, by_cell) in product(range(N_REPEATS), (("libraries", False), ("by cell", True))):
         row = f"ages dealt anew {draw + 1}, {words}"
@@ -234,7 +231,7 @@ def null(flies: Flies, n_boot: int) -> Iterator[tuple[str, Callable[[], dict[str
 
 
 def summary(results: list[tuple[str, str, dict[str, Any]]]) -> str:
-    """Return in how many types the main column is above expression, and where it is not."""
+    """Return in how many types the main column has a higher value than expression, and where it has not."""
     scores = {(row, column): each["metrics"] for row, column, each in results}
     lines = []
     for start in ("libraries, ", *(f"{train} → {test}, " for train, test in STRAINS)):
@@ -252,7 +249,9 @@ def summary(results: list[tuple[str, str, dict[str, Any]]]) -> str:
             if not gains:
                 continue
             others = sorted((gain, name) for name, gain in gains.items() if gain <= 0)
-            line = f"- {start}{metric}: {MAIN} above expression in {len(gains) - len(others)} of {len(gains)} types"
+            line = (
+                f"- {start}{metric}: {MAIN} higher than expression in {len(gains) - len(others)} of {len(gains)} types"
+            )
             lines.append(line + "".join(f"; {name} {gain:+.3f}" for gain, name in others))
     return "\n".join(lines)
 
@@ -297,7 +296,6 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="time one report by type instead")
     parser.add_argument("--work", type=Path, default=Path("clock-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
-    parser.add_argument("--n-boot", type=int, default=1000)
     args = parser.parse_args()
     args.gene_key = args.gene_key or None
     sc.settings.verbosity = 0
@@ -305,9 +303,9 @@ def main() -> None:
         timed(args)
         return
     flies = read(args)
-    key = sha256(f"{flies.key}{args.n_boot}{VERSION}{args.without_random}{N_REPEATS}".encode()).hexdigest()[:10]
+    key = sha256(f"{flies.key}{VERSION}{args.without_random}{N_REPEATS}".encode()).hexdigest()[:10]
     results: list[tuple[str, str, dict[str, Any]]] = []
-    for name, make in (null if args.null else tasks)(flies, args.n_boot):
+    for name, make in (null if args.null else tasks)(flies):
         if name not in args.tasks and not any(word in name for word in args.tasks):
             continue
         found = kept(result_file(args.work, f"clock {name}", MAIN, key), lambda make=make: {"rows": make()}, name)

@@ -147,7 +147,7 @@ def averaged(
     clusters: Clusters, arm: str, *, by_class: bool, n_boot: int, n_deals: int = N_DEALS
 ) -> dict[str, np.ndarray]:
     """Return the mean of the scores over deals of the folds, first as they are, then in each resample of types."""
-    draws = Resamples(clusters.types, n_boot=n_boot)
+    draws = Resamples(clusters.types, n_boot=n_boot, unit="types")
     if by_class:
         found = [scores(clusters, told(clusters, arm, clusters.classes, n_folds=len(CLASSES) + 1, seed=0), draws)]
     else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .resamples import Resamples
 
-VERSION = 2
+VERSION = 3
 """Counts up when a kept result is no longer what the code would compute."""
 
 

@@ -62,7 +62,6 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path("pretraining-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
-    parser.add_argument("--n-boot", type=int, default=1000)
     parser.add_argument("--dtype", default="auto", help="number type of the networks that embed (default: %(default)s)")
     args = parser.parse_args()
     tasks = [name for name in names if any(word in name for word in args.tasks)]
@@ -70,7 +69,7 @@ def main() -> None:
         raise SystemExit(f"--tasks {args.tasks} fits none of: {', '.join(names)}.")
     sc.settings.verbosity = 0  # no bars: progress is told task by task
     bench, columns = Bench(args.data), columns_of(args)
-    results = [row for name in tasks for row in probed(bench.makers[name](), columns, args.work, n_boot=args.n_boot)]
+    results = [row for name in tasks for row in probed(bench.makers[name](), columns, args.work)]
     title = "Representations on held-out libraries"
     report(results, columns[0].name, title, args.out, columns="representation", cells="probe cells")
 

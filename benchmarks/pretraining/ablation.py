@@ -84,7 +84,6 @@ def main() -> None:
     parser.add_argument("--scvi-python", help="Python of an environment with scvi-tools 1.5 (default: no such column)")
     parser.add_argument("--work", type=Path, default=Path("ablation-benchmark"), help="what is kept (%(default)s)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.tsv")
-    parser.add_argument("--n-boot", type=int, default=1000)
     args = parser.parse_args()
     sc.settings.verbosity = 0
     columns = columns_of(args.work, sf.models.load(args.model), args.passes, scvi_python=args.scvi_python)
@@ -93,7 +92,7 @@ def main() -> None:
         *(bench.makers[name] for name in TASKS),
         *(partial(antenna, args.data, kind) for kind in ("labels", "neighbours")),
     ]
-    results = [row for make in tasks for row in probed(make(), columns, args.work, n_boot=args.n_boot)]
+    results = [row for make in tasks for row in probed(make(), columns, args.work)]
     report(
         results, columns[0].name, "Parts of the embedding, and what could stand in for them", args.out, columns="part"
     )

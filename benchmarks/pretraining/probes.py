@@ -12,6 +12,7 @@ from scflyformer.clock._ridge_solvers import Primal
 from scflyformer.clock._units import EXPRESSION
 from scflyformer.stats._cross import choose
 from scflyformer.stats._families import Family
+from scflyformer.stats._intervals import sample_weights
 from scflyformer.stats._linear import column_moments, one_scale, standardised
 from scflyformer.stats._logistic import fit_logistic
 from scflyformer.stats._splits import sample_folds
@@ -69,13 +70,13 @@ def probe_labels(
     """Predict class codes of test cells by multinomial logistic regression; the average feature has variance 1.
 
     Genes (the block `EXPRESSION`) are standardised one by one, the columns of any other block are divided by one
-    number. C is the one with the highest likelihood on whole training libraries (one fold of four) held out from the
-    others.
+    number. C is the one with the highest likelihood in whole training libraries, of four folds each held out in turn;
+    every library weighs alike.
     """
     x, y, n_classes, family = beside(blocks), labels[train], int(labels.max()) + 1, logistic(blocks)
-    inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER) == 0
-    core, check = train[~inner], train[inner]
-    penalty = choose(family, x, labels, core, check, n_classes)
+    inner = sample_folds(libraries[train], labels=y, n_splits=N_INNER)
+    splits = [(train[inner != fold], train[inner == fold]) for fold in np.unique(inner)]
+    penalty = choose(family, x, labels, splits, n_classes, libraries)
     head = family.fit(x[train], y, n_classes=n_classes, parameter=penalty)
     return head(x[test]).argmax(axis=1), penalty
 
@@ -85,7 +86,8 @@ def probe_age(
 ) -> tuple[np.ndarray, float]:
     """Predict a number of test cells by ridge regression; blocks are scaled as for `probe_labels`, to total variance 1.
 
-    Alpha, returned as well, has the least squared error over folds of whole training libraries.
+    Alpha, returned as well, has the least squared error over folds of whole training libraries, each of which weighs
+    alike.
     """
     y = target[train].astype(np.float64)
     folds = sample_folds(libraries[train], values=y, n_splits=N_INNER)
@@ -93,10 +95,10 @@ def probe_age(
     together = [name for name in blocks if name != EXPRESSION]
     solver = Primal(taught, y, folds, {"all": list(blocks)}, ALPHAS, together)
     everything = frozenset(range(int(folds.max()) + 1))
-    errors = np.zeros(len(ALPHAS))
+    errors, weight = np.zeros(len(ALPHAS)), sample_weights(libraries[train], len(train))
     for fold in everything:
         (predicted,) = solver.predictions(everything - {fold}, (fold,))["all"]
-        errors += _squares(y[folds == fold], predicted)
+        errors += _squares(y[folds == fold], predicted, weight[folds == fold])
     alpha = float(ALPHAS[np.argmin(errors)])
     head = solver.heads(everything, {"all": alpha})["all"]
     return _apply(head, list(blocks.values()), test), alpha

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lib.resamples import Resamples
+from ..lib.resamples import Libraries
 from ..lib.results import described, kept, result_file
 from .probes import neighbour_agreement, probe_age, probe_labels
 
@@ -53,8 +53,8 @@ class Task:
         return np.concatenate([split.test for split in self.splits])
 
 
-def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str, Any]:
-    """Return the metrics of each view, each as its value followed by its bootstrap draws."""
+def run(task: Task, representation: Representation) -> dict[str, Any]:
+    """Return the metrics of each view, each as its value followed by that of each library."""
     found, chosen = [], []
     libraries, probe = task.data.libraries, PROBES[task.kind]
     for split in task.splits:
@@ -67,7 +67,7 @@ def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str,
     n_train = int(np.mean([len(split.train) for split in task.splits]))
     views = {}
     for view, mask in task.views.items():
-        draws = Resamples(libraries[mask], n_boot=n_boot)
+        draws = Libraries(libraries[mask])
         x, y = truth[mask], predicted[mask]
         if task.kind == "labels":
             metrics = {"accuracy": draws.mean((x == y).astype(float)), "macro-F1": draws.macro_f1(x, y)}
@@ -79,14 +79,12 @@ def run(task: Task, representation: Representation, *, n_boot: int) -> dict[str,
     return {"views": views, "chosen": chosen}
 
 
-def probed(
-    task: Task, columns: Sequence[Representation], work: Path, *, n_boot: int
-) -> list[tuple[str, str, dict[str, Any]]]:
+def probed(task: Task, columns: Sequence[Representation], work: Path) -> list[tuple[str, str, dict[str, Any]]]:
     """Return (row, column, view) of every column, computed or read; each is kept as soon as it is there."""
     results = []
     for column in columns:
-        file = result_file(work, task.name, column.name, f"{column.key}-{task.data.key}-{n_boot}")
-        make = partial(run, task, column, n_boot=n_boot)
+        file = result_file(work, task.name, column.name, f"{column.key}-{task.data.key}")
+        make = partial(run, task, column)
         views = kept(file, make, f"{task.name}: {column.name}")["views"]
         results += [(f"{task.name}, {view}" if view else task.name, column.name, each) for view, each in views.items()]
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,3 +59,17 @@ def test_the_next_fold_decides(tuner: FoldTuner, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(asked["train"], 2 * np.arange(30, 60))
     np.testing.assert_allclose(held.logits, held.run.tuned.head(tuner.x[60:]))
     assert held.distance.shape == (30,) and np.isfinite(held.distance).all()
+
+
+def test_one_fold_stops_and_the_training_folds_choose(tuner: FoldTuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With four folds the penalty is chosen by the two that teach, and what decides when to stop has no part in it."""
+    from scflyformer.stats import _cross
+
+    tuner = replace(tuner, labelled=replace(tuner.labelled, folds=np.arange(N) % 4))
+    asked: list[Any] = []
+    monkeypatch.setattr(_cross, "choose", lambda family, x, y, splits, *_: asked.extend(splits) or 0.1)
+    kept = SimpleNamespace(share=0.0, logits=None)
+    monkeypatch.setattr(_finetune, "finetune", lambda _, head, **__: SimpleNamespace(**vars(kept), head=head))
+    tuner.hold_out(0)
+    folds = np.arange(N) % 4
+    assert [(set(folds[core]), set(folds[check])) for core, check in asked] == [({3}, {2}), ({2}, {3})]

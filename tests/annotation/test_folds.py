@@ -39,3 +39,22 @@ def test_a_fold_must_leave_two_classes(many_cells, request_: AnnotateRequest) ->
     labels = read_labels(two, "cell_type", samples=None)
     with pytest.raises(ValueError, match="held out, the other cells have a single class"):
         split_labelled(two, labels, samples, request_, layer=None)
+
+
+def test_tested_cells_are_judged_by_others(many_cells, request_: AnnotateRequest) -> None:
+    """By other folds; where one fold is tested by other samples, and where that is one sample by its other half."""
+    samples = many_cells.obs["batch"].to_numpy(dtype=object)
+    labelled = split_labelled(
+        many_cells, read_labels(many_cells, "cell_type", samples=samples), samples, request_, layer=None
+    )
+    every = np.ones(len(labelled.y), dtype=bool)
+    np.testing.assert_array_equal(labelled.apart(every), labelled.folds)
+    one = labelled.folds == 0
+    assert len(set(labelled.samples[one])) == 1
+    halves = labelled.apart(one)
+    assert abs((halves == 0).sum() - (halves == 1).sum()) <= 1 and set(halves) == {0, 1}
+    pooled = dataclasses.replace(labelled, folds=labelled.folds // 2)
+    groups = pooled.apart(pooled.folds == 0)
+    assert len(set(groups)) == 2 and len(set(zip(groups, labelled.samples[pooled.folds == 0], strict=True))) == 2
+    by_cell = dataclasses.replace(labelled, samples=None)
+    assert set(by_cell.apart(one)) == {0, 1}

@@ -9,7 +9,7 @@ from scflyformer.clock._fit import ClockOptions, fit_clock, fit_clocks
 from scflyformer.clock._units import Cells
 
 AGES = np.array([0.0, 3, 10, 30, 50])
-OPTIONS = ClockOptions(("embedding",), n_splits=5, n_boot=20)
+OPTIONS = ClockOptions(("embedding",), n_splits=5)
 
 
 def _cells(n_samples: int = 10, *, size: int = 12, seed: int = 0) -> Cells:
@@ -25,11 +25,11 @@ def _cells(n_samples: int = 10, *, size: int = 12, seed: int = 0) -> Cells:
 
 def test_a_held_out_sample_has_no_part_in_its_prediction() -> None:
     """Nor in its interval: with another age it gets the same ones."""
-    cells = _cells()
-    before = fit_clock(cells, np.arange(120), "all", OPTIONS).results["embedding"]
-    own = cells.samples == "lib4"
+    cells = _cells(15)
+    before = fit_clock(cells, np.arange(180), "all", OPTIONS).results["embedding"]
+    own = cells.samples == "lib14"
     ages = np.where(own, 40.0, cells.ages)  # the oldest stays the oldest, so that folds are dealt alike
-    after = fit_clock(Cells(cells.names, ages, cells.samples, cells.blocks), np.arange(120), "all", OPTIONS)
+    after = fit_clock(Cells(cells.names, ages, cells.samples, cells.blocks), np.arange(180), "all", OPTIONS)
     for name in ("predicted", "low", "high"):
         np.testing.assert_allclose(getattr(after.results["embedding"], name)[own], getattr(before, name)[own])
     assert before.scores.values["r2"] > 0.5
@@ -60,6 +60,15 @@ def test_predictions_beyond_the_training_ages_are_marked() -> None:
     assert not outside[(predicted > 0) & (predicted < 30)].any()  # 30 is the highest where all of age 50 are held out
 
 
+def test_few_samples_have_no_interval_and_say_why() -> None:
+    """Ten samples leave eight to read errors off; fifteen leave twelve."""
+    few, enough = (fit_clock(_cells(n), np.arange(12 * n), "all", OPTIONS) for n in (10, 15))
+    for end in ("low", "high"):
+        assert np.isnan(getattr(few.results["embedding"], end)).all()
+        assert np.isfinite(getattr(enough.results["embedding"], end)).all()
+    assert few.no_interval == "8 samples to read errors off, fewer than 10" and not enough.no_interval
+
+
 def test_small_groups_are_told_and_have_no_clock() -> None:
     cells = _cells()
     groups = np.full(120, None, dtype=object)
@@ -76,7 +85,7 @@ def test_small_groups_are_told_and_have_no_clock() -> None:
 def test_pseudobulks_are_predicted_as_such() -> None:
     """One unit a sample, whose embedding is the mean of its cells'."""
     cells = _cells()
-    options = ClockOptions(("embedding",), n_splits=5, n_boot=20, aggregate="pseudobulk", final="embedding")
+    options = ClockOptions(("embedding",), n_splits=5, aggregate="pseudobulk", final="embedding")
     clock = fit_clock(cells, np.arange(120), "all", options)
     assert len(clock.units.ages) == 10 and len(clock.pseudocells) == 120
     for unit in range(10):
@@ -85,4 +94,4 @@ def test_pseudobulks_are_predicted_as_such() -> None:
         mean = cells.blocks["embedding"][inside].mean(axis=0)
         np.testing.assert_allclose(clock.units.blocks["embedding"][unit], mean, atol=1e-5)
     fitted = clock.head(clock.units.blocks["embedding"])[:, 0]
-    assert np.corrcoef(fitted, np.log2(clock.units.ages + 1))[0, 1] > 0.9 and clock.interval_radius > 0
+    assert np.corrcoef(fitted, np.log2(clock.units.ages + 1))[0, 1] > 0.9 and (clock.interval.half > 0).all()

@@ -191,3 +191,38 @@ def test_two_folds_are_too_few() -> None:
     genes, _, y, _ = _data()
     with pytest.raises(ValueError, match="at least 3 folds; got 2"):
         nested_ridge({"genes": genes}, y, np.arange(90) % 2, {"genes": ["genes"]})
+
+
+@pytest.mark.parametrize("width", [12, 150], ids=["primal", "dual"])
+def test_the_penalty_weighs_samples(width: int) -> None:
+    """Alpha has the least mean over samples of their mean squared error; a large sample does not choose alone."""
+    rng = np.random.default_rng(0)
+    samples = np.repeat(np.arange(16), np.where(np.arange(16) % 4 == 0, 60, 8))
+    slope = rng.normal(size=width)
+    x = rng.normal(size=(len(samples), width)).astype(np.float32)
+    noise = np.where(np.arange(16) % 4 == 0, 20.0, 0.1)[samples]  # large samples tell little
+    y, folds = x @ slope + noise * rng.normal(size=len(samples)), samples // 4
+    found = nested_ridge({"x": x}, y, folds, {"x": ["x"]}, alphas=ALPHAS, samples=samples, final=["x"])["x"]
+    by_cell = nested_ridge({"x": x}, y, folds, {"x": ["x"]}, alphas=ALPHAS, final=["x"])["x"]
+
+    def error(train: np.ndarray, test: np.ndarray, alpha: float) -> np.ndarray:
+        scaler = _Scaler(x[train], [width], [False])
+        model = Ridge(alpha=alpha * train.sum()).fit(scaler.transform(x[train]), y[train])
+        return (y[test] - model.predict(scaler.transform(x[test]))) ** 2
+
+    def least(held: int | None, by_sample: bool) -> float:
+        rest = [fold for fold in range(4) if fold != held]
+        errors = []
+        for alpha in ALPHAS:
+            parts = [error((folds != fold) & (folds != held), folds == fold, alpha) for fold in rest]
+            who = np.concatenate([samples[folds == fold] for fold in rest])
+            every = np.concatenate(parts)
+            means = [every[who == sample].mean() for sample in np.unique(who)]
+            errors.append(np.mean(means) if by_sample else every.mean())
+        return float(ALPHAS[int(np.argmin(errors))])
+
+    for fold in range(4):
+        assert found.alphas[fold] == least(fold, by_sample=True)
+        assert by_cell.alphas[fold] == least(fold, by_sample=False)
+    assert found.alpha == least(None, by_sample=True) and by_cell.alpha == least(None, by_sample=False)
+    assert (found.alphas != by_cell.alphas).any() or found.alpha != by_cell.alpha

@@ -75,16 +75,45 @@ def test_sparse_features_and_a_start_change_little(family: Family) -> None:
     assert x[0, 2] == _data()[0][0, 2]  # features are left as they were
 
 
+def _losses(x: np.ndarray, y: np.ndarray, core: np.ndarray, check: np.ndarray) -> np.ndarray:
+    """Return the loss of each cell to check by each number of neighbours."""
+    fits = (NEIGHBOURS.fit(x[core], y[core], n_classes=3, parameter=value) for value in NEIGHBOURS.grid)
+    return np.array([-np.log(softmax(fit(x[check]))[np.arange(len(check)), y[check]]) for fit in fits])
+
+
+def _first_minimum(losses: np.ndarray) -> float:
+    rises = [place for place in range(1, len(losses)) if losses[place] > losses[place - 1]]
+    return NEIGHBOURS.grid[int(np.argmin(losses[: rises[0] if rises else len(losses)]))]
+
+
 def test_the_number_with_the_least_loss_is_taken() -> None:
     x, y = _data()
     folds = np.arange(len(y)) // 3 % 4
-    parameter = choose(NEIGHBOURS, x, y, np.flatnonzero(folds), np.flatnonzero(folds == 0), 3)
-    losses = []
-    for value in NEIGHBOURS.grid:
-        logits = NEIGHBOURS.fit(x[folds > 0], y[folds > 0], n_classes=3, parameter=value)(x[folds == 0])
-        losses.append(-np.log(softmax(logits)[np.arange((folds == 0).sum()), y[folds == 0]]).mean())
-    rises = [place for place in range(1, 5) if losses[place] > losses[place - 1]]
-    assert parameter == NEIGHBOURS.grid[np.argmin(losses[: rises[0] if rises else len(losses)])]
+    core, check = np.flatnonzero(folds), np.flatnonzero(folds == 0)
+    parameter = choose(NEIGHBOURS, x, y, [(core, check)], 3)
+    assert parameter == _first_minimum(_losses(x, y, core, check).mean(axis=1))
+
+
+def test_every_training_fold_has_a_say_and_samples_weigh_alike() -> None:
+    """The number is the one with the least mean over samples of their losses, each inner fold held out in turn."""
+    x, y = _data()
+    rng = np.random.default_rng(1)
+    samples = np.repeat(np.arange(12), [3, 3, 3, 50, 3, 3, 50, 3, 56, 3, 60, 3])
+    x = x + np.where(np.isin(samples, [3, 6, 8, 10])[:, None], rng.normal(0, 4, x.shape), 0).astype(np.float32)
+    folds = samples % 4
+    result = cross_fit(NEIGHBOURS, x, y, folds, n_classes=3, samples=samples)
+    by_cell = cross_fit(NEIGHBOURS, x, y, folds, n_classes=3)
+    assert (result.chosen != by_cell.chosen).any()
+    for fold in range(4):
+        losses, who = [], []
+        for other in sorted(set(range(4)) - {fold}):
+            check = np.flatnonzero(folds == other)
+            losses.append(_losses(x, y, np.flatnonzero((folds != fold) & (folds != other)), check))
+            who.append(samples[check])
+        losses, who = np.concatenate(losses, axis=1), np.concatenate(who)
+        by_sample = np.mean([losses[:, who == sample].mean(axis=1) for sample in np.unique(who)], axis=0)
+        assert result.chosen[fold] == _first_minimum(by_sample)
+        assert by_cell.chosen[fold] == _first_minimum(losses.mean(axis=1))
 
 
 def test_the_probe_is_linear_and_can_be_kept() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from scflyformer.stats._classification import IMPOSSIBLE
-from scflyformer.stats._novelty import ClassDistance, NearCells, Novelty, energy
+from scflyformer.stats._novelty import ClassDistance, NearCells, Novelty, energy, held_out_novelty
 
 RANDOM = np.random.default_rng(0)
 CENTRES = np.array([[4.0, 0, 0, 0], [0, 4, 0, 0], [-4, -4, 0, 0]])
@@ -84,3 +84,18 @@ def test_cells_near_a_group_are_told_from_others() -> None:
     assert 0.96 < near(new).mean() <= 1
     assert not near(rng.normal(0, 8, (200, 5)) + 40).any()
     assert NearCells.fit(x, groups, folds, share=0.5).limit < near.limit
+
+
+def test_a_strange_sample_is_strange_to_the_others() -> None:
+    """Among quantiles that it had a part in, a hundredth of all cells is novel, whatever they are like."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(5), 200)
+    distance = rng.chisquare(4, 1000) + np.where(groups == 2, 20, 0)
+    logits = np.zeros((1000, 3))
+    apart = held_out_novelty(logits, distance, groups)
+    within = Novelty.fit(ClassDistance.fit(*draw(50)), logits, distance).score(logits, distance)
+    assert (within > 0.99).mean() == pytest.approx(0.01, abs=0.003)
+    assert (apart > 0.99)[groups == 2].mean() > 0.3 and (apart > 0.99)[groups != 2].mean() < 0.01
+    moved = np.where(groups == 4, 3 * distance, distance)
+    same = held_out_novelty(logits, moved, groups)[groups == 4] >= apart[groups == 4]
+    assert same.all()  # its own cells have no part in what it is held against

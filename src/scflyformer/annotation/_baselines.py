@@ -62,7 +62,10 @@ class Baselines:
 
         y, folds, only = self.labelled.y, self.labelled.folds, self.folds
         family, x = self._read(name)
-        logits = cross_fit(family, x, y, folds, n_classes=self.labelled.n_classes, only=only).logits
+        labelled = self.labelled
+        logits = cross_fit(
+            family, x, y, folds, n_classes=labelled.n_classes, samples=labelled.samples, only=only
+        ).logits
         done = np.isin(folds, folds if only is None else only)
         probability = np.full_like(logits, np.nan)
         probability[done] = calibrated(logits[done], y[done], folds[done])[0]

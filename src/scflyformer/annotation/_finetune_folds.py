@@ -31,11 +31,10 @@ _REFERENCE_CELLS = 5_000
 
 
 class TunedRun(NamedTuple):
-    """What a run ended with, the penalty of the probe that it began from, and the temperature of its logits."""
+    """What a run ended with, and the penalty of the probe that it began from."""
 
     tuned: Finetuned
     penalty: float
-    temperature: float
 
 
 class HeldOut(NamedTuple):
@@ -74,17 +73,22 @@ class FoldTuner:
         return head
 
     def tune(self, train: np.ndarray, check: np.ndarray) -> TunedRun:
-        """Fine-tune on ``train``; ``check`` decides on penalty, weights and temperature."""
+        """Fine-tune on ``train``; ``check`` decides on the weights.
+
+        The penalty is chosen by the folds of ``train``, each held out in turn, and by ``check`` where there is but one.
+        """
         from scflyformer.annotation._finetune import finetune
-        from scflyformer.stats._classification import fit_temperature
         from scflyformer.stats._cross import choose
         from scflyformer.stats._families import LOGISTIC
 
-        cells, y = self.labelled.cells, self.labelled.y
-        penalty = choose(LOGISTIC, self.x, y, train, check, self.labelled.n_classes)
+        cells, y, folds = self.labelled.cells, self.labelled.y, self.labelled.folds
+        inner = np.unique(folds[train])
+        splits = [(train[folds[train] != fold], train[folds[train] == fold]) for fold in inner]
+        splits = splits if len(inner) > 1 else [(train, check)]
+        penalty = choose(LOGISTIC, self.x, y, splits, self.labelled.n_classes, self.labelled.samples)
         head, check = self.probe(train, penalty), self.subsample(check, _CHECKED_CELLS)
         tuned = finetune(self.task, head, train=cells[train], check=cells[check], start=head(self.x[check]))
-        return TunedRun(tuned, penalty, fit_temperature(tuned.logits, y[check]))
+        return TunedRun(tuned, penalty)
 
     def hold_out(self, fold: int) -> HeldOut:
         """Fine-tune without a fold; the next one decides what is kept."""
@@ -134,9 +138,11 @@ def fit_finetuned(
 ) -> Fitted:
     """Return the network fine-tuned from the probe that is fitted on its frozen embedding.
 
-    In each training set one fold decides on the penalty of the probe, on the weights that are kept, and on the
-    temperature. The classifier for new cells then learns from all labelled cells, as far as these runs bore out (their
-    medians); where that is not at all, it is the probe and scored as such.
+    In each training set one fold decides on the weights that are kept; the others choose the penalty of the probe. The
+    temperature of a tested fold, and what counts as usual there, come from the other tested folds; where a single one
+    is tested, from other samples of it, or from the other half of its cells. The classifier for new cells then learns
+    from all labelled cells, as far as these runs bore out (their medians); where that is not at all, it is the probe
+    and scored as such.
 
     Parameters
     ----------
@@ -147,7 +153,8 @@ def fit_finetuned(
     """
     from scflyformer.annotation._finetune import refit
     from scflyformer.annotation._trainer import FinetuneOptions, FinetuneTask
-    from scflyformer.stats._classification import fit_temperature, softmax
+    from scflyformer.stats._novelty import held_out_novelty
+    from scflyformer.stats._reports import calibrated
 
     y, n_folds = labelled.y, labelled.n_folds
     if n_folds < 3:
@@ -167,8 +174,9 @@ def fit_finetuned(
         held = tuner.hold_out(fold)
         runs.append(held.run)
         logits[held.cells], distance[held.cells] = held.logits, held.distance
-        probability[held.cells] = softmax(held.logits, held.run.temperature)
     tested = ~np.isnan(distance)
+    groups = labelled.apart(tested)
+    probability[tested], temperature = calibrated(logits[tested], y[tested], groups)
     share = float(np.median([run.tuned.share for run in runs]))
     epoch = round(np.median([run.tuned.epoch for run in runs if run.tuned.share] or [0])) if share else 0
     notes = {"epoch": epoch, "share": share, "losses": runs[0].tuned.losses}
@@ -183,7 +191,6 @@ def fit_finetuned(
     nearest = tuner.distance(tuner.embed(network, reference), reference)
     scorer = Novelty.fit(nearest, logits[tested], distance[tested])
     novelty = np.full(len(y), np.nan)
-    novelty[tested] = scorer.score(logits[tested], distance[tested])
-    temperature = fit_temperature(logits[tested], y[tested])
+    novelty[tested] = held_out_novelty(logits[tested], distance[tested], groups)
     classifier = Classifier(model.with_network(network), head, temperature, scorer)
     return Fitted(classifier, tested, probability, novelty, notes)

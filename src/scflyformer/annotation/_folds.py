@@ -55,6 +55,20 @@ class LabelledFolds:
         """What is held out as a whole: the sample of each cell, or the cell where none are named."""
         return self.names if self.samples is None else self.samples
 
+    def apart(self, tested: np.ndarray) -> np.ndarray:
+        """Return two groups or more of the tested cells (bool, one a labelled cell), none of which may judge itself.
+
+        Their folds; where a single fold is tested its samples, else halves of its cells.
+        """
+        for groups in (self.folds[tested], *([] if self.samples is None else [self.samples[tested].astype(str)])):
+            codes = np.unique(groups, return_inverse=True)[1]
+            if codes.max() > 0:
+                return codes
+        order = np.argsort(self.names[tested].astype(str), kind="stable")
+        halves = np.empty(len(order), dtype=np.int64)
+        halves[order] = np.arange(len(order)) % 2
+        return halves
+
 
 def split_labelled(
     data: AnnData, labels: Labels, samples: np.ndarray | None, request: AnnotateRequest, *, layer: str | None

@@ -33,6 +33,7 @@ def score_classifier(
     y, n_classes, tested = labelled.y, labelled.n_classes, fitted.tested
     truth, units = y[tested], labelled.units[tested]
     by_cell = labelled.samples is None
+    samples = None if labelled.samples is None else labelled.samples[tested]
     counts = {
         "n_cells": len(truth),
         "n_samples": 0 if by_cell else len(np.unique(units.astype(str))),
@@ -46,7 +47,7 @@ def score_classifier(
             covered &= novelty <= request.max_novelty
         scores = class_scores(truth, probability, units, covered=covered, seed=request.seed)
         other = probability.argmax(axis=1) if novelty is None else None
-        return {"features": name, **scores, **class_gains(truth, best, other, units, seed=request.seed), **counts}
+        return {"features": name, **scores, **class_gains(truth, best, other, samples, seed=request.seed), **counts}
 
     name = "embedding" if request.method == "probe" else "finetuned"
     rows = [row(name, fitted.probability[tested], fitted.novelty[tested])]
@@ -68,10 +69,13 @@ def score_classifier(
 
 
 def compare_with_baselines(metrics: pd.DataFrame) -> list[str]:
-    """Return a sentence for each baseline of a table of metrics: whether the first row is above it, and by how much."""
+    """Return a sentence for each baseline of a table of metrics: whether the first row is above it, and by how much.
+
+    None for a table of an earlier version, whose intervals were too narrow to tell.
+    """
     from scflyformer.stats._reports import gain_sentence
 
-    if "macro_f1_gain" not in metrics:
+    if "macro_f1_gain_least" not in metrics:
         return []
     main, *others = metrics.to_dict(orient="records")
     return [gain_sentence(main["features"], row, {"macro_f1": "macro-F1", "accuracy": "accuracy"}) for row in others]

@@ -11,7 +11,7 @@ from scipy import sparse
 from scflyformer import _log
 from scflyformer.clock._fit import ALL, FeatureSetResult, GroupClock
 from scflyformer.clock._predictions import AgePredictions
-from scflyformer.clock._tables import prediction_table, predictions_of, result_rows
+from scflyformer.clock._tables import no_interval_table, prediction_table, predictions_of, result_rows
 from scflyformer.clock._units import Cells, assign_pseudocells, block_means
 from scflyformer.data import _adata, _features
 from scflyformer.data._ages import read_ages, target_name, to_target
@@ -34,6 +34,7 @@ MIN_KNOWN = 0.5
 """Least share of cells that must be like those that a clock that ships has learnt from."""
 MIN_SHARED = 0.5
 """Least share of an expression clock's genes that new cells must have."""
+FEW = "the clock has learnt from too few samples"
 
 
 def apply_clock(
@@ -77,8 +78,9 @@ def apply_clock(
         unit = np.unique(pseudocells[rows], return_inverse=True)[1]
         parts = [block_means(name, block[rows], unit) if clock.aggregate != "none" else block[rows]
                  for name, block in zip(clock.blocks, blocks, strict=True)]  # fmt: skip
-        on_target, radius = heads[at](_joined(parts))[:, 0], clock.interval_radii[at]
-        ages, low, high = (clock.to_age(on_target + shift) for shift in (0.0, -radius, radius))
+        on_target = heads[at](_joined(parts))[:, 0]
+        reach = clock.intervals[at](on_target)
+        ages, low, high = (clock.to_age(on_target + shift) for shift in (0.0, -reach, reach))
         youngest, oldest = clock.age_ranges[at]
         outside = (ages < youngest) | (ages > oldest)
         found.put(rows, AgePredictions(ages, low, high, outside).take(unit))
@@ -91,6 +93,8 @@ def apply_clock(
     if clock.held_out:
         _log.info(f"age_clock: {clock.held_out}")
     uns: dict[str, Any] = {"held_out": clock.held_out, "n_outside": {clock.features: n_outside}}
+    bare_of = {clock.groups[at]: FEW for at in np.unique(number[~bare]) if np.isnan(clock.intervals[at].half).any()}
+    uns["no_interval"] = text_index(no_interval_table(bare_of))
     settings = ("features", "target", "aggregate", "pseudocell_size", "level")
     uns["params"] = {name: getattr(clock, name) for name in settings}
     if age_key in data.obs:
@@ -189,7 +193,7 @@ def _scored(
         units, found = cells.take(inside), predictions.take(inside)
         scores = number_scores(
             units.ages, found.predicted, units.units, target_truth=to_target(units.ages, target),
-            target_predicted=to_target(found.predicted, target), seed=request.seed,
+            target_predicted=to_target(found.predicted, target),
         )  # fmt: skip
         result = FeatureSetResult(
             found.predicted, found.low, found.high, scores, split="external", outside=found.outside

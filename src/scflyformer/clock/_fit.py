@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scflyformer import _log
+from scflyformer.clock._conformal import HalfWidth, half_width, reason_for_none
 from scflyformer.clock._predictions import AgePredictions
 from scflyformer.clock._units import EXPRESSION, Aggregate, Cells, assign_pseudocells
 from scflyformer.data._ages import Target, from_target, to_target
@@ -56,9 +57,7 @@ class ClockOptions:
     aggregate, pseudocell_size
         What a clock reads.
     level
-        Share of cells that an interval is to hold.
-    n_boot
-        Resamples behind the intervals of scores.
+        Share of the cells of an average sample that an interval is to hold.
     """
 
     feature_sets: tuple[str, ...]
@@ -70,7 +69,6 @@ class ClockOptions:
     aggregate: Aggregate = "none"
     pseudocell_size: int = 15
     level: float = 0.9
-    n_boot: int = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +78,9 @@ class FeatureSetResult:
     Attributes
     ----------
     predicted, low, high
-        Prediction and prediction interval of each unit; NaN where it was not tested.
+        Prediction and prediction interval of each unit; NaN where it was not tested, or there is no interval.
     scores
-        Its scores, with their resamples.
+        Its scores, with what each sample contributes.
     heads
         The fits of the outer training sets.
     split
@@ -118,8 +116,10 @@ class GroupClock:
         What each feature set gave.
     scales
         Scale → R² of the published recipe with features multiplied by it.
-    head, interval_radius
+    head, interval
         Clock fitted on all cells, where asked for, and how far its intervals reach on the scale fitted.
+    no_interval
+        Why predictions have no intervals, or an empty text.
     """
 
     group: str
@@ -129,7 +129,8 @@ class GroupClock:
     results: dict[str, FeatureSetResult]
     scales: dict[float, float] = field(default_factory=dict)
     head: LinearHead | None = None
-    interval_radius: float = float("nan")
+    interval: HalfWidth = field(default_factory=HalfWidth.none)
+    no_interval: str = ""
 
     @property
     def ages(self) -> tuple[float, float]:
@@ -186,7 +187,6 @@ def _bar_words(name: str) -> str:
 
 def fit_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOptions) -> GroupClock:
     """Cross-validate all feature sets on the cells of a group; ``positions`` are theirs among all cells."""
-    from scflyformer.clock._conformal import interval_radius
     from scflyformer.clock._ridge import nested_ridge
 
     target, final = options.target, options.final
@@ -201,18 +201,21 @@ def fit_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     y, n_folds = to_target(units.ages, target), int(fold.max()) + 1
     fitted = nested_ridge(
         units.blocks, y, fold, {name: FEATURE_SETS[name] for name in options.feature_sets},
-        final=[] if final is None else [final], together=ONE_SCALE,
+        final=[] if final is None else [final], together=ONE_SCALE, samples=units.samples,
     )  # fmt: skip
+    counts = [len(np.unique(units.units[fold != f].astype(str))) for f in range(n_folds)]
+    none = reason_for_none(min(counts), options.level)
     low, high = (np.array([pick(units.ages[fold != f]) for f in range(n_folds)])[fold] for pick in (np.min, np.max))
 
     def tested(
         on_target: np.ndarray, inner: np.ndarray, heads: Sequence[LinearHead], *, ordered: bool = True
     ) -> FeatureSetResult:
-        radius = np.empty(n_folds)
-        for f in range(n_folds):
+        reach = np.full(len(y), np.nan)
+        for f in range(n_folds) if not none else ():
             train = fold != f
-            radius[f] = interval_radius(y[train] - inner[f, train], units.units[train], options.level)
-        result = _score(units, y, on_target, radius[fold], options, ordered=ordered)
+            width = half_width(inner[f, train], y[train] - inner[f, train], units.units[train], options.level)
+            reach[~train] = width(on_target[~train])
+        result = _score(units, y, on_target, reach, options, ordered=ordered)
         outside = (result.predicted < low) | (result.predicted > high)
         return replace(result, heads=heads, outside=outside)
 
@@ -221,11 +224,12 @@ def fit_clock(cells: Cells, positions: np.ndarray, group: str, options: ClockOpt
     scales: dict[float, float] = {}
     if options.article and "embedding" in cells.blocks:
         results[ARTICLE], scales = _article(cells, options, group)
-    head, radius = None, float("nan")
+    head, width = None, HalfWidth.none()
     if final is not None:
-        head = fitted[final].head
-        radius = interval_radius(y - fitted[final].predicted, units.units, options.level)
-    return GroupClock(group, positions, pseudocells, units, results, scales, head, radius)
+        head, told = fitted[final].head, fitted[final].predicted
+        if not reason_for_none(len(np.unique(units.units.astype(str))), options.level):
+            width = half_width(told, y - told, units.units, options.level)
+    return GroupClock(group, positions, pseudocells, units, results, scales, head, width, none)
 
 
 def _score(
@@ -242,9 +246,8 @@ def _score(
 
     predicted, low, high = (from_target(v, options.target) for v in (on_target, on_target - radius, on_target + radius))
     scores = number_scores(
-        units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered,
-        n_boot=options.n_boot, seed=options.seed,
-    )  # fmt: skip
+        units.ages, predicted, units.units, target_truth=y, target_predicted=on_target, ordered=ordered
+    )
     return FeatureSetResult(predicted, low, high, scores, split=units.split)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scflyformer.clock._ridge_solvers import Dual, Primal
+from scflyformer.stats._intervals import sample_weights
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -66,11 +67,13 @@ def nested_ridge(
     alphas: np.ndarray = ALPHAS,
     final: Sequence[str] = (),
     together: Collection[str] = (),
+    samples: np.ndarray | None = None,
 ) -> dict[str, RidgeResult]:
     """Cross-validate ridge regression for several feature sets in the same folds with the same budget.
 
-    For each outer fold, alpha is the one with the least squared error when each of the other folds is held out in turn
-    from the training folds; the held-out fold has no part in it.
+    For each outer fold, alpha is the one with the least mean squared error when each of the other folds is held out in
+    turn from the training folds; the held-out fold has no part in it. It is the mean over samples, so that large ones
+    do not choose alone.
 
     Parameters
     ----------
@@ -85,6 +88,8 @@ def nested_ridge(
     together
         Blocks whose columns are divided by one number, as those of an embedding are; in the others each column is
         standardised.
+    samples
+        Sample of each cell; `None` to weigh cells alike in the choice of alpha.
     """
     n_folds = int(folds.max()) + 1
     if n_folds < 3:
@@ -102,12 +107,12 @@ def nested_ridge(
             continue
         used = {part: blocks[part] for part in dict.fromkeys(part for parts in mine.values() for part in parts)}
         fitted = solver(used, y, folds, mine, alphas, together)
-        results |= _cross_validate(fitted, [name for name in mine if name in final])
+        results |= _cross_validate(fitted, [name for name in mine if name in final], sample_weights(samples, len(y)))
     return {name: results[name] for name in feature_sets}
 
 
-def _cross_validate(fitted: Primal | Dual, final: Sequence[str]) -> dict[str, RidgeResult]:
-    """Return the results of a solver's feature sets."""
+def _cross_validate(fitted: Primal | Dual, final: Sequence[str], weight: np.ndarray) -> dict[str, RidgeResult]:
+    """Return the results of a solver's feature sets; squared errors that choose a penalty are multiplied by weights."""
     y, folds, alphas, names = fitted.y, fitted.folds, fitted.alphas, list(fitted.feature_sets)
     n_folds = int(folds.max()) + 1
     everything = frozenset(range(n_folds))
@@ -123,7 +128,7 @@ def _cross_validate(fitted: Primal | Dual, final: Sequence[str]) -> dict[str, Ri
     for fold in range(n_folds):
         others = sorted(everything - {fold})
         for name in names:
-            total = sum(_squares(y[places[other]], tried[fold, other][name]) for other in others)
+            total = sum(_squares(y[places[at]], tried[fold, at][name], weight[places[at]]) for at in others)
             pick = picks[name][fold] = np.argmin(total)
             for other in others:
                 inner_predicted[name][fold, places[other]] = tried[fold, other][name][:, pick]
@@ -140,7 +145,7 @@ def _cross_validate(fitted: Primal | Dual, final: Sequence[str]) -> dict[str, Ri
         for fold in everything:
             found = fitted.predictions(everything - {fold}, (fold,))
             for name in final:
-                error[name] += _squares(y[places[fold]], found[name][0])
+                error[name] += _squares(y[places[fold]], found[name][0], weight[places[fold]])
         best = {name: float(alphas[error[name].argmin()]) for name in final}
     on_all = fitted.heads(everything, best)
     return {
@@ -152,9 +157,9 @@ def _cross_validate(fitted: Primal | Dual, final: Sequence[str]) -> dict[str, Ri
     }  # fmt: skip
 
 
-def _squares(y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the summed squared error of each column."""
-    return ((predicted - y[:, None]) ** 2).sum(axis=0)
+def _squares(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of squared errors of each column."""
+    return weight @ (predicted - y[:, None]) ** 2
 
 
 def _apply(head: LinearHead, parts: list[np.ndarray | sparse.csr_matrix], rows: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scflyformer.clock._conformal import HalfWidth
 from scflyformer.clock._fit import ALL, FEATURE_SETS
 from scflyformer.data import _adata
 from scflyformer.data._ages import from_target
@@ -46,8 +47,8 @@ class SavedClock:
         One for each group, from the joined features to the target; ``groups`` their names, that of all cells first.
     age_ranges
         Lowest and highest age that each has learnt from.
-    interval_radii
-        Half the width of each one's prediction interval, on the scale of the target.
+    intervals
+        Half the width of each one's prediction interval by the prediction, on the scale of the target.
     features, target
         Feature set that is read, and the scale that is predicted.
     genes
@@ -68,7 +69,7 @@ class SavedClock:
     heads: list[LinearHead]
     groups: list[str]
     age_ranges: list[tuple[float, float]]
-    interval_radii: list[float]
+    intervals: list[HalfWidth]
     features: str
     target: Target
     genes: list[str]
@@ -90,7 +91,7 @@ class SavedClock:
             heads=[clock.head for clock in clocks],  # type: ignore[misc]
             groups=[clock.group for clock in clocks],
             age_ranges=[clock.ages for clock in clocks],
-            interval_radii=[clock.interval_radius for clock in clocks],
+            intervals=[clock.interval for clock in clocks],
             genes=[str(gene) for gene in genes] if "expression" in FEATURE_SETS[request.features] else [],
             fitted_on=model.name,
             fitted_on_sha256=model.sha256,
@@ -127,7 +128,7 @@ class SavedClock:
         content = {name: getattr(self, name) for name in (*_PLAIN, "age_key", "groupby")} | {
             "pooling": self.model.pooling,
             "age_range": [list(ages) for ages in self.age_ranges],
-            "half_width": self.interval_radii,
+            "half_width": [{"at": width.at, "half": width.half} for width in self.intervals],
             "results": results.to_dict(orient="records"),
         }
         heads = [head.tensors() for head in self.heads]
@@ -160,7 +161,7 @@ class SavedClock:
             model=model,
             heads=heads,
             age_ranges=[(low, high) for low, high in content["age_range"]],
-            interval_radii=content["half_width"],
+            intervals=[_width(each) for each in content["half_width"]],
             age_key=content.get("age_key"),
             groupby=content.get("groupby"),
             fitted_on=content.get("model", model.name),
@@ -169,6 +170,12 @@ class SavedClock:
             held_out=_held_out(content),
             **{name: content[name] for name in _PLAIN},
         )
+
+
+def _width(saved: Any) -> HalfWidth:
+    """Return what was saved; of clocks saved before widths followed the prediction a single number."""
+    known = saved if isinstance(saved, dict) else {"at": [0.0], "half": [saved]}
+    return HalfWidth(*(np.array(known[name], dtype=float) for name in ("at", "half")))  # null becomes NaN
 
 
 def _near(tensors: dict[str, np.ndarray]) -> NearCells | None:

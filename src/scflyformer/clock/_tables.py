@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scflyformer import _log
 from scflyformer.clock._conformal import coverage
 from scflyformer.clock._fit import ALL, ARTICLE
 from scflyformer.data._columns import plain_names
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scflyformer.clock._units import Cells
 
 _SCORES = [f"{score}{end}" for score in ("r2", "mae", "spearman") for end in ("", "_low", "_high")]
-_GAINS = [f"{score}_gain{end}" for score in ("r2", "spearman") for end in ("", "_low", "_high")]
+_GAINS = [f"{score}_gain{end}" for score in ("r2", "spearman", "mae") for end in ("", "_low", "_high")]
 _COUNTS = ["coverage", "coverage_lowest", "width", "n_cells", "n_units", "n_samples", "split", "target"]
 RESULT_COLUMNS = ["group", "features", *_SCORES, *_GAINS, *_COUNTS]
 N_TOP = 50
@@ -50,6 +51,7 @@ def clock_tables(
         "predictions": predictions_of([prediction_table(clock) for clock in clocks]),
         "per_age": pd.concat([_per_age(clock) for clock in clocks]),
         "skipped": pd.DataFrame(skipped, columns=["group", "reason"], dtype=object),
+        "no_interval": no_interval_table({clock.group: clock.no_interval for clock in clocks}),
     }
     if "expression" in clocks[0].results:
         tables["genes"] = pd.concat([_genes(clock, genes) for clock in clocks])
@@ -64,6 +66,15 @@ def clock_tables(
     return tables | {"n_outside": outside, "verdict": np.array(sentences, dtype=object)}
 
 
+def no_interval_table(reasons: Mapping[str, str]) -> pd.DataFrame:
+    """Return why groups have no prediction intervals, one row each; and say so."""
+    rows = [{"group": group, "reason": reason} for group, reason in reasons.items() if reason]
+    if rows:
+        said = "; ".join(f"{row['group']} ({row['reason']})" for row in rows)
+        _log.warning(f"age_clock: no prediction intervals, as errors of few samples do not bear one: {said}")
+    return pd.DataFrame(rows, columns=["group", "reason"], dtype=object)
+
+
 def result_rows(clock: GroupClock, features: str, target: str) -> pd.DataFrame:
     """Return a row for each feature set of a group."""
     rows = []
@@ -71,7 +82,7 @@ def result_rows(clock: GroupClock, features: str, target: str) -> pd.DataFrame:
         row = {"group": clock.group, "features": name, **scored(clock.units, result), "target": target}
         row |= {"n_cells": len(clock.cells) if name != ARTICLE else int(np.isfinite(result.predicted).sum())}
         if name not in (features, ARTICLE):
-            for score in ("r2", "spearman"):
+            for score in ("r2", "spearman", "mae"):
                 gain = clock.results[features].scores.gain(score, result.scores)
                 row |= dict(zip([f"{score}_gain{end}" for end in ("", "_low", "_high")], gain, strict=True))
         rows.append(row)
@@ -82,7 +93,7 @@ def scored(units: Cells, result: FeatureSetResult) -> dict[str, Any]:
     """Return scores, coverage and width of the intervals, and counts of units and samples of one feature set."""
     tested = np.zeros(len(units.ages), bool)
     if len(result.predicted) == len(units.ages):
-        tested = np.isfinite(result.predicted)
+        tested = np.isfinite(result.low)
     row: dict[str, Any] = {**result.scores.row(), "split": result.split, "n_samples": units.n_samples}
     row["n_units"] = int(np.isfinite(result.predicted).sum())
     row |= dict.fromkeys(("coverage", "coverage_lowest", "width"), float("nan"))

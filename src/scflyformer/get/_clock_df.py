@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ._orthologs import Source
 
-Table = Literal["results", "predictions", "per_age", "genes", "scale_trap", "skipped"]
+Table = Literal["results", "predictions", "per_age", "genes", "scale_trap", "skipped", "no_interval"]
 #: Why a table may not be there.
 _ABSENT = {
     "genes": "no clock on expression was fitted. Run sf.tl.age_clock with baselines='auto' or features='expression'.",
@@ -71,7 +71,7 @@ def clock_df(
     ``"scale_trap"``: the R² of the article's recipe (`r2`) for each group × `scale` by which its features were
     multiplied, which a sound recipe would not notice.
 
-    ``"skipped"``: groups without a clock and why.
+    ``"skipped"``: groups without a clock and why. ``"no_interval"``: groups without prediction intervals and why.
 
     Raises
     ------

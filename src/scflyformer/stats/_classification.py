@@ -1,11 +1,16 @@
-"""How good predicted classes and their probabilities are, with intervals over samples."""
+"""How good predicted classes and their probabilities are, in all cells and in each sample."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scflyformer.stats._intervals import bootstrap_counts, unit_codes, unit_sums
 from scflyformer.stats._sklearn import load_sklearn
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 IMPOSSIBLE = -1e4
 """Logit of a class that a classifier has never seen."""
@@ -63,41 +68,58 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(np.exp(best.x))
 
 
-def accuracy_draws(
-    truth: np.ndarray, predicted: np.ndarray, units: np.ndarray | None = None, *, n_boot: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Return :func:`accuracy` in bootstrap resamples of whole units, shape (n_boot,); NaN with fewer than two units.
-
-    Resamples depend on units and seed alone: the difference of the draws of two predictions is a paired bootstrap.
-    """
+def accuracy_by_unit(truth: np.ndarray, predicted: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return :func:`accuracy` in each unit by itself, units sorted by name, shape (n_units,)."""
     codes, n_units = unit_codes(units, len(truth))
-    if n_units < 2:
-        return np.full(n_boot, np.nan)
-    sums = unit_sums(codes, n_units, np.ones(len(codes)), (np.asarray(truth) == np.asarray(predicted)).astype(float))
-    totals = np.concatenate([counts @ sums for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed)])
-    return totals[:, 1] / totals[:, 0]
+    right = (np.asarray(truth) == np.asarray(predicted)).astype(float)
+    hits, cells = unit_sums(codes, n_units, right, np.ones(len(codes))).T
+    return hits / cells
+
+
+def macro_f1_by_unit(truth: np.ndarray, predicted: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the mean of F1 over the classes that a unit has, in each unit by itself, as :func:`accuracy_by_unit`.
+
+    A class that is called in a unit which has none of it costs the recall of the class that it was taken for, and does
+    not count as a class.
+    """
+    tables = _class_tables(truth, predicted, units)
+    hits, true, called = (table.toarray() for table in tables)
+    f1 = np.divide(2 * hits, true + called, out=np.zeros_like(hits), where=true > 0)
+    return f1.sum(axis=1) / (true > 0).sum(axis=1)
 
 
 def macro_f1_draws(
     truth: np.ndarray, predicted: np.ndarray, units: np.ndarray | None = None, *, n_boot: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """Return :func:`macro_f1` in the resamples of :func:`accuracy_draws`, shape (n_boot,)."""
+    """Return :func:`macro_f1` in bootstrap resamples of whole units, shape (n_boot,); NaN with fewer than two units.
+
+    Resamples depend on units and seed alone: the difference of the draws of two predictions is a paired bootstrap.
+    """
+    n_units = unit_codes(units, len(truth))[1]
+    if n_units < 2:
+        return np.full(n_boot, np.nan)
+    hits, true, called = _class_tables(truth, predicted, units)
+    both, draws = true + called, []
+    for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed):
+        hit, all_ = 2 * (counts @ hits), counts @ both
+        seen = all_ > 0
+        f1 = np.divide(hit, all_, out=np.zeros_like(hit), where=seen)
+        draws.append(f1.sum(axis=1) / seen.sum(axis=1))
+    return np.concatenate(draws)
+
+
+def _class_tables(
+    truth: np.ndarray, predicted: np.ndarray, units: np.ndarray | None
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix, sparse.csr_matrix]:
+    """Return how many cells of each unit are of each class and called so, are of it, are called so: units × classes."""
     from scipy import sparse
 
     codes, n_units = unit_codes(units, len(truth))
-    if n_units < 2:
-        return np.full(n_boot, np.nan)
     classes, both = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     true, guess = both[: len(truth)], both[len(truth) :]
 
     def table(rows: np.ndarray, columns: np.ndarray) -> sparse.csr_matrix:
         return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n_units, len(classes)))
 
-    hits, called = table(codes[true == guess], true[true == guess]), table(codes, true) + table(codes, guess)
-    draws = []
-    for counts in bootstrap_counts(n_units, n_boot=n_boot, seed=seed):
-        hit, all_ = 2 * (counts @ hits), counts @ called
-        seen = all_ > 0
-        f1 = np.divide(hit, all_, out=np.zeros_like(hit), where=seen)
-        draws.append(f1.sum(axis=1) / seen.sum(axis=1))
-    return np.concatenate(draws)
+    right = true == guess
+    return table(codes[right], true[right]), table(codes, true), table(codes, guess)

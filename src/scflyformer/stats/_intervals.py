@@ -1,7 +1,8 @@
 """Student's t intervals, and percentile bootstrap intervals that draw whole units (samples) with replacement.
 
-A unit enters a resample with a multiplicity, so that scores which are sums over cells need one small matrix product
-for all resamples, and Spearman's correlation needs no sorting anew (Efron 1979).
+Whether one prediction is better than another is told from Student's t over the gains of whole samples, which holds its
+level from three samples on. A percentile bootstrap (Efron 1979) does not: with few samples it calls two that are alike
+different far too often. It serves macro-F1 alone: where the units are cells, and for a rough interval of the score.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+MIN_UNITS = 3
+"""Fewer samples cannot tell whether a gain is one of other samples, too."""
 _CHUNK = 2**22  # numbers a chunk of multiplicities may hold
 
 
@@ -39,6 +42,14 @@ def unit_codes(units: np.ndarray | None, n_cells: int) -> tuple[np.ndarray, int]
     return codes, len(names)
 
 
+def sample_weights(samples: np.ndarray | None, n_cells: int) -> np.ndarray:
+    """Return a weight for each cell: one over the number of cells of its sample; 1 where no samples are named."""
+    if samples is None:
+        return np.ones(n_cells)
+    codes = unit_codes(samples, n_cells)[0]
+    return 1 / np.bincount(codes)[codes]
+
+
 def unit_sums(codes: np.ndarray, n_units: int, *columns: np.ndarray) -> np.ndarray:
     """Return sums over each unit's cells, shape (n_units, n_columns)."""
     return np.stack([np.bincount(codes, weights=column, minlength=n_units) for column in columns], axis=1)
@@ -54,3 +65,8 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     mean = float(np.mean(values))
     return mean - half, mean + half
+
+
+def gain_interval(gains: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return :func:`t_interval` of the gains of whole units; NaN for fewer than `MIN_UNITS`."""
+    return t_interval(gains, level) if len(gains) >= MIN_UNITS else (float("nan"), float("nan"))

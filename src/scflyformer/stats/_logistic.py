@@ -50,10 +50,16 @@ def fit_logistic(
     return LinearHead(mean, scale, weight, bias)
 
 
-def held_out_loss(logits: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean negative log-likelihood of the cells whose class was in the training set."""
+def held_out_losses(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the negative log-likelihood of each cell; NaN where its class was not in the training set."""
     from scipy.special import log_softmax
 
     picked = log_softmax(logits, axis=1)[np.arange(len(y)), y]
-    known = picked > IMPOSSIBLE / 2
-    return float(-picked[known].mean()) if known.any() else float("inf")
+    return np.where(picked > IMPOSSIBLE / 2, -picked, np.nan)
+
+
+def held_out_loss(logits: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean negative log-likelihood of the cells whose class was in the training set."""
+    losses = held_out_losses(logits, y)
+    known = np.isfinite(losses)
+    return float(losses[known].mean()) if known.any() else float("inf")

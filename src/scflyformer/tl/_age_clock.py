@@ -12,6 +12,7 @@ import numpy as np
 from scflyformer import _log
 from scflyformer._deprecated import former_values, moved_to_settings, now_constant
 from scflyformer._running import Running
+from scflyformer.annotation._tuned import warn_of_tuned
 from scflyformer.clock._fit import ALL, FEATURE_SETS, MIN_SAMPLES, fit_clocks
 from scflyformer.clock._predictions import AgePredictions
 from scflyformer.clock._request import ClockRequest, Features
@@ -116,7 +117,7 @@ def age_clock(
         (and group), drawn inside the folds; ``"pseudocell"``, the same of about 15 cells; ``"pseudobulk"``, means of
         all of these. A cell then gets the age of its pseudocell. Expression is averaged before the logarithm.
     level
-        Share of cells of a new sample that a prediction interval is to hold, above 0 and below 1.
+        Share of the cells of an average new sample that a prediction interval is to hold, above 0 and below 1.
     n_splits
         Folds, at least 3; fewer where there are fewer samples.
     min_cells
@@ -147,18 +148,20 @@ def age_clock(
         from the clock of the cell's group. NaN without an age or where the group was skipped. With ``clock``, its
         prediction. Predictions are not clipped to the ages learnt.
     `obs[key_added + "_low"]`, `obs[key_added + "_high"]` : float64
-        Prediction interval, in the unit of ``age_key``.
+        Prediction interval, in the unit of ``age_key``, as wide as errors at such predictions are. NaN where fewer than
+        ten samples (more for a ``level`` above 0.9) are left to read the errors off.
     `obs[key_added + "_outside"]` : bool
         Whether the prediction lies outside the ages that its clock has learnt from: extrapolated, and not to be
         trusted.
     `uns[key_added]` : dict
         ``"results"``: a data frame, one row for each group (``"all"``: all cells) × feature set: `group`, `features`,
         `r2` (on the scale fitted), `mae` (in the unit of ``age_key``), `spearman`, each with `_low` and `_high` (95 %
-        bootstrap over samples, or over cells without ``sample_key``), `r2_gain`, `spearman_gain` (``features`` less
-        this row, with the interval of paired resamples), `coverage` (share of held-out cells inside their interval,
-        the mean over samples), `coverage_lowest` (the sample with the least), `width` (median, in the unit of
-        ``age_key``), `n_cells`, `n_units` (pseudocells; else the cells), `n_samples` (0 where not named), `split`
-        (``"sample"``, ``"cell"``, ``"cell 7:3"`` for the article's, or ``"external"`` with ``clock``), `target`.
+        t interval over what samples contribute, or over cells without ``sample_key``), `r2_gain`, `spearman_gain`,
+        `mae_gain` (``features`` less this row, with the same interval of the paired differences), `coverage` (share of
+        held-out cells inside their interval, the mean over samples), `coverage_lowest` (the sample with the least),
+        `width` (median, in the unit of ``age_key``), `n_cells`, `n_units` (pseudocells; else the cells), `n_samples`
+        (0 where not named), `split` (``"sample"``, ``"cell"``, ``"cell 7:3"`` for the article's, or ``"external"`` with
+        ``clock``), `target`.
         ``"verdict"``: for each feature set, whether ``features`` is above it, in words. ``"predictions"``: a data frame
         of `cell`, `group`, `sample`, `age` and a column for each feature set, in the unit of ``age_key``; NaN where
         the article's split does not test. ``"per_age"``: `group`, `features`, `age`, `n_cells`, `n_samples`, `bias`
@@ -167,7 +170,8 @@ def age_clock(
         each leave a fold out), `weight_sd`, `same_sign` (share of the fits with its sign), `top_share` (share of the
         fits that have it among their 50 largest); the 200 largest of a group. ``"scale_trap"``: R² of the article's
         recipe with the features multiplied by 0.1, 1 and 10: its penalty is fixed, so the unit of the features decides.
-        ``"skipped"``: `group` and `reason`, where groups were too small. ``"confounding"``: how far age and sample
+        ``"skipped"``: `group` and `reason`, where groups were too small. ``"no_interval"``: the same, where samples are
+        too few for prediction intervals. ``"confounding"``: how far age and sample
         cannot be told apart, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of the
         training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
         predictions only where ages are known.
@@ -290,7 +294,7 @@ def age_clock(
     uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
     made = {} if loaded is not None else made_by(data, use_rep)
-    uns["params"] = _adata.run_params(loaded, **request.params())
+    uns["params"] = _adata.run_params(loaded, **request.params()) | warn_of_tuned(loaded, made, tool="age_clock")
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
         from scflyformer.clock._saved import SavedClock

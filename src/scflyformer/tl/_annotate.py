@@ -20,6 +20,7 @@ from scflyformer.annotation._probe import fit_probe
 from scflyformer.annotation._report import COLUMNS, annotation_results, score_classifier
 from scflyformer.annotation._request import AnnotateRequest
 from scflyformer.annotation._saved import load_classifier, records, save_classifier
+from scflyformer.annotation._tuned import warn_of_tuned
 from scflyformer.data import _adata, _features
 from scflyformer.data._embedding import (
     EMBEDDING_KEY,
@@ -77,9 +78,10 @@ def annotate(
     tested on held-out samples beside baselines.
 
     The classifier is multinomial logistic regression on the embedding, centred and divided by one scale for all its
-    numbers. The penalty is chosen inside the training folds. Probabilities are calibrated with one temperature (Guo et
-    al. 2017) from held-out predictions. A cell is labelled ``"Unknown"`` where its highest probability is below
-    ``min_score``, or its novelty exceeds ``max_novelty``, that is, it resembles no class.
+    numbers. The penalty is chosen inside the training folds, each of them held out in turn, all samples weighing
+    alike. Probabilities are calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell is
+    labelled ``"Unknown"`` where its highest probability is below ``min_score``, or its novelty exceeds ``max_novelty``,
+    that is, it resembles no class.
 
     Where classes are terms of the fly anatomy ontology FBbt, as in classifiers that ship and with labels of
     :func:`scflyformer.pp.harmonize_labels`, each cell also gets the deepest term whose classes together are probable
@@ -97,8 +99,9 @@ def annotate(
         "unannotated", or not at all, are not used for training. Not used with ``classifier``. Without it, and without
         ``reference`` and ``sample_key``, ``classifier`` is ``"auto"``.
     sample_key
-        Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out. Without
-        it cells are, and the scores do not tell how labels carry over to a new sample.
+        Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out, and
+        verdicts are over samples. Without it cells are, and the scores do not tell how labels carry over to a new
+        sample.
     groupby
         Column of `obs`, such as clusters: adds a table with a label for each group.
     use_rep
@@ -115,8 +118,8 @@ def annotate(
     method
         ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: from there the network itself is
         trained on the labels, for minutes to hours; how long, and how far the weights move from the frozen ones, is
-        decided on a fold held out for that, and the classifier for new cells then learns from all labelled cells.
-        With ``reference`` one fold is tested, else all.
+        decided on a fold held out for that (the temperature comes from other cells), and the classifier for new cells
+        then learns from all labelled cells. With ``reference`` one fold is tested, else all.
     baselines
         What the classifier is held against in the same folds. ``"auto"``: all. ``"none"``: none. Or some names:
         ``"expression"``, logistic regression with an L1 penalty on log-normalised expression (at most 4,000 most
@@ -175,13 +178,17 @@ def annotate(
         Calibrated probabilities, columns as in ``classes``.
     `uns[key_added]` : dict
         ``"classes"``: names, sorted. ``"metrics"``: a data frame with a row for each of `features` (`embedding` and the
-        baselines): `accuracy`, `macro_f1` (each with `_low` and `_high`, 95 % bootstrap over samples, or over cells
-        without ``sample_key``), `ece`, `coverage` (share of cells labelled), `accuracy_covered`, `accuracy_gain`,
-        `macro_f1_gain` (embedding less this row, each with `_low` and `_high`, paired bootstrap; NaN for the
-        embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
+        baselines): `accuracy`, `macro_f1` (of all cells, each with `_low` and `_high`: a 95 % t interval over samples
+        of the first, a bootstrap over samples of the second, which is rough; over cells without ``sample_key``), `ece`,
+        `coverage` (share of cells labelled, each placed among those of other folds), `accuracy_covered`,
+        `accuracy_gain`, `macro_f1_gain` (embedding less this row, the mean over samples of the gain in each, with
+        `_low` and `_high`, a 95 % t interval over samples, NaN with fewer than three, and `_least` and `_most`, the
+        lowest and highest gain of a sample; without ``sample_key`` over cells, which then count as independent; NaN for
+        the embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
         predictions within the labelled cells; with ``classifier`` within those that it has learnt from.
         ``"baselines"``: its rows without the first. ``"verdict"``: for each of these a sentence: the embedding is above
-        it, below it, or cannot be told from it where the interval of the gain holds 0. ``"per_class"``: `label`,
+        it, below it, or cannot be told from it: where the interval of the gain holds 0, and with fewer than three
+        samples, whatever the gains. ``"per_class"``: `label`,
         `n_cells`, `recall`, `precision`, `f1`. ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier`,
         the one taken first, and `share_known`, the share of cells whose novelty for it is at most 0.99. ``"terms"``:
         `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of probability that it
@@ -279,7 +286,7 @@ def annotate(
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
     asked, running, others = request.reading, Running.as_set(), request.compared
 
-    choice = None
+    choice, tuned = None, dict[str, str]()
     if classifier is not None:
         require_genes(cells.n_vars, classifier)
         named = GENERAL if classifier == AUTO else classifier  # those that ship all read one embedding
@@ -301,6 +308,7 @@ def annotate(
             require_model(loaded, use_rep, what="save" if save is not None else "method='finetune'")
         if loaded is None and baselines == "auto":
             others.remove("random")
+        tuned = warn_of_tuned(loaded, made_by(labelled, use_rep), tool="annotate")
         samples = _features.sample_names(labelled, sample_key)
         labels = read_labels(labelled, label_key, samples=samples)  # type: ignore[arg-type]
         log_prefix = "" if reference is None else "reference: "
@@ -343,7 +351,7 @@ def annotate(
     if save is not None:
         save_classifier(save, labeller, report, request)
     uns = result["uns"][key_added]
-    uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params())
+    uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params()) | tuned
     if choice is not None:
         uns["choice"] = choice
     if labeller.model is None:

@@ -18,7 +18,7 @@ def drawn():
     random = np.random.default_rng(0)
     score = np.round(random.random(N), 2)
     right = (random.random(N) < score).astype(float)
-    draws = Resamples(np.full(N, "all"), n_boot=10)
+    draws = Resamples(np.arange(N), n_boot=10)
     cells = [np.repeat(np.arange(N), row[draws.codes].astype(int)) for row in draws.counts]
     return draws, score, right, cells
 

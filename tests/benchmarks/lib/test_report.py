@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
+
+from scflyformer.stats._intervals import t_interval
 
 
-def _view(values):
-    return {"metrics": values, "n_train": 1, "n_test": 2, "n_libraries": 2, "resampled": "libraries", "split": "s"}
+def _view(values, resampled="cells", n_libraries=2):
+    view = {"metrics": values, "n_train": 1, "n_test": 2, "n_libraries": n_libraries, "resampled": resampled}
+    return view | {"split": "s"}
 
 
 def test_losses_are_told_plainly():
@@ -24,6 +28,26 @@ def test_losses_are_told_plainly():
     assert "better than pca (-1.000" in second
 
 
+def test_libraries_tell_by_the_gain_in_each():
+    """From three on by a t interval; two are listed, however clear they are."""
+    from benchmarks.lib.report import long_table, markdown, verdicts
+
+    def rows(n):
+        main = [0.7, 0.9, 0.8][:n]
+        other = [value - gain for value, gain in zip(main, (0.1, 0.104, 0.108), strict=False)]
+        views = {"fly": [0.9, *main], "pca": [0.8, *other]}
+        return [("t", name, _view({"accuracy": values}, "libraries", n)) for name, values in views.items()]
+
+    table = long_table(rows(2), "fly")
+    said = "(+0.102, each +0.100, +0.104)"
+    assert verdicts(table, "fly") == [f"t, accuracy: fly is not told from pca {said} (2 libraries cannot tell)"]
+    assert "+0.102 (each +0.100, +0.104)" in markdown(table, "fly")
+    table = long_table(rows(3), "fly")
+    assert verdicts(table, "fly")[0].startswith("t, accuracy: fly is above pca (+0.104, +0.0")
+    row = table[table["column"] == "pca"].iloc[0]
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(t_interval(np.array([0.1, 0.104, 0.108])))
+
+
 def test_tables_of_another_benchmark(tmp_path, capsys):
     from benchmarks.lib.report import report
 
@@ -32,6 +56,6 @@ def test_tables_of_another_benchmark(tmp_path, capsys):
     report(results, "fly", "Methods", tmp_path / "new" / "table", columns="method")
     text = (tmp_path / "new" / "table.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert "# Methods" in text and "| task | split | training cells | resampled |" in text
+    assert "# Methods" in text and "| task | split | training cells | intervals over |" in text
     table = pd.read_csv(tmp_path / "new" / "table.tsv", sep="\t")
     assert list(table.columns[:4]) == ["task", "metric", "method", "value"] and len(table) == 4

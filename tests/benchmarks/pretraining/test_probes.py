@@ -26,31 +26,47 @@ def cells():
     )
 
 
-def test_first_draw_is_the_score():
-    from benchmarks.lib.resamples import Resamples
+def test_the_first_row_is_the_score():
+    from benchmarks.lib.resamples import Libraries, Resamples
 
     random = np.random.default_rng(1)
     truth, predicted = random.integers(0, 4, N), random.integers(0, 4, N)
-    draws = Resamples(np.arange(N) % 2, n_boot=20)
-    assert draws.unit == "cells within library"
-    np.testing.assert_allclose(draws.mean(truth == predicted)[0], np.mean(truth == predicted))
-    np.testing.assert_allclose(draws.macro_f1(truth, predicted)[0], f1_score(truth, predicted, average="macro"))
     x, y = random.normal(size=(2, N))
-    np.testing.assert_allclose(draws.r2(x, x + y)[0], r2_score(x, x + y))
+    for draws in (Resamples(np.arange(N), n_boot=20, unit="cells"), Libraries(np.arange(N) % 12)):
+        np.testing.assert_allclose(draws.mean(truth == predicted)[0], np.mean(truth == predicted))
+        np.testing.assert_allclose(draws.macro_f1(truth, predicted)[0], f1_score(truth, predicted, average="macro"))
+        np.testing.assert_allclose(draws.r2(x, x + y)[0], r2_score(x, x + y))
     np.testing.assert_allclose(draws.spearman(x, y)[0], spearmanr(x, y).statistic)
 
 
-def test_libraries_are_resampled_whole_where_there_are_enough():
-    from benchmarks.lib.resamples import MIN_LIBRARIES, Resamples
+def test_each_library_by_itself():
+    """Twelve libraries, in the order of their names; what they contribute to R² has R² as its mean."""
+    from benchmarks.lib.resamples import Libraries
 
-    libraries = np.repeat(np.arange(MIN_LIBRARIES), 10)
-    draws = Resamples(libraries, n_boot=50)
-    assert draws.unit == "libraries" and draws.counts.shape == (51, MIN_LIBRARIES)
-    assert (draws.counts.sum(axis=1) == MIN_LIBRARIES).all()
-    within = Resamples(np.arange(60) % 2, n_boot=50)
-    assert (within.counts[:, ::2].sum(axis=1) == 30).all(), "a library keeps its number of cells"
-    values = np.random.default_rng(0).normal(size=60)
-    by_hand = [np.repeat(values, draws.counts[row][libraries].astype(int)).mean() for row in range(51)]
+    random = np.random.default_rng(0)
+    code = np.arange(N) % 12
+    draws, values = Libraries(code), random.normal(size=N)
+    assert draws.unit == "libraries" and draws.counts.shape == (13, 12)
+    order = np.argsort(np.arange(12).astype(str))
+    by_hand = [values[code == library].mean() for library in order]
+    np.testing.assert_allclose(draws.mean(values)[1:], by_hand, rtol=1e-5, atol=1e-7)
+    truth = random.normal(size=N)
+    for scores in (draws.r2(truth, values), draws.spearman(truth, values)):
+        np.testing.assert_allclose(scores[1:].mean(), scores[0])
+    classes, called = random.integers(0, 4, N), random.integers(0, 5, N)
+    scores = draws.macro_f1(classes, called)[1:]
+    at = code == order[3]
+    has = np.unique(classes[at])
+    assert scores[3] == pytest.approx(f1_score(classes[at], called[at], labels=has, average="macro", zero_division=0))
+
+
+def test_units_are_resampled_whole():
+    from benchmarks.lib.resamples import Resamples
+
+    types = np.repeat(np.arange(9), 10)
+    draws, values = Resamples(types, n_boot=50, unit="types"), np.random.default_rng(0).normal(size=90)
+    assert draws.counts.shape == (51, 9) and (draws.counts.sum(axis=1) == 9).all()
+    by_hand = [np.repeat(values, draws.counts[row][types].astype(int)).mean() for row in range(51)]
     np.testing.assert_allclose(draws.mean(values), by_hand, rtol=1e-5, atol=1e-7)
 
 
