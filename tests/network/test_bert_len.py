@@ -12,7 +12,7 @@ from scflyformer.network._infer import embed_rows
 from scflyformer.perturbation._copies import edit_block, perturbed_shifts
 from scflyformer.perturbation._downstream import contextual_moves
 from scflyformer.perturbation._edit import Edits
-from scflyformer.perturbation._first_order import first_order_shifts
+from scflyformer.perturbation._first_order import first_order_changes
 from scflyformer.perturbation._shift import state_cosines
 from scflyformer.tokens._rows import TokenRows
 
@@ -127,14 +127,14 @@ def test_screens_and_moves_of_longer_cells(network, rows, pooling):
             if "weight" in name and parameter.ndim == 2:
                 parameter.data.mul_(0.3)
     centroids = np.random.default_rng(1).normal(size=(1, network.embedding_size(pooling)))
-    states = np.zeros(len(rows), dtype=np.int64)
+    states = np.zeros((len(rows), 1), dtype=np.int64)
     if pooling == "mean":
         with pytest.raises(ValueError, match="20 tokens, and the network reads 8"):
-            first_order_shifts(network, rows, centroids=centroids, states=states, pooling=pooling, **CPU)
+            first_order_changes(network, rows, centroids, pooling=pooling, **CPU)
     cut = rows.cut(network.limit(pooling))
-    found = first_order_shifts(network, cut, centroids=centroids, states=states, pooling=pooling, **CPU)
+    found = first_order_changes(network, cut, centroids, pooling=pooling, **CPU).total[:, 0]
     vectors = embed_rows(network, rows, pooling=pooling, **CPU)
-    how = {"vectors": vectors, "centroids": centroids, "states": states[:, None], "pooling": pooling}
+    how = {"vectors": vectors, "centroids": centroids, "states": states, "pooling": pooling}
     exact = perturbed_shifts(network, cut, deletions(cut), **how, **CPU)[:, 0]
     assert np.isfinite(found).all()
     assert spearmanr(found, exact).statistic > 0.6

@@ -13,8 +13,8 @@ from torch import nn
 from scflyformer._running import Running
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.network._infer import embed_rows
-from scflyformer.perturbation._first_order import first_order_shifts
-from scflyformer.perturbation._shift import state_cosines
+from scflyformer.perturbation._first_order import FirstOrder, first_order_changes
+from scflyformer.perturbation._shift import state_cosines, unit_vectors
 from scflyformer.tokens._rows import TokenRows
 
 CPU = {"running": Running("cpu", "float32")}
@@ -25,14 +25,14 @@ def goals_for(network, pooling: str, n: int = 2) -> np.ndarray:
     return np.random.default_rng(5).normal(size=(n, network.embedding_size(pooling)))
 
 
-def estimate(
-    network, rows, centroids, *, pooling="cell", states=None, dtype="float32", batch_tokens="auto", bar=None
-) -> np.ndarray:
-    states = np.zeros(len(rows), dtype=np.int64) if states is None else states
+def estimates(network, rows, vectors, *, pooling="cell", dtype="float32", batch_tokens="auto", bar=None) -> FirstOrder:
     running = Running("cpu", dtype, batch_tokens)
-    return first_order_shifts(
-        network, rows, centroids=centroids, states=states, pooling=pooling, running=running, bar=bar
-    )
+    return first_order_changes(network, rows, vectors, pooling=pooling, running=running, bar=bar)
+
+
+def estimate(network, rows, centroids, **changes) -> np.ndarray:
+    """Return the estimated shift towards the first centroid."""
+    return estimates(network, rows, centroids[:1], **changes).total[:, 0] / np.linalg.norm(centroids[0])
 
 
 def deleted(network, rows: TokenRows, centroids, pooling: str = "cell") -> np.ndarray:
@@ -118,7 +118,9 @@ def test_the_code_is_exact(make_network, make_rows, measured):
     centroids = goals_for(network, "cell")
     exact = deleted(network, rows, centroids)
     assert exact.std() > 1e-2
-    np.testing.assert_allclose(estimate(network, rows, centroids), exact, atol=2e-6)
+    found = estimates(network, rows, centroids)
+    np.testing.assert_allclose(found.total[:, 0] / np.linalg.norm(centroids[0]), exact, atol=2e-6)
+    np.testing.assert_allclose(found.linear, found.total, atol=2e-6)
     centroids = goals_for(network, "code")
     alone = deleted(network, rows, centroids, "code")
     assert alone.std() > 1e-2
@@ -156,34 +158,83 @@ def test_ranks_as_deletion_does(make_network, make_rows, objective, pooling, cod
 @pytest.mark.parametrize("batch_tokens", [1, 30, np.int64(64), "auto"])
 def test_order_and_batches_have_no_say(make_network, make_rows, pooling, batch_tokens):
     network, rows = make_network(**CODE), make_rows([3, 20, 0, 1, 20, 7, 12])
-    centroids, order = goals_for(network, pooling, 3), np.array([4, 0, 6, 2, 5, 1, 3])
-    states = np.array([0, 2, 1, 1, 1, 0, 2])
-    found = estimate(network, rows, centroids, pooling=pooling, states=states, batch_tokens=10_000)
-    again = estimate(
-        network, rows.take(order), centroids, pooling=pooling, states=states[order], batch_tokens=batch_tokens
-    )
-    pieces = [found[start:stop] for start, stop in zip(rows.indptr, rows.indptr[1:], strict=False)]
-    np.testing.assert_allclose(again, np.concatenate([pieces[cell] for cell in order]), atol=2e-6)
+    vectors, order = goals_for(network, pooling, 3), np.array([4, 0, 6, 2, 5, 1, 3])
+    first = estimates(network, rows, vectors, pooling=pooling, batch_tokens=10_000)
+    second = estimates(network, rows.take(order), vectors, pooling=pooling, batch_tokens=batch_tokens)
+    bounds = list(zip(rows.indptr, rows.indptr[1:], strict=False))
+    for part in ("total", "size", *(["linear"] if pooling == "cell" else [])):
+        found, again = getattr(first, part), getattr(second, part)
+        pieces = [found[start:stop] for start, stop in bounds]
+        np.testing.assert_allclose(again, np.concatenate([pieces[cell] for cell in order]), atol=1e-5)
 
 
-def test_each_cell_has_its_own_centroid(make_network, make_rows):
+@pytest.mark.parametrize("pooling", ["cell", "code", "mean"])
+def test_changes_are_linear_in_the_vectors_asked_for(make_network, make_rows, pooling):
+    """Several at once, sums of them, and longer ones: that of a cell's direction, of which the cosine is made."""
     network, rows = make_network(**CODE), make_rows([8, 8])
-    centroids = goals_for(network, "cell")
-    first, second = (estimate(network, rows, centroids[[one]]) for one in (0, 1))
-    both = estimate(network, rows, centroids, states=np.array([1, 0]))
-    np.testing.assert_allclose(both, np.concatenate([second[:8], first[8:]]), atol=1e-6)
-    np.testing.assert_allclose(estimate(network, rows, centroids * 7)[:8], first[:8], atol=1e-6)
+    vectors = goals_for(network, pooling, 3)
+    asked = np.concatenate([vectors, [vectors[0] + 2 * vectors[1], 7 * vectors[2]]])
+    found = estimates(network, rows, asked, pooling=pooling)
+    alone = [estimates(network, rows, one[None], pooling=pooling) for one in asked]
+    parts = ["total"] if pooling == "mean" else ["total", "linear"]
+    assert (found.linear is None) == (pooling == "mean")
+    for part in parts:
+        values = getattr(found, part)
+        assert values.shape == (16, 5) and values.std() > 1e-3
+        np.testing.assert_allclose(values, np.column_stack([getattr(one, part) for one in alone]), atol=2e-5)
+        np.testing.assert_allclose(values[:, 3], values[:, 0] + 2 * values[:, 1], atol=2e-5)
+        np.testing.assert_allclose(values[:, 4], 7 * values[:, 2], atol=2e-5)
+
+
+def test_a_vector_of_length_0_is_moved_towards_by_nothing(make_network, make_rows):
+    network, rows = make_network(**CODE), make_rows([8])
+    vectors = goals_for(network, "cell")
+    with_zero = estimates(network, rows, np.stack([vectors[0], 0 * vectors[0]]))
+    assert not with_zero.total[:, 1].any()
+    np.testing.assert_allclose(with_zero.total[:, 0], estimates(network, rows, vectors[:1]).total[:, 0], atol=2e-6)
+
+
+@pytest.mark.parametrize(("positions", "off"), [("alike", 1e-5), ("learnt", 0.01)])
+def test_the_linear_part_is_that_of_the_code_beside_the_old_token(make_network, make_rows, positions, off):
+    """And the size is how far the cell's direction moves by it; exact where a step between positions moves nothing."""
+    network, rows = make_network(**CODE), make_rows([9, 14])
+    if positions == "alike":
+        same_place(network)
+    vectors = goals_for(network, "cell")
+    found, owner = estimates(network, rows, vectors), np.repeat([0, 1], [9, 14])
+    whole = embed_rows(network, rows, pooling="cell", **CPU).astype(float)
+    for place, cell in enumerate(owner):
+        kept = np.arange(rows.indptr[cell], rows.indptr[cell + 1]) != place
+        left = rows.take(np.array([cell])).select(kept)
+        after = np.concatenate([whole[[cell], :16], embed_rows(network, left, pooling="code", **CPU)], axis=1)
+        change = unit_vectors(after)[0] - unit_vectors(whole[[cell]])[0]
+        np.testing.assert_allclose(found.linear[place], vectors @ change, atol=off)
+        assert found.size[place] == pytest.approx(np.linalg.norm(change), abs=max(off, 1e-4))
+    assert np.abs(found.total - found.linear).max() > 1e-2
+    assert found.size.max() > 0.15 and np.abs(found.linear).max() > 0.3
+
+
+def test_the_size_of_a_mean_is_the_root_mean_square_over_vectors(make_network, make_rows):
+    network, rows = make_network(**CODE), make_rows([9, 14])
+    vectors = goals_for(network, "mean", 4)
+    found = estimates(network, rows, vectors, pooling="mean")
+    cosines = found.total / np.linalg.norm(vectors, axis=1)
+    np.testing.assert_allclose(found.size, np.sqrt((cosines**2).mean(1)))
 
 
 @pytest.mark.parametrize("pooling", ["cell", "mean"])
 def test_where_there_is_nothing_to_say(make_network, make_rows, pooling):
-    """A cell with one token is empty without it; a cell without a centroid has nothing to move to."""
+    """A cell with one token is empty without it."""
     network, rows = make_network(**CODE), make_rows([0, 1, 5, 0, 4])
-    found = estimate(network, rows, goals_for(network, pooling), pooling=pooling, states=np.array([0, 0, 0, 0, -1]))
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(np.isnan(found), [True] + [False] * 5 + [True] * 4)
+    found = estimates(network, rows, goals_for(network, pooling), pooling=pooling)
+    assert found.total.dtype == np.float64
+    for values in (found.total[:, 0], found.total[:, 1], found.size):
+        np.testing.assert_array_equal(np.isnan(values), [True] + [False] * 9)
     for lengths in ([], [0], [0, 0]):
-        assert estimate(network, make_rows(lengths), goals_for(network, pooling), pooling=pooling).shape == (0,)
+        assert estimates(network, make_rows(lengths), goals_for(network, pooling), pooling=pooling).total.shape == (
+            0,
+            2,
+        )
 
 
 def test_parameters_are_left_as_they_were(make_network, make_rows):
@@ -208,7 +259,7 @@ def test_the_bar_counts_cells(make_network, make_rows):
             self.n += n
 
     network, rows, bar = make_network(), make_rows([4, 0, 9, 1, 4]), Bar()
-    estimate(network, rows, goals_for(network, "cell"), states=np.array([0, 0, -1, 0, 1]), batch_tokens=4, bar=bar)
+    estimate(network, rows, goals_for(network, "cell"), batch_tokens=4, bar=bar)
     assert bar.n == 5
 
 

@@ -30,7 +30,8 @@ def test_what_genes_do_together_is_found(make_rows: Callable) -> None:
     cell, number = plan.copies.cells, plan.copies.chosen
     values = [sum(alone[at, list(plan.table.sets[which])]) for at, which in zip(cell, number, strict=True)]
     surplus = np.where([plan.table.sets[which] == (A, B) for which in number], 0.7 + 0.1 * (cell % 3), 0)
-    result = ScanResult(plan.by_set((values + surplus)[:, None]), None, None)
+    nothing = np.zeros(0)
+    result = ScanResult((values + surplus)[:, None], nothing, None, nothing, None)
     (row,) = interactions(plan, result, SAMPLES, NAMES).to_dict(orient="records")
 
     held = [set(rows.tokens[rows.indptr[at] : rows.indptr[at + 1]]) for at in range(40)]

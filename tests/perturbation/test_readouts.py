@@ -8,9 +8,11 @@ import pytest
 from scflyformer.perturbation._readouts import (
     AgeChange,
     ByGroup,
+    Displacement,
+    DotChange,
+    LinearPart,
     ProbabilityChange,
     TokenMove,
-    TowardsLabels,
     TowardsStates,
 )
 from scflyformer.stats._linear import LinearHead
@@ -38,20 +40,38 @@ def test_towards_states(moved: tuple) -> None:
             assert found[copy, state] == pytest.approx(want) if which >= 0 else np.isnan(found[copy, state])
 
 
-def test_towards_labels_leaves_the_own_sample_out(moved: tuple) -> None:
+def test_dots_are_with_directions_of_length_1(moved: tuple) -> None:
+    """Behind the last vector there is nothing."""
     before, after, source = moved
-    rng = np.random.default_rng(1)
-    sums, own = rng.normal(size=(4, 5)), np.array([0, 1, 2, 3])
-    goals = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)
-    found = TowardsLabels(sums, goals, own)(before, after, source)
-    for copy, cell in enumerate(source):
-        for number, goal in enumerate(goals):
-            others = goal & (np.arange(4) != own[cell])
-            if not others.any():
-                assert np.isnan(found[copy, number])
-                continue
-            centroid = sums[others].sum(0)
-            assert found[copy, number] == pytest.approx(cosine(after[copy], centroid) - cosine(before[copy], centroid))
+    vectors = np.random.default_rng(1).normal(size=(3, 5))
+    found = DotChange(vectors, 4)(before, after, source)
+    assert found.shape == (7, 4) and np.isnan(found[:, 3]).all()
+    for copy in range(7):
+        for place, vector in enumerate(vectors):
+            change = cosine(after[copy], vector) - cosine(before[copy], vector)
+            assert found[copy, place] == pytest.approx(change * np.linalg.norm(vector))
+    longer = DotChange(vectors, 3)(3 * before, 0.1 * after, source)
+    np.testing.assert_allclose(longer, found[:, :3])
+
+
+def test_displacement_is_the_chord(moved: tuple) -> None:
+    before, after, source = moved
+    found = Displacement()(before, after, source)
+    expected = [np.sqrt(2 - 2 * cosine(*pair)) for pair in zip(before, after, strict=True)]
+    np.testing.assert_allclose(found[:, 0], expected)
+    assert not Displacement()(before, 2 * before, source).round(7).any()
+
+
+def test_the_linear_part_leaves_the_token_as_it_was(moved: tuple) -> None:
+    """Another readout of the old token, two numbers here, beside the new code."""
+    before, after, source = moved
+    towards = TowardsStates(np.random.default_rng(1).normal(size=(1, 5)), np.zeros((4, 1), dtype=int))
+    part = LinearPart(towards, 2)
+    assert part.width == 1
+    mixed = np.array([[*old[:2], *new[2:]] for old, new in zip(before, after, strict=True)])
+    np.testing.assert_allclose(part(before, after, source), towards(before, mixed, source))
+    only_token = np.array([[*new[:2], *old[2:]] for old, new in zip(before, after, strict=True)])
+    assert not part(before, only_token, source).any() and towards(before, only_token, source).all()
 
 
 def test_age_probability_and_token(moved: tuple) -> None:

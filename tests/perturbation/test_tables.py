@@ -1,9 +1,10 @@
-"""Rows of a perturbation's tables follow from what was read off each cell."""
+"""Rows of tables follow from what was read off each cell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,11 @@ import pytest
 from scipy import stats
 
 from scflyformer.genes._vocabulary import N_SPECIAL
-from scflyformer.perturbation._cells import CellGroup, EmbeddedCells
+from scflyformer.perturbation._cells import CellGroup
 from scflyformer.perturbation._edit_plan import SetReadout, plan_edits
 from scflyformer.perturbation._gene_sets import GeneSet
 from scflyformer.perturbation._null_sets import NullDraw
-from scflyformer.perturbation._scan_result import ScanResult
-from scflyformer.perturbation._tables import make_tables, shift_columns, summarise
+from scflyformer.perturbation._tables import CLOCK_RESULTS, RESULTS, clock_results, shift_columns, summarise
 
 SAMPLES = np.array([f"s{n % 5}" for n in range(60)])
 
@@ -47,28 +47,35 @@ def test_columns_of_states_can_be_stored_and_differ() -> None:
     assert columns[2:] == ["shift_30 d", "shift_T4|T5", "shift_T4|T5_alt", "shift_start_alt"]
 
 
-def test_results_cells_and_null_genes_agree(make_rows: Callable) -> None:
-    """Two readouts of random numbers: each row is what its cells and its null genes say, adjusted by readout."""
+def test_columns_of_results_have_an_order() -> None:
+    assert len(RESULTS) == len(set(RESULTS)) == 20
+    gone = {"p_tail", "fdr_tail", "p_label", "ci_over", "n_start"}
+    assert not gone & set(RESULTS) and RESULTS[11:16] == ("n_null", "p_value", "p_states", "fdr", "test")
+
+
+def test_clock_results_are_what_cells_and_null_genes_say(make_rows: Callable) -> None:
+    """Random changes in age: each row is that of its cells, beside its null genes, adjusted over all rows."""
     groups = [CellGroup("first", np.arange(0, 30)), CellGroup("second", np.arange(30, 55))]
     rows = make_rows([20] * 60)
     names = np.array([f"g{n}" for n in range(30)], dtype=object)
     sets = [GeneSet(names[n], (N_SPECIAL + n,)) for n in (3, 8, 14)]
     plan = plan_edits(rows.take(np.arange(55)), groups, sets, NullDraw("delete", 12, 0), names=names)
-    shifts = plan.by_set(np.random.default_rng(1).normal(size=(len(plan.copies), 2)))
-    cells = EmbeddedCells(np.arange(60).astype(str), SAMPLES, rows, np.zeros((60, 1)))
-    vocabulary = SimpleNamespace(names=names, gene_ids=np.char.add("F", np.arange(30).astype(str)))
-    tables = make_tables(plan, ScanResult(shifts, None, None), ["shift", "age"], cells, vocabulary)
-    results, by_cell, null = tables["results"], tables["cells"], tables["null"]
-    assert results["readout"].tolist() == ["shift"] * 6 + ["age"] * 6 and len(null) == 6 * 12
-    cells_of, nulls_of = (dict(list(table.groupby(["gene", "group"]))) for table in (by_cell, null))
-    for row in results.to_dict(orient="records"):
-        own, beside = cells_of[row["gene"], row["group"]], nulls_of[row["gene"], row["group"]]
-        means = own.groupby("sample")[row["readout"]].mean()
-        assert row["shift"] == pytest.approx(means.mean()) and row["n_cells"] == len(own)
-        drawn = beside[row["readout"]]
-        assert row["effect"] == pytest.approx((row["shift"] - drawn.mean()) / drawn.std())
-        far = (drawn - drawn.median()).abs() >= abs(row["shift"] - drawn.median())
-        assert row["p_value"] == pytest.approx((1 + far.sum()) / 13)
-        assert row["gene_id"] == "F" + row["gene"][1:] and row["n_start"] == (30 if row["group"] == "first" else 25)
-    for _, rows_of in results.groupby("readout"):
-        assert rows_of["fdr"].to_numpy() == pytest.approx(stats.false_discovery_control(rows_of["p_value"]))
+    changes = np.random.default_rng(1).normal(size=len(plan.copies))
+    vocabulary: Any = SimpleNamespace(names=names, gene_ids=np.char.add("F", np.arange(30).astype(str)))
+    found = clock_results(plan, changes, SAMPLES, vocabulary)
+    assert tuple(found.columns) == CLOCK_RESULTS
+    assert found["gene"].tolist() == ["g3", "g3", "g8", "g8", "g14", "g14"]
+    by_set = plan.by_set(changes[:, None])
+    for row in found.to_dict(orient="records"):
+        at = ["first", "second"].index(row["group"])
+        number, *null = plan.sets_of_group[at][[gene_set.name for gene_set in sets].index(row["gene"])]
+        own = by_set[at][number]
+        means = pd.Series(own.values[:, 0]).groupby(SAMPLES[own.cells]).mean()
+        assert row["change"] == pytest.approx(means.mean()) and row["n_cells"] == len(own.cells)
+        assert row["share_older"] == pytest.approx((own.values > 0).mean())
+        beside = np.array([summarise(by_set[at][which], SAMPLES)["shift"] for which in null])
+        assert row["effect"] == pytest.approx((row["change"] - beside.mean()) / beside.std(ddof=1))
+        far = np.abs(beside - np.median(beside)) >= abs(row["change"] - np.median(beside))
+        assert row["p_value"] == pytest.approx((1 + far.sum()) / (1 + len(null))) and row["n_null"] == len(null)
+        assert row["gene_id"] == "F" + row["gene"][1:] and row["ci_over"] == "samples"
+    assert found["fdr"].to_numpy() == pytest.approx(stats.false_discovery_control(found["p_value"]))

@@ -100,11 +100,12 @@ def test_changes_in_age_and_probability(perturb_run: Callable, readout: str, wor
     assert [dot.get_facecolor()[0, 0] == 0 for dot in diamonds] == (results["fdr"] <= 0.05).tolist()
     whiskers = [lines.get_segments()[0][:, 1] for lines in axis.collections if is_whisker(lines)]
     np.testing.assert_allclose(whiskers, results[["ci_low", "ci_high"]])
-    cells, null = adata.uns["perturb"]["cells"], adata.uns["perturb"]["null"]
+    cells = adata.uns["perturb"]["cells"]
     means = cells[cells["gene"] == "Hsp68"].groupby("sample")[readout].mean()
     near = points(axis)[np.abs(points(axis)[:, 0] - 2) < 0.3]
     assert sorted(near[:-1, 1]) == pytest.approx(sorted(means))
-    band = null.loc[null["gene"] == "fz2", readout].quantile([0.025, 0.975])
+    row = results.set_index("gene").loc["fz2"]
+    band = row["null_mean"] + np.array([-1.96, 1.96]) * abs((row["shift"] - row["null_mean"]) / row["effect"])
     heights = [path.vertices[:, 1] for box in axis.collections for path in box.get_paths()]
     assert any(np.isclose([h.min(), h.max()], band, rtol=1e-9).all() for h in heights if len(h))
     assert axis.get_ylabel() == words
@@ -229,13 +230,12 @@ def test_the_figure_says_what_its_marks_are(perturb_run: Callable) -> None:
     adata = perturb_run()
     axis = sf.pl.perturb_shift(adata, show=False)
     diamonds = ["mean, 95 % interval; fdr ≤ 0.05", "mean, 95 % interval; fdr > 0.05"]
-    assert words(axis) == [*diamonds, "mean of a sample", "cells (middle 95 %)", "means of null genes (middle 95 %)"]
+    assert words(axis) == [*diamonds, "mean of a sample", "cells (middle 95 %)", "null genes (mean ± 1.96 sd)"]
     axis.figure.canvas.draw()
     page, box = axis.figure.bbox, axis.figure.legends[0].get_window_extent()
     assert page.x0 <= box.x0 and box.x1 <= page.x1 + 1 and page.y0 <= box.y0
     assert all(box.y1 <= text.get_window_extent().y0 for text in axis.get_xticklabels())
     assert words(sf.pl.perturb_shift(adata, by="sample", show=False)) == [*diamonds, *words(axis)[2:3], words(axis)[4]]
     run = adata.uns["perturb"]
-    run["results"] = run["results"].assign(fdr=np.nan, ci_low=np.nan, ci_over="cells")
-    run["null"] = run["null"].iloc[:0]
+    run["results"] = run["results"].assign(fdr=np.nan, ci_low=np.nan, n_samples=1, effect=np.nan)
     assert words(sf.pl.perturb_shift(adata, show=False)) == ["mean; not tested", "cells (middle 95 %)"]

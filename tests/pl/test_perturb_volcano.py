@@ -1,4 +1,4 @@
-"""The volcano shows effects and p-values of the table, what is sure, and names that do not overlap."""
+"""The volcano shows shifts and false discoveries of the table, what is sure, and names that do not overlap."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ def names(axis: Axes) -> list[Annotation]:
 
 
 def test_points_are_the_table(perturb_run: Callable) -> None:
-    """Effect against p-value, apart by what is sure and in which direction; the line lies between."""
-    adata = perturb_run(GENES, strong=5, values=("shift",))
+    """Shift against fdr, apart by what is sure and in which direction; the line is at 0.05."""
+    adata = perturb_run(GENES, strong=5, values=("net_shift",))
     table = adata.uns["perturb"]["results"]
-    table.loc[20, ["p_value", "fdr"]] = [0.011, 0.04]
+    table.loc[20, "fdr"] = 0.04
     axis = sf.pl.perturb_volcano(adata, show=False)
-    sure, towards = table["fdr"] <= 0.05, table["effect"] > 0
+    sure, towards = table["fdr"] <= 0.05, table["shift"] > 0
     assert sure.sum() >= 5
     for found, rows in zip(dots(axis), (~sure, sure & towards, sure & ~towards), strict=True):
-        want = np.column_stack([table["effect"], -np.log10(table["p_value"])])[rows]
+        want = np.column_stack([table["shift"], -np.log10(table["fdr"])])[rows]
         np.testing.assert_allclose(found, want)
     line = next(line for line in axis.lines if line.get_linestyle() == "--").get_ydata()[0]
-    assert line == pytest.approx(-np.log10(0.011))
+    assert line == pytest.approx(-np.log10(0.05))
     assert axis.get_title() == "deleted in age 30" and "away from age 5      towards age 5" in axis.get_xlabel()
 
 
 def test_the_strongest_genes_are_named(perturb_run: Callable) -> None:
-    """Smallest p-value first, then the largest effect; each name leads to its point."""
-    adata = perturb_run(GENES, strong=5, values=("shift",))
+    """Smallest fdr first, then the largest shift; each name leads to its point."""
+    adata = perturb_run(GENES, strong=5, values=("net_shift",))
     table = adata.uns["perturb"]["results"]
-    order = table.assign(size=-table["effect"].abs()).sort_values(["p_value", "size"])
+    order = table.assign(size=-table["shift"].abs()).sort_values(["fdr", "size"])
     axis = sf.pl.perturb_volcano(adata, n_labels=7, show=False)
     assert [text.get_text() for text in names(axis)] == order["gene"].head(7).tolist()
-    where = np.column_stack([order["effect"], -np.log10(order["p_value"])])[:7]
+    where = np.column_stack([order["shift"], -np.log10(order["fdr"])])[:7]
     np.testing.assert_allclose([text.xy for text in names(axis)], where)
     assert names(sf.pl.perturb_volcano(adata, n_labels=0, show=False)) == []
     assert len(names(sf.pl.perturb_volcano(adata, n_labels=99, show=False))) == 40
@@ -73,20 +73,20 @@ def test_names_do_not_overlap(perturb_run: Callable, seed: int) -> None:
         assert all(box.x0 >= frame.x0 - 1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1 for box in boxes)
 
 
-def test_nothing_sure_and_no_spread(perturb_run: Callable) -> None:
-    """Without a sure gene there is no dashed line; rows without effect or p-value are left out."""
-    adata = perturb_run(GENES, strong=0, n_null=20, values=("shift",))
+def test_nothing_sure(perturb_run: Callable) -> None:
+    """The line stands without a sure gene too; rows without an fdr are left out."""
+    adata = perturb_run(GENES, strong=0, n_null=20, values=("net_shift",))
     table = adata.uns["perturb"]["results"]
-    table.loc[3, "effect"] = np.nan
+    table.loc[3, "fdr"] = np.nan
     axis = sf.pl.perturb_volcano(adata, show=False)
-    assert not [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [line for line in axis.lines if line.get_linestyle() == "--"]
     assert [len(points) for points in dots(axis)] == [39, 0, 0]
     assert len(names(axis)) == 10
-    one = perturb_run(("fz2",), n_null=1)
-    with pytest.raises(ValueError, match="n_null=200"):  # one null gene has no standard deviation
-        sf.pl.perturb_volcano(one)
-    table["p_value"] = 1.0
+    table["fdr"] = 1.0
     assert sf.pl.perturb_volcano(adata, show=False).get_ylim()[1] > 0
+    table["fdr"] = np.nan
+    with pytest.raises(ValueError, match="n_null=200"):
+        sf.pl.perturb_volcano(adata)
 
 
 def test_panels_agreement_and_what_cannot_be_read(perturb_run: Callable) -> None:
@@ -125,7 +125,7 @@ def test_from_the_tool(cells, tiny_model) -> None:
         axis = sf.pl.perturb_volcano(cells, readout=readout, show=False)
         table = sf.get.perturb_df(cells, readout=readout)
         assert sum(len(points) for points in dots(axis)) == len(table) == 8
-        np.testing.assert_allclose(np.sort(np.concatenate(dots(axis))[:, 0]), np.sort(table["effect"]))
+        np.testing.assert_allclose(np.sort(np.concatenate(dots(axis))[:, 0]), np.sort(table["shift"]))
     assert {text.get_text() for text in names(axis)} == set(wanted)
 
 
@@ -138,22 +138,20 @@ def test_bad_requests(perturb_run: Callable) -> None:
         sf.pl.perturb_volcano(adata, groups="glia")
     with pytest.raises(ValueError, match="n_labels is -1; expected 0 or more"):
         sf.pl.perturb_volcano(adata, n_labels=-1)
-    with pytest.raises(ValueError, match="readout is 'age'; expected 'shift' or 'net_shift'"):
-        sf.pl.perturb_volcano(adata, readout="age")
-    with pytest.raises(ValueError, match="table='screen' holds estimates of the shift alone"):
-        sf.pl.perturb_volcano(adata, readout="net_shift", table="screen")
+    with pytest.raises(KeyError, match="no 'weight'"):
+        sf.pl.perturb_volcano(adata, readout="weight")
 
 
 def test_the_figure_says_what_its_colours_are(perturb_run: Callable) -> None:
-    """The line too, where there is one; on the caller's axis names keep off the words."""
-    figure = sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("shift",)), return_fig=True)
+    """The line too; on the caller's axis names keep off the words."""
+    figure = sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("net_shift",)), return_fig=True)
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[:3] == ["towards age 5, fdr ≤ 0.05", "away from it, fdr ≤ 0.05", "fdr > 0.05"]
-    assert said[3:] == ["largest p-value with fdr ≤ 0.05"]
-    none = sf.pl.perturb_volcano(perturb_run(GENES, strong=0, n_null=20, values=("shift",)), return_fig=True)
-    assert [text.get_text() for text in none.legends[0].get_texts()] == said[:3]
+    assert said[3:] == ["fdr 0.05"]
+    none = sf.pl.perturb_volcano(perturb_run(GENES, strong=0, n_null=20, values=("net_shift",)), return_fig=True)
+    assert [text.get_text() for text in none.legends[0].get_texts()] == said
     _, mine = plt.subplots()
-    sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("shift",)), ax=mine)
+    sf.pl.perturb_volcano(perturb_run(GENES, strong=5, values=("net_shift",)), ax=mine)
     box = mine.get_legend().get_window_extent()
     assert not any(box.overlaps(Text.get_window_extent(text)) for text in names(mine))
     assert mine.transData.transform((0, max(points[:, 1].max() for points in dots(mine) if len(points))))[1] < box.y0

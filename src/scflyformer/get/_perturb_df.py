@@ -25,8 +25,9 @@ Table = Literal[
 ]
 #: Why a table may not be there.
 _ABSENT = {
-    "screen": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
-    "agreement": "the genes were not screened. Run sf.tl.perturb with method='screen'.",
+    "null": "all genes were asked for, and each is a null gene of others: their shifts are in the results.",
+    "screen": "the genes were not screened. Run sf.tl.perturb with genes='all' and method='screen'.",
+    "agreement": "the genes were not screened. Run sf.tl.perturb with genes='all' and method='screen'.",
     "interactions": "no pairs were perturbed. Run sf.tl.perturb with tuples of two names in genes.",
     "downstream": "no downstream genes were asked for. Run sf.tl.perturb with downstream=20.",
 }
@@ -63,9 +64,9 @@ def perturb_df(
     table
         Which table.
     readout
-        Rows of ``"results"``: ``"shift"``, towards the goal; ``"net_shift"``, less that towards the start;
-        ``"shift_start"``, ``"shift_<state>"``; ``"age"`` and ``"probability"``, where a clock or a classifier was read
-        off. `None`: all.
+        Rows of ``"results"``: ``"shift"``, towards the goal; ``"net_shift"``, less that towards the start, and its
+        parts ``"net_shift_linear"`` and ``"net_shift_transformer"``; ``"shift_start"``, ``"shift_<state>"``; ``"age"``
+        and ``"probability"``, where a clock or a classifier was read off. `None`: all.
     genes
         Only these, named as they were asked for. Of ``"interactions"``: pairs of that name, or with one of these
         genes. Tables without genes come whole.
@@ -88,11 +89,11 @@ def perturb_df(
 
     ``"cells"``: a row per perturbed cell.
 
-    ``"null"``: a row per null gene.
+    ``"null"``: a row per null gene of genes asked for by name.
 
     ``"separability"``: a row per group: how well start and goal cells are told apart at all.
 
-    ``"screen"``: a row per gene and group of a screen, with its first-order estimate and, where it was run, its exact
+    ``"screen"``: a row per gene and group that a screen ran exactly, with the first-order estimate and the exact net
     shift. ``"agreement"``: a row per group with the rank correlation of the two.
 
     ``"interactions"``: a row per pair and group: the shift of both together less the sum of each alone.
@@ -136,15 +137,15 @@ def perturb_df(
     ...     max_cells=10,
     ... )
     >>> results = sf.get.perturb_df(adata)
-    >>> results[["gene", "group", "n_cells", "n_samples", "ci_over"]]
-         gene group  n_cells  n_samples  ci_over
-    0  Msp300   all        9          3  samples
-    1   Hsp68   all       10          3  samples
+    >>> results[["gene", "group", "n_cells", "n_samples", "test"]]
+         gene group  n_cells  n_samples        test
+    0  Msp300   all        9          3  null genes
+    1   Hsp68   all       10          3  null genes
     >>> cells = sf.get.perturb_df(adata, table="cells", genes="Hsp68")
     >>> len(cells)
     10
-    >>> sf.get.perturb_df(adata, table="null").columns.tolist()
-    ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'shift_start', 'net_shift']
+    >>> sf.get.perturb_df(adata, table="null").columns.tolist()[:6]
+    ['gene', 'group', 'null_gene', 'n_cells', 'shift', 'shift_start']
 
     With human orthologues from a table of your own (these scores are made up):
 

@@ -22,7 +22,7 @@ from scflyformer.perturbation._edit_plan import MIN_CELLS, plan_edits
 from scflyformer.perturbation._gene_sets import distinct_names, read_gene_sets, read_pairs
 from scflyformer.perturbation._interactions import interactions
 from scflyformer.perturbation._make_readouts import make_readouts
-from scflyformer.perturbation._null_sets import NullDraw
+from scflyformer.perturbation._null_sets import NullDraw, token_sizes, warn_of_few
 from scflyformer.perturbation._reasons import (
     left_out,
     no_group,
@@ -31,8 +31,19 @@ from scflyformer.perturbation._reasons import (
     reasons_unknown,
     reasons_unmeasured,
 )
+from scflyformer.perturbation._results import (
+    GroupContext,
+    cell_table,
+    edits_of_groups,
+    gene_table,
+    join_results,
+    null_table,
+    permutation_weights,
+    result_rows,
+)
 from scflyformer.perturbation._states import log_fold_changes, separability_table
-from scflyformer.perturbation._tables import make_tables, shift_columns
+from scflyformer.perturbation._summary import summary
+from scflyformer.perturbation._tables import shift_columns
 
 if TYPE_CHECKING:
     import os
@@ -47,6 +58,7 @@ if TYPE_CHECKING:
     from scflyformer.perturbation._cells import StateGroup
     from scflyformer.perturbation._edit_plan import EditPlan
     from scflyformer.perturbation._gene_sets import GeneSet
+    from scflyformer.perturbation._make_readouts import Readouts
     from scflyformer.perturbation._request import PerturbRequest
     from scflyformer.tokens._rows import TokenRows
 
@@ -57,8 +69,8 @@ def analyse(
     """Return what :func:`scflyformer.tl.perturb` writes to `uns`."""
     from scflyformer.perturbation._checkpoint import Checkpoint
     from scflyformer.perturbation._downstream import downstream_genes
-    from scflyformer.perturbation._scan_result import noise_floor, run_scan
-    from scflyformer.perturbation._screen import compare_with_exact, judged_by_screen, screen
+    from scflyformer.perturbation._scan_result import run_scan
+    from scflyformer.perturbation._screen import compare_with_exact, screen, state_columns
 
     kind, every = request.kind, request.every_gene
     column = _adata.obs_column(adata, request.state_key, what="state_key")
@@ -96,10 +108,12 @@ def analyse(
     readouts = make_readouts(model, groups, cells, request, states=labels, pooling=pooling)
 
     ranked = rows.take(np.concatenate([group.cells for group in groups]))
-    nulls, gene_names = NullDraw(kind, request.n_null, request.seed), distinct_names(vocabulary)
+    sizes = token_sizes(embedder.network)
+    nulls, gene_names = NullDraw(kind, request.n_null, request.seed, sizes), distinct_names(vocabulary)
+    contexts = _contexts(adata, embedder, cells, groups, readouts, separability, model, reading)
     screened = None
-    if request.method == "screen":
-        screened = screen(embedder, ranked, groups, readouts.towards, samples, vocabulary, request)
+    if request.screens:
+        screened = screen(embedder, cells, groups, readouts, vocabulary, contexts, nulls=nulls, n_top=request.n_top)
         plan = plan_edits(ranked, groups, screened.sets, replace(nulls, n=0), names=gene_names, chosen=screened.chosen)
     else:
         measured = np.unique(rows.tokens)
@@ -113,23 +127,43 @@ def analyse(
     params = _params(model, request, reading, embedder, labels, sets, readouts.params)
     key = _fingerprint(params, rows.take(seen), plan, groups, cells)
     kept = None if checkpoint is None else Checkpoint(checkpoint, key)
-    fold = log_fold_changes(adata, groups, samples, model, reading)
     result = run_scan(embedder, cells, plan, readouts, kept)
-    tables = make_tables(plan, result, readouts.columns, cells, vocabulary)
-    noise = [
-        noise_floor(embedder, cells, group.cells, goal) for group, goal in zip(groups, readouts.goals, strict=True)
+    columns, edits = readouts.columns, edits_of_groups(plan, result, readouts)
+    found = [
+        result_rows(
+            of_group,
+            columns,
+            None if screened is not None else permutation_weights(readouts, at),
+            about=gene_table(plan, at, vocabulary),
+            context=context,
+            kind=kind,
+            scan=every,
+        )
+        for at, (of_group, context) in enumerate(zip(edits, contexts, strict=True))
+        if plan.sets_of_group[at]
     ]
-    tables["results"] = _with_context(tables["results"], plan, fold, noise, separability)
-    if screened is not None:
-        agreement = compare_with_exact(screened, plan, result, samples, seed=request.seed)
-        tables = judged_by_screen(tables, screened) | agreement
+    tables = {"cells": cell_table(plan, result, columns, cells)}
+    names_in_order = [gene_set.name for gene_set in plan.sets]
+    if screened is None:
+        tables["results"] = join_results(found, columns, names_in_order)
+        if not every:
+            tables["null"] = null_table(plan, edits, columns, vocabulary)
+            warn_of_few(tables["results"], len(np.unique(ranked.tokens)), request.n_null)
+    else:
+        estimated, exact = pd.concat(screened.results), pd.concat(found)
+        tables |= compare_with_exact(screened, exact, groups)
+        other = exact[~exact["readout"].isin(state_columns(readouts))]
+        other = other.merge(tables["screen"].loc[tables["screen"]["top"], ["gene", "group"]])
+        names_in_order = [str(name) for name in gene_names[np.unique(ranked.tokens) - N_SPECIAL]]
+        tables["results"] = join_results([estimated, other[list(estimated)]], columns, names_in_order)
         by_group = ", ".join(f"{row.group} {row.spearman:.2f}" for row in tables["agreement"].itertuples())
         _log.info(f"perturb: ranks of first-order and exact shifts agree, Spearman: {by_group}")
     if any(gene_set.is_pair for gene_set in plan.sets):
         tables["interactions"] = interactions(plan, result, samples, vocabulary.names)
     if request.downstream:
+        wanted = tables["results"] if screened is None else tables["screen"][tables["screen"]["top"]]
         tables["downstream"] = downstream_genes(
-            embedder, rows, plan, result, vocabulary, wanted=tables["results"], most=request.downstream
+            embedder, rows, plan, result, vocabulary, wanted=wanted, most=request.downstream
         )
     skipped_groups = dict.fromkeys(without_states, "no start or no goal cells")
     if every:
@@ -140,6 +174,7 @@ def analyse(
     return {
         **tables,
         "separability": separability,
+        "summary": summary(tables["results"], separability, params, groups=groups, screened=screened is not None),
         "absent": np.array(list(absent), dtype=object),
         "skipped": skipped,
         "states": dict(zip(shift_columns(labels[2:]), labels, strict=True)),
@@ -178,7 +213,7 @@ def _params(
     of_readouts: dict[str, str | None],
 ) -> dict[str, Any]:
     """Return what is recorded of a run; ``labels`` are those of goal, start and alternatives."""
-    screened, running = request.method == "screen", embedder.running
+    running = embedder.running
     return _adata.run_params(
         model,
         **request.params()
@@ -189,7 +224,7 @@ def _params(
         | {"dose": request.dose if request.kind in DOSED else 1.0}
         | {"start": labels[1], "goal": labels[0], "alt": labels[2:]}
         | {"device": running.device, "dtype": running.dtype, "ci_level": 0.95}
-        | {"fdr_family": "all genes screened" if screened else "all rows of a readout"}
+        | {"method": "screen" if request.screens else "exact"}
         | of_readouts,
     )
 
@@ -217,19 +252,25 @@ def _warn(separability: pd.DataFrame, states: tuple[State, State, list[State]], 
         )
 
 
-def _with_context(
-    results: pd.DataFrame, plan: EditPlan, fold: np.ndarray, noise: list[float], separability: pd.DataFrame
-) -> pd.DataFrame:
-    """Add to the results what is known without the model, how fine it counts, and whether the states are apart."""
-    genes_of = {gene_set.name: np.array(gene_set.tokens) - N_SPECIAL for gene_set in plan.sets}
-    row_of = {group.name: row for row, group in enumerate(plan.groups)}
-    row = results["group"].map(row_of).to_numpy()
-    fold_of_sets = [fold[group, genes_of[gene]] for gene, group in zip(results["gene"], row, strict=True)]
-    change = [np.nanmean(of_set) if np.isfinite(of_set).any() else np.nan for of_set in fold_of_sets]
-    interpretable = separability.set_index("group")["interpretable"]
-    return results.assign(
-        log_fc=change, noise=np.array(noise)[row], interpretable=results["group"].map(interpretable).astype(bool)
-    )
+def _contexts(
+    adata: AnnData,
+    embedder: Embedder,
+    cells: EmbeddedCells,
+    groups: list[StateGroup],
+    readouts: Readouts,
+    separability: pd.DataFrame,
+    model: Model,
+    reading: Reading,
+) -> list[GroupContext]:
+    """Return what is known of each group without the model, how fine shifts count, and whether its states are apart."""
+    from scflyformer.perturbation._scan_result import noise_floor
+
+    fold = log_fold_changes(adata, groups, cells.samples, model, reading)
+    apart = separability["interpretable"].astype(bool).tolist()
+    return [
+        GroupContext(group.name, change, noise_floor(embedder, cells, group.cells, goal), told)
+        for group, change, goal, told in zip(groups, fold, readouts.goals, apart, strict=True)
+    ]
 
 
 def _fingerprint(

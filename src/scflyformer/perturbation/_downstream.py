@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -112,8 +113,10 @@ def _expression_changes(
     null_changes = result.moves[[plan.slot_of[number, null_number] for null_number in run]] @ decoder.T
     for row, null_number in enumerate(run):  # a gene says nothing about how the loss of others acts on it
         null_changes[row, np.array(plan.table.sets[null_number]) - N_SPECIAL] = np.nan
-    mean, spread = np.nanmean(null_changes, 0), np.nanstd(null_changes, 0, ddof=1)
-    middle = np.nanmedian(null_changes, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of genes that one null set or none is left for
+        mean, spread = np.nanmean(null_changes, 0), np.nanstd(null_changes, 0, ddof=1)
+        middle = np.nanmedian(null_changes, 0)
     far = (np.abs(null_changes - middle) >= np.abs(change - middle)).sum(0)
     p_value = (1 + far) / (1 + np.isfinite(null_changes).sum(0))
     with np.errstate(invalid="ignore", divide="ignore"):

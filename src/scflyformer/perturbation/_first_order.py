@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,20 +35,40 @@ _SCALE = 4096.0
 """Gradients are this many times larger on their way back, so that half precision holds them."""
 
 
-def first_order_shifts(
+@dataclass(frozen=True, eq=False)
+class FirstOrder:
+    """Estimates of what deleting each token of some cells does.
+
+    Attributes
+    ----------
+    total
+        Change of the dot product of the cell's direction with each of the vectors asked for, float64, shape (n_tokens,
+        n_vectors); NaN in cells of one token.
+    linear
+        That of the profile code alone, of the same shape; `None` for a mean over tokens. Exact, but that the cell token
+        beside it is that of the estimate, every token half a step up.
+    size
+        How far the code moves the cell's direction, shape (n_tokens,); for a mean, the root mean square of ``total``.
+    """
+
+    total: np.ndarray
+    linear: np.ndarray | None
+    size: np.ndarray
+
+
+def first_order_changes(
     network: CellBert,
     rows: TokenRows,
+    vectors: np.ndarray,
     *,
-    centroids: np.ndarray,
-    states: np.ndarray,
     pooling: Pooling,
     running: Running = AS_SET,
     bar: Any = None,
-) -> np.ndarray:
-    """Estimate the change in the cosine with a centroid when a gene is deleted, for every gene of every cell.
+) -> FirstOrder:
+    """Estimate how the direction of a cell changes when a gene is deleted, for every gene of every cell.
 
-    The exact change (:func:`scflyformer.perturbation._copies.perturbed_shifts`) takes a pass for each gene; the
-    estimate takes one pass and its gradient for all genes of a cell, two for the mean. It adds up
+    The exact change (:func:`scflyformer.perturbation._copies.read_copies`) takes a pass for each gene; the estimate
+    takes one pass, and its gradient for each of the vectors, for all genes of a cell; two for the mean. It adds up
 
     - the profile code without the gene, exactly;
     - the cell token's start, which the code gives: its exact change times the gradient there;
@@ -65,17 +86,12 @@ def first_order_shifts(
     ----------
     rows
         Ranked cells, at most ``network.limit(pooling)`` tokens each.
-    states
-        The centroid that each cell is held against; negative where there is none, int64, shape (n_cells,).
+    vectors
+        What the direction of a cell is held against, shape (n_vectors, width).
     pooling
         As for :func:`scflyformer.network._infer.embed_rows`; for ``"code"`` the result is exact.
     running
         How to run; `SCREEN_TOKENS` a batch unless a number of tokens is asked for.
-
-    Returns
-    -------
-    The estimate for each token of ``rows``, float64, shape (n_tokens,); NaN where a cell has no centroid, or no other
-    token.
     """
     check_embedding(network, pooling, running)
     limit = network.limit(pooling)
@@ -84,43 +100,56 @@ def first_order_shifts(
     target, number = pick_place(running)
     network.to(target).eval()  # type: ignore[arg-type]
     panel = None if rows.panel is None else torch.from_numpy(rows.panel).to(target)
-    goals = torch.from_numpy(centroids.astype(np.float32)).to(target)
-    out = np.full(len(rows.tokens), np.nan)
-    known = np.flatnonzero(np.asarray(states) >= 0)
+    length = np.maximum(np.linalg.norm(vectors, axis=1), 1e-30)
+    goals = torch.from_numpy((vectors / length[:, None]).astype(np.float32)).to(target)
+    through_code = pooling != "mean" and network.profile_encoder is not None
+    shape = len(rows.tokens), len(vectors)
+    total, linear = np.full(shape, np.nan), np.full(shape, np.nan) if through_code else None
+    size = np.full(len(rows.tokens), np.nan)
     mixed = nullcontext() if number == torch.float32 else torch.autocast(target.type, dtype=number)
+    known = np.flatnonzero(rows.lengths > 1)
 
     def run(batch: np.ndarray) -> None:
         cells = known[batch]
-        cells = cells[rows.lengths[cells] > 1]
-        if not len(cells):
-            return
         tokens, values = padded(network, rows, cells, target, pooling=pooling)
         with mixed:
-            estimate = _estimate(network, tokens, values, panel, goals[states[cells]], pooling)
+            parts = _estimate(network, tokens, values, panel, goals, pooling)
         place = pad_rows(rows.indptr, np.arange(len(rows.tokens)), cells, -1, limit=limit)
-        out[place[place >= 0]] = estimate.cpu().numpy()[place >= 0]
+        place = place[place >= 0]
+        total[place] = parts[0].cpu().numpy()
+        if linear is not None:
+            linear[place], size[place] = (part.cpu().numpy() for part in parts[1:])
 
     budget = pick_batch_tokens(running.batch_tokens, target, default=SCREEN_TOKENS)
     run_batches(network, run, rows.lengths[known], budget, bar=bar)
     if bar is not None:
         bar.update(len(rows) - len(known))
-    return out
+    if linear is None:
+        size = np.sqrt((total**2).mean(1))
+    return FirstOrder(total * length, None if linear is None else linear * length, size)
 
 
 def _estimate(
     network: CellBert, tokens: Tensor, values: Tensor, panel: Tensor | None, goals: Tensor, pooling: Pooling
-) -> Tensor:
-    """Return the estimate for each token of a padded batch, shape (n, length)."""
+) -> tuple[Tensor, ...]:
+    """Return the estimate for each token of a padded batch; where there is a code, its own part and its size as well.
+
+    Shapes (n_tokens without padding, n_goals), twice, and (n_tokens without padding,); ``goals`` have length 1.
+    """
     front, present = int(network.has_cell_token), tokens != PAD
-    encoder, linear, code = network.profile_encoder, None, None
-    with torch.no_grad():
-        if encoder is not None:
+    encoder, code = network.profile_encoder, None
+    moved: _CodeMoves | None = None
+    if encoder is not None:
+        with torch.no_grad():
             linear = encoder.linear(encoder.profile(tokens, values), panel)
             code = encoder.code(linear)
-        if pooling == "code":
-            estimate = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-            estimate[present] = _through_code(network, tokens, values, linear, code, None, code, goals)
-            return estimate
+            owner = present.nonzero()[:, 0]
+            shown = values[present].clamp(min=0).unsqueeze(1)
+            without = linear[owner] - shown * encoder.rows(tokens[present] - N_SPECIAL)
+            moved = _CodeMoves(code, encoder.code(without) - code[owner], owner)
+    if pooling == "code":
+        alone, size = moved.changes(code, goals)  # type: ignore[union-attr,arg-type]
+        return alone, alone, size
     seen = present[:, : network.bert_len]
     with torch.no_grad():
         embedded = network._embedded(tokens, values, None, code)[0].float()
@@ -128,24 +157,37 @@ def _estimate(
         step = torch.zeros_like(position)
         step[front + 1 :] = position[front:-1] - position[front + 1 :]
     bias = torch.zeros(seen.shape, device=tokens.device, requires_grad=True)
-    slopes = []
-    for share in _SHARES[pooling]:
+    zeros = torch.zeros(seen.shape, dtype=torch.float64, device=tokens.device)
+    estimates, starts = [zeros] * len(goals), [zeros.new_zeros(1, dtype=torch.float32)] * len(goals)
+    shares = _SHARES[pooling]
+    for share in shares:
         read = (embedded + share * step).requires_grad_()
         with torch.enable_grad():
             vectors = _vectors(network, read, bias, seen, pooling)
             if code is not None and pooling == "cell":
                 vectors = torch.cat([vectors, code], dim=1)
-            cosine = nn.functional.cosine_similarity(vectors, goals)
-            slopes.append(torch.autograd.grad(cosine.sum() * _SCALE, [read, bias], materialize_grads=True))
+            cosines = ((nn.functional.normalize(vectors, dim=1) @ goals.T).sum(0) * _SCALE).unbind()
+        for number, cosine in enumerate(cosines):
+            to_read, to_bias = torch.autograd.grad(
+                cosine, [read, bias], retain_graph=number + 1 < len(goals), materialize_grads=True
+            )
+            with torch.no_grad():
+                step_up = (to_read * step).sum(2)[:, front:]
+                through = (step_up.flip(1).cumsum(1).flip(1) - step_up - to_bias).double()
+                estimates[number] = estimates[number] + through / (_SCALE * len(shares))
+                starts[number] = starts[number] + to_read[:, 0] / (_SCALE * len(shares))
     with torch.no_grad():
-        to_read, to_bias = (sum(parts) / (_SCALE * len(parts)) for parts in zip(*slopes, strict=True))
-        moved = (to_read * step).sum(2)[:, front:]
-        estimate = (moved.flip(1).cumsum(1).flip(1) - moved - to_bias).double()
-        estimate = nn.functional.pad(estimate, (0, tokens.shape[1] - estimate.shape[1]))
-        if code is not None:
-            whole = vectors if pooling == "cell" else None
-            estimate[present] += _through_code(network, tokens, values, linear, code, to_read[:, 0], whole, goals)
-    return estimate
+        room = tokens.shape[1] - seen.shape[1]
+        total = torch.stack([nn.functional.pad(part, (0, room))[present] for part in estimates], dim=1)
+        if moved is None:
+            return (total,)
+        for number, to_start in enumerate(starts):
+            to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
+            total[:, number] += (encoder.leading(moved.change) * to_leading).sum(1).double()  # type: ignore[union-attr]
+        if pooling == "mean":
+            return (total,)
+        alone, size = moved.changes(vectors, goals)
+    return total + alone, alone, size
 
 
 def _vectors(network: CellBert, embedded: Tensor, bias: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
@@ -183,37 +225,25 @@ def _layer(layer: Any, asking: Tensor, hidden: Tensor, seen: Tensor) -> Tensor:
     return after_attention(layer, asking, context)
 
 
-def _through_code(
-    network: CellBert,
-    tokens: Tensor,
-    values: Tensor,
-    linear: Any,
-    code: Any,
-    to_start: Tensor | None,
-    vectors: Tensor | None,
-    goals: Tensor,
-) -> Tensor:
-    """Return what goes through the profile code, float64, shape (n_tokens without padding,).
+class _CodeMoves:
+    """How the profile code of each cell changes without each of its tokens: (n_cells, size), and (n_tokens, size)."""
 
-    ``linear`` and ``code`` are the profile encoder's of whole cells. With ``to_start``, the gradient to the cell
-    token's start, by way of that; and with ``vectors``, of which the code is the last part, through the code itself.
-    """
-    encoder: Any = network.profile_encoder
-    present = tokens != PAD
-    owner = present.nonzero()[:, 0]
-    shown = values[present].clamp(min=0).unsqueeze(1)
-    without = linear[owner] - shown * encoder.rows(tokens[present] - N_SPECIAL)
-    change = encoder.code(without) - code[owner]
-    estimate = torch.zeros(len(owner), dtype=torch.float64, device=owner.device)
-    if to_start is not None:
-        to_leading = (to_start @ network.code_to_cell.weight.float())[owner]  # type: ignore[union-attr,operator]
-        estimate = (encoder.leading(change) * to_leading).sum(1).double()
-    if vectors is None:
-        return estimate
-    dot = (vectors.double() * goals.double()).sum(1)
-    square = vectors.double().square().sum(1)
-    size = code.shape[1]
-    new_dot = dot[owner] + (change * goals[owner, -size:]).sum(1).double()
-    new_square = square[owner] + (change * (2 * code[owner] + change)).sum(1).double()
-    length = goals.double().norm(dim=1)
-    return estimate + new_dot / (new_square.sqrt() * length[owner]) - (dot / (square.sqrt() * length))[owner]
+    def __init__(self, code: Tensor, change: Tensor, owner: Tensor) -> None:
+        self.code, self.change, self.owner = code, change, owner
+
+    def changes(self, vectors: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the change of the cosine with each goal and the length of the move, the rest of the cell held still.
+
+        ``vectors`` are whole embeddings, of which the code is the last part. Float64, shapes (n_tokens, n_goals) and
+        (n_tokens,).
+        """
+        vectors, owner = vectors.double(), self.owner
+        square = vectors.square().sum(1)
+        overlap = (self.change * self.code[owner]).sum(1).double()
+        length = square[owner].sqrt()
+        new_length = (square[owner] + 2 * overlap + self.change.square().sum(1).double()).sqrt()
+        dot = (vectors @ goals.double().T)[owner]
+        new_dot = dot + (self.change @ goals[:, -self.code.shape[1] :].T).double()
+        cosine = (square[owner] + overlap) / (length * new_length)
+        size = (2 - 2 * cosine).clamp(min=0).sqrt()
+        return new_dot / new_length[:, None] - dot / length[:, None], size

@@ -44,8 +44,9 @@ def interactions(plan: EditPlan, result: ScanResult, samples: np.ndarray, symbol
     ``samples`` are those of all cells of the object; ``symbols`` name the vocabulary genes.
     """
     rows: list[dict[str, Any]] = []
+    by_set = plan.by_set(result.values)
     for place in (place for place, gene_set in enumerate(plan.sets) if gene_set.is_pair):
-        for group, in_group, shifts in zip(plan.groups, plan.sets_of_group, result.shifts, strict=True):
+        for group, in_group, shifts in zip(plan.groups, plan.sets_of_group, by_set, strict=True):
             if place not in in_group:
                 continue
             tested, *null = (_interaction(plan.table.sets[number], plan, shifts) for number in in_group[place])

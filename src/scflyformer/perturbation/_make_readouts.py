@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scflyformer import _log
-from scflyformer.perturbation._label_permutation import permuted_states
-from scflyformer.perturbation._p_values import LEAST_NULLS
-from scflyformer.perturbation._readouts import AgeChange, ProbabilityChange, Readout, TokenMove, TowardsStates
+from scflyformer.perturbation._judge import LINEAR, TRANSFORMER
+from scflyformer.perturbation._readouts import (
+    AgeChange,
+    ByGroup,
+    Displacement,
+    DotChange,
+    LinearPart,
+    ProbabilityChange,
+    Readout,
+    TokenMove,
+    TowardsStates,
+)
 from scflyformer.perturbation._shift import held_out_centroids, inliers
+from scflyformer.perturbation._state_samples import state_samples
 from scflyformer.perturbation._tables import shift_columns
 
 if TYPE_CHECKING:
@@ -20,8 +30,8 @@ if TYPE_CHECKING:
     from scflyformer.models import Model
     from scflyformer.network._infer import Pooling
     from scflyformer.perturbation._cells import EmbeddedCells, StateGroup
-    from scflyformer.perturbation._readouts import ByGroup
     from scflyformer.perturbation._request import PerturbRequest
+    from scflyformer.perturbation._state_samples import StateSamples
 
 Centroid = Literal["mean", "trimmed"]
 
@@ -37,11 +47,16 @@ class Readouts:
     goals
         Centroid of the goal of each group, shape (n_groups, width).
     columns
-        Name of each column of ``of_copies``, side by side, and of the net shift that is made of the first two.
+        Name of each number read off: of ``of_copies`` side by side but for the linear part, of the net shift and of
+        its two parts.
     of_copies
-        Kept for each copy, ``towards`` first.
-    labels
-        Shifts towards the goal and permuted goals, averaged over copies; `None` without permutations.
+        Kept for each copy, ``towards`` first, then, where there is one, its linear part.
+    states
+        Samples of each group.
+    permuted
+        Which of their units are the goal in truth and in each permutation; `None` for groups with too few samples.
+    sums
+        Averaged over the copies of a sample: change towards each unit, likewise of the linear part, displacement.
     token
         Move of the cell token, averaged over copies; `None` where no expression is decoded.
     params
@@ -52,9 +67,16 @@ class Readouts:
     goals: np.ndarray
     columns: list[str]
     of_copies: list[Readout]
-    labels: ByGroup | None
+    states: list[StateSamples]
+    permuted: list[np.ndarray | None]
+    sums: list[Readout]
     token: TokenMove | None
     params: dict[str, str | None]
+
+    @property
+    def has_linear_part(self) -> bool:
+        """Whether the profile code is told apart from the cell token."""
+        return LINEAR in self.columns
 
 
 def make_readouts(
@@ -82,6 +104,9 @@ def make_readouts(
     towards = towards_states(groups, cells, request.centroid)
     ends = np.cumsum([0, *(len(group.cells) for group in groups[:-1])])
     columns, of_copies = shift_columns(states[2:]), list[Readout]([towards])
+    token_size = model.hidden_size if pooling == "cell" and model.network().profile_encoder is not None else None
+    if token_size is not None:
+        of_copies.append(LinearPart(towards, token_size))
     params: dict[str, str | None] = {}
     if clock is not None:
         age, saved = age_change(clock, model, groups)
@@ -95,12 +120,28 @@ def make_readouts(
         columns.append("probability")
         of_copies.append(change)
         params["probability_of"] = label
-    permuted = request.method == "exact" and request.n_null >= LEAST_NULLS
-    labels = permuted_states(groups, cells, n=request.n_label if permuted else 0, seed=request.seed)
     decoded = bool(request.downstream) and pooling == "cell" and model.has_cell_token
     token = TokenMove(model.hidden_size) if decoded else None
     goals = towards.centroids[towards.states[ends, 0]]
-    return Readouts(towards, goals, [*columns, "net_shift"], of_copies, labels, token, params)
+    of_states = [state_samples(group, cells, in_parts=request.screens) for group in groups]
+    permuted = [of_group.permuted_goals(n=request.n_label, seed=request.seed) for of_group in of_states]
+    width = max(len(of_group.goal) for of_group in of_states)
+    dots = ByGroup(
+        [DotChange(of_group.sums, width) for of_group in of_states], [len(group.cells) for group in groups], width
+    )
+    linear = [] if token_size is None else [LinearPart(dots, token_size)]
+    parts = [] if token_size is None else [LINEAR, TRANSFORMER]
+    return Readouts(
+        towards,
+        goals,
+        [*columns, "net_shift", *parts],
+        of_copies,
+        of_states,
+        permuted,
+        [dots, *linear, Displacement()],
+        token,
+        params,
+    )
 
 
 def towards_states(groups: list[StateGroup], cells: EmbeddedCells, centroid: Centroid) -> TowardsStates:
@@ -117,8 +158,8 @@ def towards_states(groups: list[StateGroup], cells: EmbeddedCells, centroid: Cen
 def group_centroids(group: StateGroup, embedded: EmbeddedCells, centroid: Centroid) -> tuple[np.ndarray, np.ndarray]:
     """Return centroids of goal, start and alternatives, and which of them each edited cell is held against.
 
-    Shapes (n_centroids, width) and (n_edited, 2 + n_alt), -1 where there is none. A cell's start centroid comes from
-    other samples, or other cells, than its own.
+    Shapes (n_centroids, width) and (n_edited, 2 + n_alt), -1 where there is none. A cell's centroids come from other
+    samples than its own: that of the start else from other cells, that of the goal else from all.
     """
     vectors, samples = embedded.vectors, embedded.samples
 
@@ -136,6 +177,12 @@ def group_centroids(group: StateGroup, embedded: EmbeddedCells, centroid: Centro
     which[:, 0] = 0
     place = of_start[np.searchsorted(group.start, group.cells)]
     which[:, 1] = np.where(place >= 0, place + 1, -1)
+    shared = np.intersect1d(samples[group.cells].astype(str), samples[group.goal].astype(str))
+    for sample in shared:  # that holds cells of both states
+        others = group.goal[samples[group.goal].astype(str) != sample]
+        if len(others):
+            which[samples[group.cells].astype(str) == sample, 0] = sum(map(len, parts))
+            parts.append(middle(others))
     for number, cells in enumerate(group.alt):
         if len(cells):
             which[:, 2 + number] = sum(map(len, parts))

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scflyformer.perturbation._shift import state_cosines
+from scflyformer.perturbation._shift import state_cosines, unit_vectors
 from scflyformer.stats._classification import softmax
 
 
@@ -41,39 +41,46 @@ class TowardsStates:
         return state_cosines(after, self.centroids, which) - state_cosines(before, self.centroids, which)
 
 
-class TowardsLabels:
-    """Change in the cosine with centroids of samples that were called goal by chance.
+class LinearPart:
+    """Another readout of what the profile code alone does: the cell token, the first ``token`` numbers, stays.
 
-    Parameters
-    ----------
-    sums
-        Sum of the embeddings of each sample's cells, float64, shape (n_samples, embedding size).
-    goals
-        Which samples are the goal in which permutation, bool, shape (n_permutations, n_samples).
-    sample
-        The sample of each cell, which takes no part in the centroids that it is held against; int64, shape (n_cells,).
+    What the transformer adds is in the token; the code is made of the cell's values without it.
     """
 
-    def __init__(self, sums: np.ndarray, goals: np.ndarray, sample: np.ndarray) -> None:
-        self.sums, self.goals, self.sample, self.width = sums, goals.astype(np.float64), sample, len(goals)
-        gram = sums @ sums.T
-        cross = self.goals @ gram  # |goal - own|^2 = |goal|^2 - 2 goal . own + |own|^2, permutations × left-out sample
-        whole = (cross * self.goals).sum(1, keepdims=True)
-        self.norms = np.sqrt(np.maximum(whole - self.goals * (2 * cross - np.diag(gram)), 0))
+    def __init__(self, readout: Readout, token: int) -> None:
+        self.readout, self.token, self.width = readout, token, readout.width
 
     def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Return the changes; NaN where a goal is nothing but the cell's own sample."""
-        sample = self.sample[source]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._cosines(after, sample) - self._cosines(before, sample)
+        """Return what is read of the old token beside the new code."""
+        return self.readout(before, np.concatenate([before[:, : self.token], after[:, self.token :]], axis=1), source)
 
-    def _cosines(self, vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
-        cells = vectors.astype(np.float64)
-        cells /= np.linalg.norm(cells, axis=1, keepdims=True)
-        dots = cells @ self.sums.T
-        left_out = self.goals[:, sample].T
-        towards_goal = dots @ self.goals.T - left_out * dots[np.arange(len(sample)), sample][:, None]
-        return np.where(self.goals.sum(1) > left_out, towards_goal / self.norms[:, sample].T, np.nan)
+
+class DotChange:
+    """Change in the dot product of the cell's direction with each of some vectors, float64, shape (n_vectors, width).
+
+    ``width`` numbers a copy, NaN behind the last vector.
+    """
+
+    def __init__(self, vectors: np.ndarray, width: int) -> None:
+        self.vectors, self.width = vectors, width
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return after less before, both of length 1."""
+        out = np.full((len(before), self.width), np.nan)
+        change = unit_vectors(after.astype(np.float64)) - unit_vectors(before.astype(np.float64))
+        out[:, : len(self.vectors)] = change @ self.vectors.T
+        return out
+
+
+class Displacement:
+    """How far the cell's direction moves, whatever the direction."""
+
+    width = 1
+
+    def __call__(self, before: np.ndarray, after: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Return the length of after less before, both of length 1."""
+        change = unit_vectors(after.astype(np.float64)) - unit_vectors(before.astype(np.float64))
+        return np.linalg.norm(change, axis=1, keepdims=True)
 
 
 class AgeChange:

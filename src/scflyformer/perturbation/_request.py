@@ -29,7 +29,7 @@ class PerturbRequest:
     genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]]
     kind: Kind
     dose: float
-    method: Literal["exact", "screen"]
+    method: Literal["auto", "exact", "screen"]
     n_top: int
     state_key: str
     start: Any
@@ -54,6 +54,17 @@ class PerturbRequest:
     def every_gene(self) -> bool:
         """Whether all genes are asked for."""
         return isinstance(self.genes, str) and self.genes == "all"
+
+    @property
+    def screens(self) -> bool:
+        """Whether genes are screened: asked for, or possible where all genes are deleted and no folder is read off."""
+        if self.method == "auto":
+            return self._can_screen and not (self.clock or self.classifier or self.downstream)
+        return self.method == "screen"
+
+    @property
+    def _can_screen(self) -> bool:
+        return self.every_gene and self.kind == "delete"
 
     def split_genes(self) -> tuple[Any, list[tuple[str, str]]]:
         """Return genes and sets without pairs, and the pairs among them."""
@@ -80,7 +91,7 @@ class PerturbRequest:
 
         check_edits(self.kind, self.n_null, self.max_cells, kinds=get_args(Kind))
         choices = {
-            "method": ("exact", "screen"),
+            "method": ("auto", "exact", "screen"),
             "pooling": ("auto", *get_args(Pooling)),
             "centroid": get_args(Centroid),
         }
@@ -90,11 +101,10 @@ class PerturbRequest:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected {shown} or {allowed[-1]!r}.")
         if self.kind in DOSED and not 0 < self.dose <= 1:
             raise ValueError(f"dose is {self.dose}; expected above 0 (no change) and at most 1.")
-        if self.method == "screen" and not (self.every_gene and self.kind == "delete" and self.n_null > 1):
+        if self.method == "screen" and not self._can_screen:
             raise ValueError(
-                f"method='screen' ranks all genes by what their deletion does beside null genes; got "
-                f"genes={self.genes!r}, kind={self.kind!r}, n_null={self.n_null}. Pass genes='all', "
-                "kind='delete' and n_null=200, or method='exact'."
+                f"method='screen' estimates what the deletion of every gene does; got genes={self.genes!r}, "
+                f"kind={self.kind!r}. Pass genes='all' and kind='delete', or method='exact'."
             )
         for name, least in (("n_top", 1), ("n_label", 0)):
             if getattr(self, name) < least:

@@ -1,8 +1,8 @@
-"""A first-order screen of all genes, and which of them are worth exact runs."""
+"""A first-order screen of all genes, and exact runs of those that stand out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,29 +12,30 @@ from scflyformer import _log
 from scflyformer.data._tables import text_index
 from scflyformer.genes._vocabulary import N_SPECIAL
 from scflyformer.perturbation._edit_plan import MIN_CELLS
+from scflyformer.perturbation._effects import set_effects
+from scflyformer.perturbation._first_order import first_order_changes
 from scflyformer.perturbation._gene_sets import distinct_names, sets_of_one
-from scflyformer.perturbation._null_sets import NullDraw, draw_null_sets
-from scflyformer.perturbation._p_values import compare_with_nulls, tail_p_value
-from scflyformer.perturbation._scan_result import sample_weights
-from scflyformer.perturbation._tables import summarise
-from scflyformer.stats._fdr import false_discovery_rate
+from scflyformer.perturbation._judge import GroupEdits
+from scflyformer.perturbation._null_sets import draw_null_sets
+from scflyformer.perturbation._results import GroupContext, permutation_weights, result_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from scflyformer.genes._vocabulary import Vocabulary
-    from scflyformer.perturbation._cells import CellGroup, Embedder
-    from scflyformer.perturbation._edit_plan import EditPlan
+    from scflyformer.perturbation._cells import EmbeddedCells, Embedder, StateGroup
+    from scflyformer.perturbation._first_order import FirstOrder
     from scflyformer.perturbation._gene_sets import GeneSet
-    from scflyformer.perturbation._readouts import TowardsStates
-    from scflyformer.perturbation._request import PerturbRequest
-    from scflyformer.perturbation._scan_result import ScanResult
+    from scflyformer.perturbation._make_readouts import Readouts
+    from scflyformer.perturbation._null_sets import NullDraw
+    from scflyformer.perturbation._state_samples import StateSamples
     from scflyformer.tokens._rows import TokenRows
 
 CHECKED = 50
 """Genes of a group, drawn by chance, that are run exactly to see how good the estimates are."""
-JUDGED = ("null_mean", "effect", "p_value", "p_tail", "n_null")
-ADJUSTED = {"fdr": "p_value", "fdr_tail": "p_tail"}
+READOUT = "net_shift"
+"""The readout by which genes stand out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,125 +44,144 @@ class Screened:
 
     Attributes
     ----------
-    table
-        A row per gene and group: `gene`, `gene_id`, `group`, `n_cells`, `estimate` (mean over sample means);
-        `null_mean`, `effect`, `p_value`, `p_tail`, `n_null` beside null genes' estimates, `fdr` and `fdr_tail` over the
-        table; `top`, whether its effect is among the largest of the group; `token`.
-    null
-        `gene`, `group`, `null_gene`, `n_cells`, `shift`: the estimates that each estimate stands beside.
+    results
+        For each group the rows of `tl.perturb`'s results, of estimates.
     sets
-        The genes to run exactly in any group: those at the top, and some by chance.
+        The genes to run exactly in any group: those that stand out, and some by chance.
     chosen
         Places in ``sets`` of those of each group.
+    top, drawn
+        Names of those that stand out, and of those drawn by chance, by group.
     """
 
-    table: pd.DataFrame
-    null: pd.DataFrame
+    results: list[pd.DataFrame]
     sets: list[GeneSet]
     chosen: list[np.ndarray]
+    top: list[list[str]]
+    drawn: list[list[str]]
 
 
 def screen(
     embedder: Embedder,
-    ranked: TokenRows,
-    groups: Sequence[CellGroup],
-    towards: TowardsStates,
-    samples: np.ndarray,
+    cells: EmbeddedCells,
+    groups: Sequence[StateGroup],
+    readouts: Readouts,
     vocabulary: Vocabulary,
-    request: PerturbRequest,
+    contexts: Sequence[GroupContext],
+    *,
+    nulls: NullDraw,
+    n_top: int,
 ) -> Screened:
-    """Estimate the shift of every gene's deletion from one backward pass a cell (two under mean pooling).
-
-    ``ranked`` are the cells of all groups, one group after the other; ``samples`` those of all cells of the object.
-    """
-    from scflyformer.perturbation._first_order import first_order_shifts
-
-    ranked = ranked.cut(embedder.network.limit(embedder.pooling))
-    with _log.progress(total=len(ranked), desc="first-order screen", unit="cell") as bar:
-        shifts = first_order_shifts(
-            embedder.network,
-            ranked,
-            centroids=towards.centroids,
-            states=towards.states[:, 0],
-            pooling=embedder.pooling,
-            running=embedder.running,
-            bar=bar,
-        )
-    tables, nulls, start = [], [], 0
-    for group in groups:
-        cells = np.arange(start, start + len(group.cells))
-        inside = slice(ranked.indptr[cells[0]], ranked.indptr[cells[-1] + 1])
-        part, start = ranked.take(cells), start + len(group.cells)
-        table, null = _group_tables(part, shifts[inside], group, samples, vocabulary, request)
-        tables.append(table)
-        nulls.append(null)
-    seed = request.seed
-    chosen = [
-        np.union1d(table.loc[table["top"], "token"], _random_genes(table["token"].to_numpy(), seed)) for table in tables
-    ]
+    """Estimate what the deletion of every gene does, group by group, so that memory does not grow with the groups."""
+    names, results, chosen, top, drawn = distinct_names(vocabulary), [], [], [], []
+    columns = state_columns(readouts)
+    with _log.progress(total=sum(len(group.cells) for group in groups), desc="first-order screen", unit="cell") as bar:
+        for at, (group, context) in enumerate(zip(groups, contexts, strict=True)):
+            ranked = cells.rows.take(group.cells).cut(embedder.network.limit(embedder.pooling))
+            edits, tokens = _group_edits(embedder, ranked, group, readouts, at, nulls, bar)
+            about = pd.DataFrame(
+                {
+                    "gene": names[tokens - N_SPECIAL],
+                    "gene_id": vocabulary.gene_ids[tokens - N_SPECIAL].astype(object),
+                    "genes": [(int(token) - N_SPECIAL,) for token in tokens],
+                }
+            )
+            weights = permutation_weights(readouts, at)
+            results.append(result_rows(edits, columns, weights, about=about, context=context, kind="delete", scan=True))
+            found = results[-1][results[-1]["readout"] == READOUT]
+            first = np.lexsort([-found["effect"].abs().fillna(-1), found["fdr"].fillna(2)])[:n_top]
+            top.append(found["gene"].iloc[first].tolist())
+            by_chance = _random_genes(tokens, nulls.seed)
+            drawn.append(names[by_chance - N_SPECIAL].tolist())
+            chosen.append(np.union1d(tokens[first], by_chance))
     every = np.unique(np.concatenate(chosen)).astype(int)
-    sets = sets_of_one(every, distinct_names(vocabulary))
-    filled = [table for table in tables if len(table)] or tables[:1]
-    whole = pd.concat(filled, ignore_index=True).astype({"n_null": np.int64})
-    for fdr, p_value in ADJUSTED.items():
-        whole[fdr] = false_discovery_rate(whole[p_value].to_numpy(dtype=np.float64))
     places = [np.searchsorted(every, genes) for genes in chosen]
-    null = pd.concat([null for null in nulls if len(null)] or nulls[:1], ignore_index=True)
-    return Screened(whole, null, sets, places)
+    return Screened(results, sets_of_one(every, names), places, top, drawn)
 
 
-def _group_tables(
-    rows: TokenRows,
-    shifts: np.ndarray,
-    group: CellGroup,
-    samples: np.ndarray,
-    vocabulary: Vocabulary,
-    request: PerturbRequest,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a group's genes and their null genes, from the estimate for each token of its cells."""
-    n_tokens, known, names = vocabulary.n_genes + N_SPECIAL, np.isfinite(shifts), distinct_names(vocabulary)
-    tokens, sample_of_token = rows.tokens[known], np.repeat(samples[group.cells], rows.lengths)[known]
-    mean = np.bincount(tokens, weights=shifts[known] * sample_weights(tokens, sample_of_token), minlength=n_tokens)
-    counts = np.bincount(rows.tokens, minlength=n_tokens)
-    genes = np.flatnonzero(counts >= MIN_CELLS)
+def state_columns(readouts: Readouts) -> list[str]:
+    """Return the readouts that a screen estimates: all but those of clocks and classifiers."""
+    return [name for name in readouts.columns if name not in ("age", "probability")]
+
+
+def _group_edits(
+    embedder: Embedder,
+    ranked: TokenRows,
+    group: StateGroup,
+    readouts: Readouts,
+    at: int,
+    nulls: NullDraw,
+    bar: Any,
+) -> tuple[GroupEdits, np.ndarray]:
+    """Return what deletions do by the estimate, and the tokens of the genes that enough cells hold."""
+    states, towards = readouts.states[at], readouts.towards
+    n_tokens = embedder.network.n_genes + N_SPECIAL
+    genes = np.flatnonzero(np.bincount(ranked.tokens, minlength=n_tokens) >= MIN_CELLS)
+    before = sum(len(each.own) for each in readouts.states[:at])
+    of_alt = towards.states[before : before + len(group.cells), 2:]
+    alt = towards.centroids[of_alt.max(0)] if len(of_alt) else towards.centroids[:0]  # the same for all cells
+    there = of_alt.max(0) >= 0 if len(of_alt) else np.zeros(0, dtype=bool)
+    found = first_order_changes(
+        embedder.network,
+        ranked,
+        np.concatenate([states.sums, alt]),
+        pooling=embedder.pooling,
+        running=embedder.running,
+        bar=bar,
+    )
+    held = np.isin(ranked.tokens, genes)
+    owner = np.repeat(states.own, ranked.lengths)[held]
+    chosen = np.searchsorted(genes, ranked.tokens[held])
+    if not readouts.has_linear_part:
+        found = replace(found, linear=None)
+    values = _shifts(found, states, np.repeat(states.own, ranked.lengths), alt, there)[held]
     drawn = draw_null_sets(
-        sets_of_one(genes, names),
-        rows.select(np.isin(rows.tokens, genes)),
+        sets_of_one(genes, np.zeros(n_tokens, dtype=object)),
+        ranked.select(held),
         genes,
-        NullDraw("delete", request.n_null, request.seed),
+        nulls,
         group=group.name,
         n_tokens=n_tokens,
         exclude_tested=False,
     )
-    null_genes = [np.array([tokens[0] for tokens in drawn[place]], dtype=np.int64) for place in range(len(genes))]
-    judged = [_judged(mean[gene], mean[others]) for gene, others in zip(genes, null_genes, strict=True)]
-    table = pd.DataFrame(
-        {
-            "gene": names[genes - N_SPECIAL],
-            "gene_id": vocabulary.gene_ids[genes - N_SPECIAL].astype(object),
-            "group": group.name,
-            "n_cells": counts[genes],
-            "estimate": mean[genes],
-            "token": genes,
-            **pd.DataFrame(judged, columns=list(JUDGED), index=range(len(genes))),
-        }
-    )
-    table["top"] = table["effect"].abs().rank(method="first", ascending=False, na_option="bottom") <= request.n_top
-    every = np.concatenate([np.empty(0, dtype=np.int64), *null_genes])
-    null = pd.DataFrame(
-        {
-            "gene": np.repeat(table["gene"].to_numpy(), [len(others) for others in null_genes]),
-            "group": group.name,
-            "null_gene": names[every - N_SPECIAL],
-            "n_cells": counts[every],
-            "shift": mean[every],
-        }
-    )
-    return table, null
+    beside = [np.searchsorted(genes, [tokens[0] for tokens in drawn.get(place, [])]) for place in range(len(genes))]
+    n_units, shape = len(states.goal), (len(genes), states.n_samples)
+    dots = _means(found.total[held, :n_units], chosen, owner, shape)
+    linear = None if found.linear is None else _means(found.linear[held, :n_units], chosen, owner, shape)
+    size = _means(found.size[held, None], chosen, np.zeros_like(owner), (len(genes), 1))[:, 0, 0]
+    effects = set_effects(chosen, np.zeros_like(owner) if states.in_parts else owner, values)
+    return GroupEdits(effects, np.arange(len(genes)), beside, size, dots, linear), genes
 
 
-def _judged(estimate: float, null: np.ndarray) -> dict[str, float | int]:
-    return compare_with_nulls(estimate, null) | {"p_tail": tail_p_value(estimate, null)}
+def _shifts(found: FirstOrder, states: StateSamples, own: np.ndarray, alt: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return the readouts of each token: towards goal, start and alternatives, the net shift and its two parts."""
+    to_goal, to_start = (part[0] for part in states.weights(states.goal[None]))
+    n_units = len(states.goal)
+
+    def towards(change: np.ndarray) -> list[np.ndarray]:
+        return [np.einsum("ij,ij->i", change[:, :n_units], weights[own]) for weights in (to_goal, to_start)]
+
+    goal, start = towards(found.total)
+    length = np.linalg.norm(alt, axis=1)
+    others = [
+        found.total[:, n_units + place] / length[place] if known else np.full(len(own), np.nan)
+        for place, known in enumerate(there)
+    ]
+    columns = [goal, start, *others, goal - start]
+    if found.linear is not None:
+        linear_goal, linear_start = towards(found.linear)
+        columns += [linear_goal - linear_start, goal - start - (linear_goal - linear_start)]
+    return np.column_stack(columns)
+
+
+def _means(values: np.ndarray, chosen: np.ndarray, sample: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return means over the tokens of each gene and sample, shape (n_genes, n_samples, n_columns); NaN without any."""
+    place, n = chosen * shape[1] + sample, shape[0] * shape[1]
+    known = np.isfinite(values).all(1)
+    counts = np.bincount(place[known], minlength=n)
+    sums = np.stack([np.bincount(place[known], weights=value[known], minlength=n) for value in values.T], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums / np.where(counts > 0, counts, np.nan)[:, None]).reshape(*shape, values.shape[1])
 
 
 def _random_genes(genes: np.ndarray, seed: int) -> np.ndarray:
@@ -169,50 +189,33 @@ def _random_genes(genes: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(genes, min(len(genes), CHECKED), replace=False)
 
 
-def judged_by_screen(tables: dict[str, pd.DataFrame], screened: Screened) -> dict[str, pd.DataFrame]:
-    """Return the tables of the genes at the top, judged by their estimates beside those of null genes."""
-    replaced, key = [*JUDGED, *ADJUSTED], ["gene", "group"]
-    top = screened.table.loc[screened.table["top"], [*key, *replaced]]
-    results = tables["results"]
-    order, of_shift = list(results), results["readout"] == "shift"
-    judged = results[of_shift].drop(columns=replaced).merge(top, on=key)
-    results = pd.concat([judged, results[~of_shift].merge(top[key], on=key)], ignore_index=True)[order]
-    cells, null = (table.merge(top[key], on=key) for table in (tables["cells"], screened.null))
-    return tables | {"results": results, "cells": cells, "null": null}
-
-
 def compare_with_exact(
-    screened: Screened, plan: EditPlan, result: ScanResult, samples: np.ndarray, *, seed: int
+    screened: Screened, exact: pd.DataFrame, groups: Sequence[StateGroup]
 ) -> dict[str, pd.DataFrame]:
-    """Return the screen beside the exact shifts of the genes that were run, and how far their ranks agree by group.
+    """Return estimates beside the exact net shifts of the genes that were run, and how far their ranks agree by group.
 
-    The agreement is over the genes drawn by chance, and separately over those at the top.
+    ``exact`` are the results of exact runs. The agreement is over the genes drawn by chance, and separately over those
+    that stand out.
     """
-    exact = {
-        (group.name, readout.tokens[0]): summarise(readout, samples)["shift"]
-        for group, shifts in zip(plan.groups, result.shifts, strict=True)
-        for readout in shifts.values()
-        if len(readout.tokens) == 1
-    }
-    table = screened.table
-    table["exact"] = [exact.get(key, np.nan) for key in zip(table["group"], table["token"], strict=True)]
-    rows = []
-    for group in plan.groups:
-        of_group = table[table["group"] == group.name]
-        drawn = of_group[of_group["token"].isin(_random_genes(of_group["token"].to_numpy(), seed))]
-        top = of_group[of_group["top"]]
+    key, rows, tables = ["gene", "group"], [], []
+    exact = exact.loc[exact["readout"] == READOUT, [*key, "shift"]].rename(columns={"shift": "exact"})
+    for group, results, top, by_chance in zip(groups, screened.results, screened.top, screened.drawn, strict=True):
+        estimates = results[results["readout"] == READOUT]
+        table = estimates[["gene", "gene_id", "group", "n_cells", "shift"]].rename(columns={"shift": "estimate"})
+        table = table.merge(exact, on=key).assign(top=lambda found, top=top: found["gene"].isin(top))
+        drawn = table[table["gene"].isin(by_chance)]
         rows.append(
             {
                 "group": group.name,
-                "n_genes": len(of_group),
+                "n_genes": len(estimates),
                 "n_exact": len(drawn),
                 "spearman": _spearman(drawn),
-                "n_top": len(top),
-                "spearman_top": _spearman(top),
+                "n_top": int(table["top"].sum()),
+                "spearman_top": _spearman(table[table["top"]]),
             }
         )
-    shown = ["gene", "gene_id", "group", "n_cells", "estimate", "exact", *JUDGED, *ADJUSTED]
-    return {"screen": text_index(table[shown]), "agreement": text_index(pd.DataFrame(rows))}
+        tables.append(table)
+    return {"screen": text_index(pd.concat(tables)), "agreement": text_index(pd.DataFrame(rows))}
 
 
 def _spearman(table: pd.DataFrame) -> float:

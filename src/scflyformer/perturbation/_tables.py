@@ -1,31 +1,28 @@
-"""Tables of what edits did: the results of `tl.perturb` and of `tl.clock_genes`."""
+"""Columns of tables of what edits did, and the results of `tl.clock_genes`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
-from scflyformer.data._columns import plain_names
 from scflyformer.data._tables import text_index
 from scflyformer.perturbation._gene_sets import join_names
-from scflyformer.perturbation._p_values import compare_with_nulls, label_p_value, tail_p_value
+from scflyformer.perturbation._p_values import compare_with_nulls
 from scflyformer.perturbation._shift import sample_means
 from scflyformer.stats._fdr import false_discovery_rate
 from scflyformer.stats._intervals import t_interval
 
 if TYPE_CHECKING:
     from scflyformer.genes._vocabulary import Vocabulary
-    from scflyformer.perturbation._cells import EmbeddedCells
     from scflyformer.perturbation._edit_plan import EditPlan, SetReadout
-    from scflyformer.perturbation._scan_result import ScanResult
 
 RESULTS = (
     "gene",
     "group",
+    "readout",
     "kind",
     "n_cells",
     "n_samples",
@@ -34,17 +31,17 @@ RESULTS = (
     "ci_high",
     "null_mean",
     "effect",
-    "p_value",
-    "fdr",
-    "readout",
-    "ci_over",
     "n_null",
-    "n_start",
+    "p_value",
+    "p_states",
+    "fdr",
+    "test",
+    "log_fc",
+    "noise",
+    "interpretable",
     "gene_id",
-    "p_tail",
-    "fdr_tail",
 )
-"""Columns of the results of `tl.perturb`, in this order; those that not every run has follow."""
+"""Columns of the results of `tl.perturb`, in this order."""
 
 CLOCK_RESULTS = (
     "gene",
@@ -105,57 +102,6 @@ def shift_columns(alt: list[str]) -> list[str]:
     return columns
 
 
-def make_tables(
-    plan: EditPlan, result: ScanResult, columns: list[str], cells: EmbeddedCells, vocabulary: Vocabulary
-) -> dict[str, pd.DataFrame]:
-    """Return ``"results"``, ``"cells"`` and ``"null"``, as `tl.perturb` documents them.
-
-    ``columns`` names the readouts, ``"shift"`` first.
-    """
-    rows, by_cell, null_tables = [], [], []
-    samples = cells.samples
-
-    @cache  # in a scan of all genes each is a null gene of many
-    def mean_of(group: int, number: int, column: int) -> tuple[float, int]:
-        readout = result.shifts[group][number]
-        values = readout.values[:, column]
-        return _mean(sample_means(values, samples[readout.cells])), int(np.isfinite(values).sum())
-
-    for place, at in sorted((place, at) for at, in_group in enumerate(plan.sets_of_group) for place in in_group):
-        group, shifts = plan.groups[at], result.shifts[at]
-        number, *null = plan.sets_of_group[at][place]
-        tested, null = shifts[number], [null_number for null_number in null if null_number in shifts]
-        gene = {"gene": plan.sets[place].name, "group": group.name}
-        row = {"n_start": len(group.cells), "gene_id": join_names(vocabulary.gene_ids, tested.tokens)}
-        table: dict[str, Any] = {"null_gene": [join_names(vocabulary.names, shifts[which].tokens) for which in null]}
-        for column, name in enumerate(columns):
-            summary = summarise(tested, samples, column)
-            drawn = [mean_of(at, which, column) for which in null]
-            values = np.array([mean for mean, _ in drawn], dtype=np.float64)
-            judged = {
-                **summary,
-                **compare_with_nulls(summary["shift"], values),
-                "p_tail": tail_p_value(summary["shift"], values),
-            }
-            table |= {name: values} | ({"n_cells": [n for _, n in drawn]} if name == "shift" else {})
-            if result.labels is not None:
-                null_labels = result.labels[[plan.slot_of[at, which] for which in null]]
-                p_label = label_p_value(result.labels[plan.slot_of[at, number]], null_labels)
-                judged["p_label"] = p_label if name == "shift" else np.nan
-            rows.append({**gene, "kind": plan.kind, "readout": name, **row, **judged})
-        null_tables.append(pd.DataFrame({**gene, **table}))
-        by_cell.append(_cell_table(gene, tested, columns, cells))
-    null_columns = ["gene", "group", "null_gene", "n_cells", *columns]
-    empty = pd.DataFrame(columns=null_columns).astype(dict.fromkeys(columns, np.float64))
-    filled = [table for table in null_tables if len(table)]
-    null_table = pd.concat(filled, ignore_index=True)[null_columns] if filled else empty
-    return {
-        "results": _by_readout(pd.DataFrame(rows), columns),
-        "cells": pd.concat(by_cell, ignore_index=True),
-        "null": null_table.astype({"n_cells": np.int64}),
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class SetResult:
     """What the edit of one gene set did in one group: what is said of it first, and each column beside null sets."""
@@ -199,23 +145,6 @@ def clock_results(plan: EditPlan, changes: np.ndarray, samples: np.ndarray, voca
     table = pd.DataFrame(rows)
     table["fdr"] = false_discovery_rate(table["p_value"].to_numpy())
     return text_index(table[list(CLOCK_RESULTS)])
-
-
-def _by_readout(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return the rows one readout after the other, with p-values adjusted over the rows of each."""
-    for p, fdr in (("p_value", "fdr"), ("p_tail", "fdr_tail")):
-        results[fdr] = results.groupby("readout")[p].transform(lambda rows: false_discovery_rate(rows.to_numpy()))
-    order = results["readout"].map({name: place for place, name in enumerate(columns)})
-    results = results.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
-    return results[[*RESULTS, *(name for name in results if name not in RESULTS)]]
-
-
-def _cell_table(gene: dict[str, str], tested: SetReadout, columns: list[str], cells: EmbeddedCells) -> pd.DataFrame:
-    kept = np.isfinite(tested.values[:, 0])
-    edited = tested.cells[kept]
-    read = dict(zip(columns, tested.values[kept].T, strict=True))
-    about = {"cell": plain_names(cells.names[edited]), "sample": cells.samples[edited].astype(object)}
-    return pd.DataFrame({**gene, **about, **read})
 
 
 def _mean(values: np.ndarray) -> float:

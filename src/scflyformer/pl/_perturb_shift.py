@@ -38,6 +38,7 @@ By = Literal["cell", "sample"]
 #: What a run names in place of a class where the goal is none of the classifier's.
 _OWN_CLASS = "the cell's own"
 _BAND = (0.025, 0.975)
+_WIDTH = 1.96
 _HALF = 0.42
 #: Inches a gene takes, and the most it takes so that its name stands level; genes up to which names do.
 _SLOT, _WIDEST, _FLAT = 0.55, 1.1, 6
@@ -62,10 +63,11 @@ def perturb_shift(
     """Draw how far each gene's perturbation moves cells towards the goal, over the band of its null genes.
 
     A panel per group. For each gene: the shifts of the middle 95 % of its cells as a violin, the mean of each sample as
-    a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the range that holds 95 %
-    of the null genes' mean shifts, with its median. The band is for the mean, not for single cells. A filled diamond
-    has an adjusted p-value (`fdr`) of at most 0.05. The figure says what the marks are. Below a gene stands the number
-    of its cells. A group whose states the embedding hardly tells apart is titled "not interpretable".
+    a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the mean shift of the null
+    genes and 1.96 of their standard deviations either side. The band is for the mean, not for single cells. A filled
+    diamond has an adjusted p-value (`fdr`) of at most 0.05. The figure says what the marks are. Below a gene stands the
+    number of its cells. A group whose states the embedding hardly tells apart is titled "not interpretable". After a
+    scan of all genes there are violins and dots for the genes that were run exactly alone.
 
     Parameters
     ----------
@@ -78,9 +80,10 @@ def perturb_shift(
     groups
         Groups to draw.
     readout
-        What is drawn: ``"shift"`` towards the goal; ``"net_shift"``, less that towards the start; ``"shift_start"``,
-        ``"shift_<state>"``; ``"age"``, the change in the age that a clock predicts; ``"probability"``, the change in a
-        classifier's probability. The last two stand where the run was given a clock or a classifier.
+        What is drawn: ``"shift"`` towards the goal; ``"net_shift"``, less that towards the start, and its parts
+        ``"net_shift_linear"`` and ``"net_shift_transformer"``; ``"shift_start"``, ``"shift_<state>"``; ``"age"``, the
+        change in the age that a clock predicts; ``"probability"``, the change in a classifier's probability. The last
+        two stand where the run was given a clock or a classifier.
     by
         ``"cell"``: violins of the cells and dots for the samples. ``"sample"``: dots for the samples alone, on whose
         scale the null band is easier to see.
@@ -139,7 +142,6 @@ def perturb_shift(
         asked = f"genes={genes!r}, groups={groups!r}, n_genes={n_genes}"
         raise ValueError(f"Nothing to draw: no row of uns[{key!r}]['results'] is of {asked}. Leave them out for all.")
     cells = perturb_df(adata, key=key, table="cells", genes=order, groups=groups, mod=mod)
-    null = perturb_df(adata, key=key, table="null", genes=order, groups=groups, mod=mod)
     run = open_data(adata, mod=mod).uns[key]
     names = list(dict.fromkeys(results["group"]))
     slot = _SLOT if len(order) > _FLAT else min(max(_SLOT, (_longest(order) + 1) / LETTERS), _WIDEST)
@@ -148,7 +150,7 @@ def perturb_shift(
     if ax is not None:
         width, slot = inches_of(ax), inches_of(ax) / len(order)
     for axis, name in zip(axes, names, strict=True):
-        tables = [table[table["group"] == name] for table in (results, cells, null)]
+        tables = [table[table["group"] == name] for table in (results, cells)]
         _draw_genes(axis, *tables, order=order, by=by, readout=readout)
         _label_genes(axis, tables[0], order, flat=len(order) <= _FLAT and _longest(order) < LETTERS * slot)
         axis.axhline(0, color="black", linewidth=0.6, zorder=0.5)
@@ -156,9 +158,7 @@ def perturb_shift(
         axis.set_ylabel("\n".join(textwrap.fill(line, _TALL) for line in lines))
         set_title(axis, panel_title(run["params"], name, tables[0], run.get("separability")), inches=width)
         drop_spines(axis)
-    explain(
-        axes, _shift_marks(results[results["gene"].isin(order)], cells, null, by=by, readout=readout), own=ax is None
-    )
+    explain(axes, _shift_marks(results[results["gene"].isin(order)], cells, by=by, readout=readout), own=ax is None)
     return finish(axes, ax=ax, show=show, return_fig=return_fig)
 
 
@@ -176,7 +176,6 @@ def _draw_genes(
     axis: Axes,
     results: pd.DataFrame,
     cells: pd.DataFrame,
-    null: pd.DataFrame,
     *,
     order: list[str],
     by: By,
@@ -187,20 +186,20 @@ def _draw_genes(
         if gene not in rows.index or not np.isfinite(rows.loc[gene, "shift"]):
             continue
         line = rows.loc[gene]
-        band = _values(null, gene, readout)
-        if len(band):
-            low, middle, high = np.quantile(band, [_BAND[0], 0.5, _BAND[1]])
+        middle, spread = line["null_mean"], (line["shift"] - line["null_mean"]) / line["effect"]
+        if np.isfinite(spread):
+            low, high = middle - _WIDTH * spread, middle + _WIDTH * spread
             axis.fill_between([place - _HALF, place + _HALF], low, high, color=GREY, alpha=0.35, linewidth=0, zorder=1)
             axis.hlines(middle, place - _HALF, place + _HALF, color=GREY, linewidth=1, zorder=1)
         shifts = _values(cells, gene, readout)
         if by == "cell" and len(shifts):
             low, high = np.quantile(shifts, _BAND)
             violin(axis, shifts[(shifts >= low) & (shifts <= high)], place, colour=COLOURS[0])
-        if line["ci_over"] == "samples" and len(shifts):
+        if line["n_samples"] > 1 and len(shifts):
             of_gene = cells[cells["gene"] == gene]
             means = of_gene.groupby("sample", observed=True)[readout].mean().to_numpy()
-            spread = np.linspace(-0.12, 0.12, len(means))
-            axis.scatter(place + spread, means, s=14, color=COLOURS[1], linewidths=0, zorder=3)
+            across = np.linspace(-0.12, 0.12, len(means))
+            axis.scatter(place + across, means, s=14, color=COLOURS[1], linewidths=0, zorder=3)
         low, high, fdr = (line[name] for name in ("ci_low", "ci_high", "fdr"))
         if np.isfinite(low):
             axis.vlines(place, low, high, color="black", linewidth=1.2, zorder=4)
@@ -208,9 +207,7 @@ def _draw_genes(
         axis.scatter(place, line["shift"], marker="D", s=26, zorder=5, edgecolors="black", facecolors=face)
 
 
-def _shift_marks(
-    results: pd.DataFrame, cells: pd.DataFrame, null: pd.DataFrame, *, by: By, readout: str
-) -> list[Artist]:
+def _shift_marks(results: pd.DataFrame, cells: pd.DataFrame, *, by: By, readout: str) -> list[Artist]:
     """Return a handle for each kind of mark that is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -226,12 +223,12 @@ def _shift_marks(
         Line2D([], [], markerfacecolor=face, label=f"{line}; {end}", **diamond) for face, end in ends.items()
     ]
     there = readout in cells and cells[readout].notna().any()
-    if there and (results["ci_over"] == "samples").any():
+    if there and (results["n_samples"] > 1).any():
         marks.append(dot_mark("mean of a sample", COLOURS[1]))
     if there and by == "cell":
         marks.append(Patch(facecolor=COLOURS[0], alpha=0.55, label="cells (middle 95 %)"))
-    if readout in null and null[readout].notna().any():
-        marks.append(Patch(facecolor=GREY, alpha=0.35, label="means of null genes (middle 95 %)"))
+    if results["effect"].notna().any():
+        marks.append(Patch(facecolor=GREY, alpha=0.35, label="null genes (mean ± 1.96 sd)"))
     return marks
 
 
@@ -260,9 +257,10 @@ def _readout_label(readout: str, run: Mapping[str, Any]) -> str:
     if readout in ("shift", "shift_start"):
         state = state_label(params, "goal" if readout == "shift" else "start")
         return f"shift towards {state}\n(change in cosine)"
-    if readout == "net_shift":
+    if readout.startswith("net_shift"):
         towards, less = state_label(params, "goal"), state_label(params, "start")
-        return f"shift towards {towards} less towards {less}\n(change in cosine)"
+        part = {"net_shift_linear": ", linear part", "net_shift_transformer": ", transformer"}.get(readout, "")
+        return f"shift towards {towards} less towards {less}{part}\n(change in cosine)"
     if readout.startswith("shift_"):
         return f"shift towards {run['states'][readout]}\n(change in cosine)"
     if readout == "age":

@@ -1,9 +1,9 @@
-"""Effect and p-value of all genes of a perturbation scan."""
+"""Shift and share of false discoveries of all genes of a perturbation scan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Largest adjusted p-value of a coloured gene.
 _LEVEL = 0.05
+_LINE = -np.log10(_LEVEL)
 _SIZE = (4.2, 4.0)
 
 
@@ -32,9 +33,7 @@ def perturb_volcano(
     adata: AnnData | MuData,
     *,
     key: str = "perturb",
-    readout: Literal["shift", "net_shift"] = "shift",
-    table: Literal["auto", "results", "screen"] = "auto",
-    p: Literal["value", "tail"] = "value",
+    readout: str = "net_shift",
     groups: str | Sequence[str] | None = None,
     n_labels: int = 10,
     mod: str | None = None,
@@ -42,14 +41,12 @@ def perturb_volcano(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | np.ndarray | Figure | None:
-    """Draw the effect of each gene of a scan against its p-value.
+    """Draw the shift of each gene of a scan against its share of false discoveries.
 
-    A panel per group, a dot per gene. The effect is the shift towards the goal less the mean of the gene's null genes,
-    in their standard deviations. Genes with an adjusted p-value (`fdr`) of at most 0.05 are coloured, blue where they
-    move cells towards the goal and orange where they move them away; the dashed line is at the largest of their
-    p-values. A p-value counts null genes, so it is never below 1 / (1 + number of null genes), and the strongest genes
-    stand in one row; ``p="tail"`` tells them apart. After a screen (``method="screen"``) the estimates of all genes are
-    drawn, and their rank agreement with exact runs stands in a corner.
+    A panel per group, a dot per gene, `shift` against `fdr`. Genes with an `fdr` of at most 0.05, which the dashed line
+    marks, are coloured, blue where they move cells towards the goal and orange where they move them away. `fdr` counts
+    permutations or null genes, so it ends at a floor, and the strongest genes may stand in one row. After a screen the
+    estimates of all genes are drawn, and their rank agreement with exact runs stands in a corner.
 
     Parameters
     ----------
@@ -58,18 +55,13 @@ def perturb_volcano(
     key
         Key of `uns`: the `key_added` of the run.
     readout
-        ``"shift"`` towards the goal; ``"net_shift"``, less that towards the start, which a screen does not estimate.
-    table
-        Which rows to draw: ``"screen"``, the estimates of all genes; ``"results"``, the genes that were run exactly.
-        ``"auto"``: the first, where there is a screen, of the readout ``"shift"``.
-    p
-        ``"value"``: `p_value` and `fdr`, which count null genes. ``"tail"``: `p_tail` and `fdr_tail`, which
-        extrapolate.
+        ``"net_shift"``, the shift towards the goal less that towards the start, its parts ``"net_shift_linear"`` and
+        ``"net_shift_transformer"``, ``"shift"`` towards the goal, or another readout of the results.
     groups
         Groups to draw.
     n_labels
-        Number of genes to name in each panel: those with the smallest p-values, of equal ones those with the largest
-        effects.
+        Number of genes to name in each panel: those with the smallest `fdr`, of equal ones those with the largest
+        shifts.
     mod
         Modality of a MuData.
     ax
@@ -86,21 +78,19 @@ def perturb_volcano(
     Raises
     ------
     KeyError
-        When there is no such run or group; lists near names.
+        When there is no such run, readout or group; lists near names.
     ValueError
-        When no gene has a p-value, an option is none of those named, ``n_labels`` is negative, or one axis was given
-        for several groups.
+        When no gene has an `fdr`, ``n_labels`` is negative, or one axis was given for several groups.
 
     Examples
     --------
-    Every gene of the old cells, ranked by its first-order estimate; the strongest are run exactly.
+    Every gene of the old cells, estimated to first order; the strongest are run exactly.
 
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(200)
     >>> sf.tl.perturb(
     ...     adata,
     ...     genes="all",
-    ...     method="screen",
     ...     n_top=3,
     ...     state_key="age",
     ...     start=30,
@@ -119,23 +109,12 @@ def perturb_volcano(
     """
     if n_labels < 0:
         raise ValueError(f"n_labels is {n_labels}; expected 0 or more.")
-    if p not in ("value", "tail"):
-        raise ValueError(f"p is {p!r}; expected 'value' or 'tail'.")
-    if readout not in ("shift", "net_shift"):
-        raise ValueError(f"readout is {readout!r}; expected 'shift' or 'net_shift'.")
-    if table == "screen" and readout != "shift":
-        raise ValueError(f"table='screen' holds estimates of the shift alone; got readout={readout!r}.")
-    if table == "auto":
-        screened = readout == "shift" and "screen" in open_data(adata, mod=mod).uns.get(key, ())
-        table = "screen" if screened else "results"
-    results = perturb_df(adata, key=key, table=table, readout=readout, groups=groups, mod=mod)
-    if p == "tail":
-        results = results.assign(p_value=results["p_tail"], fdr=results["fdr_tail"])
-    drawn = results[np.isfinite(results["effect"]) & np.isfinite(results["p_value"])]
+    results = perturb_df(adata, key=key, readout=readout, groups=groups, mod=mod)
+    drawn = results[np.isfinite(results["shift"]) & np.isfinite(results["fdr"])]
     if not len(drawn):
         raise ValueError(
-            f"No row of uns[{key!r}][{table!r}] has an effect and a p-value (groups={groups!r}); they come from null "
-            "genes. Run sf.tl.perturb with n_null=200."
+            f"No row of uns[{key!r}]['results'] has an fdr (groups={groups!r}); it comes from permuted samples or null "
+            "genes. Run sf.tl.perturb with sample_key= and n_null=200."
         )
     run = open_data(adata, mod=mod).uns[key]
     names = list(dict.fromkeys(drawn["group"]))
@@ -158,13 +137,8 @@ def perturb_volcano(
 
 
 def _points(rows: pd.DataFrame) -> np.ndarray:
-    """Return effect and -log10 p-value, shape (n_rows, 2)."""
-    return np.column_stack([rows["effect"], -np.log10(rows["p_value"].clip(lower=1e-300))])
-
-
-def _threshold(rows: pd.DataFrame) -> float:
-    """Return -log10 of the largest p-value with an adjusted one in `_LEVEL`; NaN where there is none."""
-    return float(-np.log10(rows.loc[rows["fdr"] <= _LEVEL, "p_value"].max()))
+    """Return shift and -log10 fdr, shape (n_rows, 2)."""
+    return np.column_stack([rows["shift"], -np.log10(rows["fdr"].clip(lower=1e-300))])
 
 
 def _draw_dots(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None:
@@ -176,14 +150,13 @@ def _draw_dots(axis: Axes, rows: pd.DataFrame, *, goal: str, room: bool) -> None
     for kept, colour, size in ((~sure, GREY, 12), (sure & ~away, COLOURS[0], 22), (sure & away, COLOURS[4], 22)):
         x, y = points[kept].T
         axis.scatter(x, y, s=size, color=colour, alpha=0.75, linewidths=0, rasterized=many)
-    if sure.any():
-        axis.axhline(_threshold(rows), color="black", linewidth=0.8, linestyle="--", zorder=0.5)
+    axis.axhline(_LINE, color="black", linewidth=0.8, linestyle="--", zorder=0.5)
     axis.axvline(0, color="black", linewidth=0.6, zorder=0.5)
-    reach = 1.25 * max(float(np.abs(points[:, 0]).max()), 1.0)
+    reach = 1.25 * max(float(np.abs(points[:, 0]).max()), 1e-12)
     axis.set_xlim(-reach, reach)
-    axis.set_ylim(0, (1.4 if room else 1.08) * max(float(points[:, 1].max()), 1e-9))
-    axis.set_xlabel(f"← away from {goal}      towards {goal} →\neffect (standard deviations of null genes)")
-    axis.set_ylabel("−log10 p-value")
+    axis.set_ylim(0, (1.4 if room else 1.08) * max(float(points[:, 1].max()), _LINE))
+    axis.set_xlabel(f"← away from {goal}      towards {goal} →\nshift (change in cosine)")
+    axis.set_ylabel("−log10 fdr")
 
 
 def _volcano_marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
@@ -196,9 +169,7 @@ def _volcano_marks(rows: pd.DataFrame, goal: str) -> list[Artist]:
         f"fdr > {_LEVEL}": GREY,
     }
     marks: list[Artist] = [dot_mark(words, colour, size=5, alpha=0.75) for words, colour in kinds.items()]
-    if (rows["fdr"] <= _LEVEL).any():
-        words = f"largest p-value with fdr ≤ {_LEVEL}"
-        marks.append(Line2D([], [], color="black", linewidth=0.8, linestyle="--", label=words))
+    marks.append(Line2D([], [], color="black", linewidth=0.8, linestyle="--", label=f"fdr {_LEVEL}"))
     return marks
 
 
@@ -216,10 +187,9 @@ def _corner(axis: Axes, agreement: pd.Series, rows: pd.DataFrame) -> Text:
 
 
 def _name_genes(axis: Axes, rows: pd.DataFrame, most: int, taken: Sequence[Artist]) -> None:
-    """Name the genes with the smallest p-values."""
-    order = np.lexsort([-rows["effect"].abs(), rows["p_value"]])[:most]
+    """Name the genes with the smallest share of false discoveries."""
+    order = np.lexsort([-rows["shift"].abs(), rows["fdr"]])[:most]
     points = _points(rows)
     across = np.linspace(*axis.get_xlim(), 80)
-    line = np.column_stack([across, np.full(len(across), _threshold(rows))])
-    spots = np.vstack([points, line[np.isfinite(line[:, 1])]])
+    spots = np.vstack([points, np.column_stack([across, np.full(len(across), _LINE)])])
     label_points(axis, points[order], rows["gene"].iloc[order].astype(str).tolist(), points=spots, taken=taken)

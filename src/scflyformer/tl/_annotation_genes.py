@@ -75,7 +75,7 @@ def annotation_genes(
 
     The change says what the classifier looks at, no more. A gene that it does not need, because others say the same,
     changes nothing though it is a marker; and one of high expression in all cells may change much. So each gene stands
-    beside null genes that stand alike in the same cells (detection rate and mean rank).
+    beside null genes that stand alike in the same cells (detection rate, mean rank and value).
 
     Each edited copy of a cell goes through the network once, at the speed of :func:`scflyformer.tl.embed`; deleting all
     genes makes as many copies of each class as its drawn cells have genes. A classifier that was learnt on
@@ -107,9 +107,8 @@ def annotation_genes(
     max_cells
         Most cells of a class to edit, drawn as evenly over samples as they allow; `None` for all.
     n_null
-        Null genes for each gene. With ``genes="all"`` they are other scanned genes and cost nothing; otherwise they are
-        drawn among the genes not asked for and edited too (for a set: null sets of the same size). All that there
-        are, where fewer.
+        Most null genes for each gene: the nearest in detection rate, mean rank and mean value, none further than two
+        standard deviations in any, and at most 5 % of the genes there are (20 where that is more).
     seed
         Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
     layer
@@ -191,8 +190,8 @@ def annotation_genes(
     >>> glia[["kind", "n_null", "rival"]]
             kind  n_null             rival
     gene
-    Gs2   delete      20  Ensheathing_glia
-    Yeti  delete      20  Ensheathing_glia
+    Gs2   delete       7  Ensheathing_glia
+    Yeti  delete      11  Ensheathing_glia
 
     Without *Gs2*, an enzyme of glia, these cells look less like astrocytes, and in no cell more; *Yeti* was planted to
     say nothing.

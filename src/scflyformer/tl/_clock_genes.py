@@ -64,7 +64,7 @@ def clock_genes(
     clock of pseudocells or bulks dates each cell by itself here.
 
     Taking any highly expressed gene away moves a prediction somewhere, so each gene stands beside null genes that stand
-    alike in the same cells (detection rate and mean rank).
+    alike in the same cells (detection rate, mean rank and value).
 
     Each edited copy of a cell goes through the network once, at the speed of :func:`scflyformer.tl.embed`; deleting all
     genes makes as many copies as the drawn cells have genes. A clock of expression alone needs no network.
@@ -94,9 +94,8 @@ def clock_genes(
     max_cells
         Most cells of a group to edit, drawn as evenly over samples as they allow; `None` for all.
     n_null
-        Null genes for each gene. With ``genes="all"`` they are other scanned genes and cost nothing; otherwise they are
-        drawn among the genes not asked for and edited too (for a set: null sets of the same size). All that there
-        are, where fewer.
+        Most null genes for each gene: the nearest in detection rate, mean rank and mean value, none further than two
+        standard deviations in any, and at most 5 % of the genes there are (20 where that is more).
     seed
         Seed of the choice of cells and null genes. Neither depends on the order of cells or genes.
     layer
@@ -169,9 +168,9 @@ def clock_genes(
     >>> results[["gene", "kind", "n_null", "ci_over"]]
         gene    kind  n_null  ci_over
     0  Hsp68  delete      20  samples
-    1   Yeti  delete      20  samples
+    1   Yeti  delete      16  samples
 
-    With 20 null genes no p-value is below 1 / 21.
+    No p-value is below 1 / (1 + number of null genes).
 
     >>> results.loc[results["p_value"] < 0.05, "gene"].tolist()
     ['Hsp68']

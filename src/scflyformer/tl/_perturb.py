@@ -33,7 +33,7 @@ def perturb(
     genes: str | Sequence[str | tuple[str, str]] | Mapping[str, str | Sequence[str]],
     kind: Kind = "delete",
     dose: float = 0.5,
-    method: Literal["exact", "screen"] = "exact",
+    method: Literal["auto", "exact", "screen"] = "auto",
     n_top: int = 50,
     state_key: str,
     start: Any,
@@ -60,15 +60,16 @@ def perturb(
 
     The shift of a cell towards state s is cos(v', m_s) − cos(v, m_s), with v and v' its embedding before and after the
     perturbation and m_s the state's centroid (Theodoris et al. 2023, Nature 618, 616-624); above 0, the perturbation
-    moves start cells towards the goal. The goal's centroid comes from its cells, which are never perturbed. For the
-    shift away from the start (`shift_start`) each cell is held against the start cells of the *other* samples (with a
-    single sample: against the other start cells), so that no cell takes part in its own centroid.
+    moves start cells towards the goal. The goal's cells are never perturbed, and no cell is held against cells of its
+    own sample: centroids come from the *other* samples (of the start, with a single sample: from the other start
+    cells).
 
-    A shift means little by itself: deleting any highly expressed gene moves a cell. So each gene is compared with
-    ``n_null`` null genes matched for detection rate and mean rank in the same cells, and with its effects on goals
-    drawn by chance. Where held-out start and goal cells can hardly be told apart, no
-    shift between them means anything, and the results say so. What is perturbed is the model's input, not a fly: a
-    shift is a hypothesis.
+    A shift means little by itself: deleting any highly expressed gene moves a cell. So each gene stands beside
+    ``n_null`` null genes that are alike in detection, rank and size of the move; and, with enough samples, beside
+    itself where the states were dealt anew to whole samples. The net shift (towards the goal less towards the start)
+    is split into what the linear part of the embedding says, which is largely the gene's own expression, and what the
+    transformer adds. Where held-out start and goal cells can hardly be told apart, no shift between them means
+    anything, and the results say so. What is perturbed is the model's input, not a fly: a shift is a hypothesis.
 
     Parameters
     ----------
@@ -92,9 +93,10 @@ def perturb(
         ``"overexpress"``.
     method
         ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
-        ``kind="delete"``: all genes are ranked by a first-order estimate from one backward pass a cell, each
-        beside the estimates of its null genes; the ``n_top`` of each group with the largest effects are then run
-        exactly, and 50 genes drawn by chance, which tell how good the estimates are.
+        ``kind="delete"``: results are first-order estimates, from one pass of a cell forward and one back for each
+        sample; the ``n_top`` genes of each group that stand out most in `net_shift` are then run exactly, and 50 genes
+        drawn by chance, which tell how good the estimates are. Memory does not grow with genes and groups. ``"auto"``:
+        a screen where that is possible and neither ``readouts`` nor ``downstream`` are asked for.
     n_top
         Genes of each group that a screen runs exactly.
     state_key
@@ -123,7 +125,9 @@ def perturb(
     downstream
         Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
-        Null genes for each tested gene (for a set: null sets of the same size). All that there are, where fewer.
+        Most null genes for each tested gene (for a set: null sets of the same size): the nearest in detection rate,
+        mean rank and first-order size of the move, none further than two standard deviations in any, and at most 5 % of
+        the genes there are (20 where that is more). A warning names genes with fewer.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     checkpoint
@@ -146,31 +150,37 @@ def perturb(
     `None`, or the copy where ``copy`` is true. Written is `uns[key_added]`, a dict with
 
     `"results"` : DataFrame, a row per gene (set), group and readout
-        `gene` as asked, `group` (``"all"`` without ``groupby``), `kind`; `n_cells` perturbed and `n_samples` they come
-        from (1 without ``sample_key``); `shift`, the mean over sample means; `ci_low`, `ci_high`, its 95 % t interval
-        over samples, or over cells where there is one sample (NaN for one cell); `null_mean`, the mean shift of the
-        null genes; `effect` = (shift − `null_mean`) / their standard deviation; `p_value` = (1 + number of null genes
-        at least as far from the null median) / (1 + number of null genes), two-sided; `fdr`, Benjamini-Hochberg over
-        the rows of the readout. Then `readout`, which says what `shift` and all that goes with it are of: ``"shift"``,
-        the shift towards the goal; ``"shift_start"``, that towards the start; ``"shift_<state>"`` for each of ``alt``
-        (``/`` written as ``|``); ``"net_shift"``, the shift towards the goal less that towards the start, in which
-        cancels what moves a cell away from everything; ``"age"``, the change in the age that a clock predicts, in its
-        unit; ``"probability"``, the change in a classifier's probability. Rows of one readout stand together,
-        ``"shift"`` first. `ci_over` (``"samples"`` or ``"cells"``), `n_null`, `n_start` (start cells looked at),
-        `gene_id` (joined by ``+``). As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches a low
-        `fdr`; `p_tail` and `fdr_tail` are the same from Student's t fitted to the null genes' shifts, which
-        extrapolates. `p_label`, of ``"shift"``: how often the effect on a goal drawn by chance is as large, over 1,000
-        permutations of the states' names, of samples where each sample is of one state, else of cells (few samples can
-        be permuted in few ways; none after a screen, or below 20 null genes); `log_fc`, log2 of goal over start
-        expression (for a set the mean; about ±30 where a state lacks the gene), the answer without a model; `noise`,
-        how far a cell that nothing was done to moves when it is embedded anew; `interpretable`, whether held-out cells
-        of the two states are told apart. (After a screen `null_mean` to `fdr`, `p_tail` and `fdr_tail` of ``"shift"``
-        are those of the estimates, over all genes, and the other readouts have no null genes.)
+        `gene` as asked, `group` (``"all"`` without ``groupby``), `readout`, `kind`; `n_cells` perturbed and `n_samples`
+        they come from (1 without ``sample_key``); `shift`, the mean over sample means; `ci_low`, `ci_high`, its 95 % t
+        interval over samples, or over cells where there is one sample (NaN for one cell). Beside null genes, whose
+        shifts are scaled to the gene's own displacement: `null_mean`; `effect` = (shift − `null_mean`) / their standard
+        deviation; `n_null` of them; `p_value` = (1 + number of null genes at least as far from the null median) /
+        (1 + `n_null`), two-sided, NaN where the cells come from one sample. `p_states`, of shift and net shifts: how
+        often the shift is as large among 1,000 permutations of the states; whole samples change their state, those
+        with cells of both swap them; NaN below 3 samples of a state or 100 ways to deal them (5 samples of each state
+        give 252, and 7 samples of both 128). `fdr`, and in `test` what it comes from. ``"permuted samples"``, in a scan
+        of all genes: the mean number of genes that stand out as far under permutations, by the number that do
+        (Tusher et al. 2001), and at least the p-value of the scan as a whole. ``"null genes and permuted samples"``,
+        for named genes: Benjamini-Hochberg over the larger of `p_value` and `p_states` of the readout's rows. ``"null
+        genes"``: over `p_value`, where samples are too few to be permuted. ``"descriptive"``: none, the cells come from
+        one sample; ``"none"``: nor are there null genes. `log_fc`, log2 of goal over start expression (for a set the
+        mean; about ±30 where a state lacks the gene), the answer without a model; `noise`, how far a cell that nothing
+        was done to moves when it is embedded anew; `interpretable`, whether held-out cells of the two states are told
+        apart; `gene_id` (joined by ``+``).
+        `readout` says what `shift` and all that goes with it are of: ``"shift"``, the shift towards the goal;
+        ``"shift_start"``, that towards the start; ``"shift_<state>"`` for each of ``alt`` (``/`` written as ``|``);
+        ``"age"``, the change in the age that a clock predicts, in its unit; ``"probability"``, the change in a
+        classifier's probability; ``"net_shift"``, the shift towards the goal less that towards the start, in which
+        cancels what moves a cell away from everything; ``"net_shift_linear"``, the net shift of the profile code alone,
+        the cell token held still; ``"net_shift_transformer"``, the rest. (The last two with a model that has a profile
+        code, and not where it is all that is read.) Rows of one readout stand together, ``"shift"`` first.
+    `"summary"` : text
+        A paragraph: what was asked, what passed, what share is linear, and what the results cannot show.
     `"cells"` : DataFrame, a row per perturbed cell
-        `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout.
-    `"null"` : DataFrame, a row per null gene
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, and a column for each readout; after a screen
-        `shift` alone.
+        `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout; of a screen, of the genes that
+        were run exactly.
+    `"null"` : DataFrame, a row per null gene of named genes
+        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, and a column for each readout.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
@@ -179,10 +189,9 @@ def perturb(
         `gene`, `gene_a`, `gene_b`, `group`, `kind`, `n_cells` that hold both, `n_samples`, `interaction`, `ci_low`,
         `ci_high`, and `null_mean`, `effect`, `p_value`, `fdr`, `n_null` beside pairs of null genes.
     `"screen"`, `"agreement"` : DataFrames
-        `gene`, `gene_id`, `group`, `n_cells`, `estimate` of the shift, `exact` where it was run; `null_mean`, `effect`,
-        `p_value`, `p_tail`, `n_null` beside null genes' estimates, `fdr`, `fdr_tail` over all rows. By group `n_genes`;
-        `n_exact` genes drawn by chance and the `spearman` of their estimates and exact shifts; likewise `n_top`,
-        `spearman_top`.
+        Of a screen, a row per gene and group that was run exactly: `gene`, `gene_id`, `group`, `n_cells`, `estimate`
+        and `exact` net shift, `top`, whether it stood out. By group `n_genes`; `n_exact` genes drawn by chance and the
+        `spearman` of their estimates and exact shifts; likewise `n_top`, `spearman_top`.
     `"downstream"` : DataFrame, a row per perturbed gene, group and other gene
         `gene`, `group`, `target`, `target_id`; `expression_change` on the decoder's logarithmic scale, `null_mean`,
         `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN without a decoder, and for mean
@@ -231,17 +240,18 @@ def perturb(
       group held_out  interpretable
     0   all   sample           True
 
-    Then how many cells held the gene, and whether it does more than the genes that stand alike, here in the shift
-    towards the goal less that towards the start. ``ci_low`` and ``ci_high`` are over three samples, and no p-value is
-    below 1 / 21.
+    Then how many cells held the gene, and how far it moves them towards the goal less towards the start, beside genes
+    that stand alike. Three samples of a state are too few to be permuted.
 
     >>> results = sf.get.perturb_df(adata, readout="net_shift")
-    >>> results[["gene", "kind", "n_cells", "n_samples", "ci_over", "n_null"]]
-         gene    kind  n_cells  n_samples  ci_over  n_null
-    0  Msp300  delete       17          3  samples      20
-    1   Hsp68  delete       20          3  samples      20
+    >>> results[["gene", "kind", "n_cells", "n_samples", "n_null", "test"]]
+         gene    kind  n_cells  n_samples  n_null        test
+    0  Msp300  delete       17          3      20  null genes
+    1   Hsp68  delete       20          3       6  null genes
     >>> (results["shift"] > results["null_mean"]).tolist()
     [True, True]
+    >>> print(adata.uns["perturb"]["summary"])
+    Deletion of 2 genes in 20 cells of age 30, towards 0. In net_shift 0 of 2 pass fdr 0.05, ...
     """
     clock, classifier = sort_readouts(readouts)
     request = PerturbRequest(
