@@ -88,6 +88,15 @@ def expected_mean(mean: np.ndarray) -> np.ndarray:
     return np.where(known, mean, np.exp(gene + cluster))
 
 
+def expected_profiles(clusters: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
+    """Return which genes some cluster of one atlas lists, and each cluster's shares of counts over those genes."""
+    extent = clusters.layers["extent"].toarray()
+    listed = (extent > 0).any(0)
+    mean = clusters.layers["mean_in_expressing"].toarray()[:, listed]
+    profile = expected_extent(extent[:, listed], clusters.obs["cutoff_extent"].to_numpy(float)) * expected_mean(mean)
+    return listed, profile / profile.sum(1, keepdims=True)
+
+
 def draw(shares: np.ndarray, n_cells: int, dispersion: float, random: np.random.Generator) -> sparse.csr_matrix:
     """Return counts of cells drawn about one profile, whose ``shares`` add up to 1, CSR (n_cells, n_genes)."""
     depth = DEPTH[0] * np.exp(random.normal(0, DEPTH[1], (n_cells, 1)))
@@ -97,11 +106,7 @@ def draw(shares: np.ndarray, n_cells: int, dispersion: float, random: np.random.
 
 def drawn_atlas(clusters: ad.AnnData, dispersion: float, random: np.random.Generator) -> ad.AnnData:
     """Return cells drawn from the clusters of one atlas."""
-    extent = clusters.layers["extent"].toarray()
-    listed = (extent > 0).any(0)
-    mean = clusters.layers["mean_in_expressing"].toarray()[:, listed]
-    profile = expected_extent(extent[:, listed], clusters.obs["cutoff_extent"].to_numpy(float)) * expected_mean(mean)
-    profile /= profile.sum(1, keepdims=True)
+    listed, profile = expected_profiles(clusters)
     n_cells = np.clip(clusters.obs["cell_count"].to_numpy(int), FEWEST, MOST)
     counts = [draw(shares, n, dispersion, random) for shares, n in zip(profile, n_cells, strict=True)]
     obs = clusters.obs[["dataset_label", "cell_type", "cell_type_name"]].astype(str)

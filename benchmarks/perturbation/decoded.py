@@ -46,14 +46,15 @@ def decoded_changes(
         cells, which = cells[kept], which[kept]
     panel = np.ones(network.n_genes, dtype=bool) if rows.panel is None else rows.panel
     sums = np.zeros((len(tokens), network.n_genes))
-    before = log_shares(network, embed_rows(network, rows, pooling="cell", running=FLOAT32), panel)
+    needed, place = np.unique(cells, return_inverse=True)
+    before = log_shares(network, embed_rows(network, rows.take(needed), pooling="cell", running=FLOAT32), panel)
     order = np.argsort(-rows.lengths[cells], kind="stable")
     for block in np.split(order, range(BLOCK, len(order), BLOCK)):
         if not len(block):
             continue
         edited = delete_tokens(rows, tokens[which[block], None], cells[block])
         after = log_shares(network, embed_rows(network, edited.rows, pooling="cell", running=FLOAT32), panel)
-        np.add.at(sums, which[block], after - before[cells[block]])
+        np.add.at(sums, which[block], after - before[place[block]])
     n_cells = np.bincount(which, minlength=len(tokens))
     with np.errstate(invalid="ignore"):
         means = sums / n_cells[:, None]

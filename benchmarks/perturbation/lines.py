@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .calibration import describe
+from .calibration import LEVEL, P_VALUES, READOUTS, describe
 from .davie import AGE_GENES
-from .pasilla import upper_p
-from .regulators import NETWORKS, SCORES
 
 Found = list[dict[str, Any]]
 Lines = tuple[list[dict[str, Any]], list[str]]
@@ -32,109 +30,55 @@ WORDS = {
     "false": "false discoveries (neither) towards the goal",
     "false either way": "false discoveries either way",
     "auroc": "AUROC, drivers over genes that are neither",
-    "top": "drivers or members among as many largest effects as drivers",
     "fold recall": "log fold change: drivers found at as many calls",
+    "fold recall targets": "log fold change: members of their modules found at as many calls",
     "fold false": "log fold change: false discoveries at as many calls",
     "fold auroc": "log fold change: AUROC",
-    "label drivers": "drivers with p_label up to 0.05",
-    "label rest": "genes that are neither with p_label up to 0.05",
 }
 
 
 def planted_lines(found: Found) -> Lines:
-    """Return means over seeds, with the range, and what passes."""
+    """Return means over simulations, with the range, and what passes."""
     lines, said = [], []
     table = pd.DataFrame(
         [
-            {"corpus": each["corpus"], "family": name, "call": call, **scores}
+            {"n_genes": each["n_genes"], "readout": readout, **scores}
             for each in found
-            for name, calls in each["families"].items()
-            for call, scores in calls.items()
+            for readout, scores in each["scores"].items()
         ]
     )
-    for (corpus, family, call), rows in table.groupby(["corpus", "family", "call"], sort=False):
-        case = f"corpus of {corpus}, {family}, {call}"
+    for (n_genes, readout), rows in table.groupby(["n_genes", "readout"], sort=False):
+        case = f"{n_genes:,} genes, {readout}"
         note = f"{len(rows)} simulation(s), {rows['n'].mean():.0f} genes tested, {rows['called'].mean():.0f} called"
-        for name in WORDS:
+        for name, words in WORDS.items():
             if rows[name].notna().any():
-                lines.append(line(case, WORDS[name], rows[name].mean(), rows[name].min(), rows[name].max(), note))
+                lines.append(line(case, words, rows[name].mean(), rows[name].min(), rows[name].max(), note))
         recall, false = rows["recall"].mean(), rows["false"].mean()
-        wrong = "nothing called" if np.isnan(false) else f"false discoveries {false:.2f} (asked: 0.05)"
+        wrong = "nothing called" if np.isnan(false) else f"false discoveries {false:.3f} (asked: 0.05)"
         said.append(f"{case}: recall {recall:.2f} (asked: 0.8), {wrong}: {verdict(recall >= 0.8 and false <= 0.05)}")
     return lines, said
 
 
 def calibration_lines(found: Found) -> Lines:
-    """Return tests of uniformity, and what passes."""
+    """Return how many scans call a gene, and tests of uniformity, and what passes."""
     lines, said = [], []
     for case in dict.fromkeys(each["case"] for each in found):
-        deals = [each["p_values"] for each in found if each["case"] == case]
-        for column, one in describe(deals).items():
-            note = f"{column} of {one['n']} genes in {len(deals)} deals"
-            lines.append(line(case, f"{column}: share up to 0.05", one["share"], one["low"], one["high"], note))
-            lines.append(line(case, f"{column}: distance from uniform (KS)", one["ks"], note=f"p = {one['ks_p']:.3g}"))
-            passes = one["low"] <= 0.05 and one["ks_p"] >= 0.01
+        deals = [each["deal"] for each in found if each["case"] == case]
+        for readout in (readout for readout in READOUTS if readout in deals[0]):
+            one = describe(deals, readout)
+            called = one["calling"] / one["n"]
+            lines.append(line(case, f"{readout}: scans that call a gene", called, note=f"{one['n']} deals"))
             said.append(
-                f"{case}: {column} is up to 0.05 in {one['share']:.1%} of genes ({one['low']:.1%} to "
-                f"{one['high']:.1%}), KS p = {one['ks_p']:.3g}: {verdict(passes)}"
+                f"{case}: {readout} calls a gene in {one['calling']} of {one['n']} scans: {verdict(called <= LEVEL)}"
             )
-    return lines, said
-
-
-def regulators_lines(found: Found) -> Lines:
-    """Return means over factors, with bootstrap intervals, and whether the model is above the baselines."""
-    lines, said = [], []
-    for each in found:
-        table = pd.DataFrame(each["table"])
-        for network in NETWORKS:
-            rows = table[table["network"] == network]
-            if len(rows) < 3:
-                continue
-            case = f"{each['case']}, {network}"
-            draws = np.random.default_rng(0).integers(len(rows), size=(1000, len(rows)))
-            note = f"{len(rows)} factors, {rows['n_targets'].median():.0f} targets each at the median"
-            for end, against in (("", "matched genes"), (", all", "all other genes")):
-                for score in SCORES:
-                    values = rows[f"{score}{end}"].to_numpy(dtype=float)
-                    bounds = np.quantile(values[draws].mean(1), [0.025, 0.975])
-                    lines.append(line(case, f"AUROC over {against}: {score}", values.mean(), *bounds, note=note))
-            values = {score: rows[score].to_numpy(dtype=float) for score in SCORES}
-            best = max(SCORES[2:], key=lambda score: values[score].mean())
-            for score in SCORES[:2]:
-                gap = values[score] - values[best]
-                low, high = np.quantile(gap[draws].mean(1), [0.025, 0.975])
-                own = np.quantile(values[score][draws].mean(1), 0.025)
-                passes = own > 0.5 and low > 0
-                said.append(
-                    f"{case}: {score} {values[score].mean():.3f}, {best} {values[best].mean():.3f}, difference "
-                    f"{gap.mean():+.3f} ({low:+.3f} to {high:+.3f}): {verdict(passes)}"
-                )
-    return lines, said
-
-
-def pasilla_lines(found: Found) -> Lines:
-    """Return agreements beside those of null genes, and what passes."""
-    lines, said = [], []
-    for each in found:
-        note = f"{each['n_cells']} cells, {each['n_sure']} of {each['n_genes']} genes changed ({each['down']:.0%} down)"
-        for who, nulls in (("model", "null"), ("co-expression", "co-expression null")):
-            for name, words in (
-                ("sign", "changed genes in the measured direction"),
-                ("sure", "Spearman, changed genes"),
-                ("all", "Spearman, all genes"),
-            ):
-                null = np.array([one[name] for one in each[nulls]], dtype=float)
-                value = each[who][name]
-                low, high = np.quantile(null, [0.025, 0.975])
-                p = upper_p(value, null)
-                beside = f"{note}; interval: {len(null)} null genes; p = {p:.3g}"
-                lines.append(line(each["case"], f"{who}: {words}", value, low, high, beside))
-                if name == "sign":
-                    said.append(
-                        f"{each['case']}, {who}: {value:.1%} of {each['n_sure']} changed genes in the measured "
-                        f"direction, null genes {np.median(null):.1%}, p = {p:.3g}: "
-                        f"{verdict(p <= 0.05 and value > 0.5)}"
-                    )
+            for name in (name for name in P_VALUES if name in one):
+                of_column = one[name]
+                words = f"{readout}, {name}"
+                share, low, high = (of_column[key] for key in ("share", "low", "high"))
+                lines.append(line(case, f"{words}: share up to {LEVEL}", share, low, high))
+                lines.append(line(case, f"{words}: uniform, KS p-value", of_column["ks_p"]))
+                for stratum, (small, n) in of_column["strata"].items():
+                    lines.append(line(case, f"{words}, {stratum}: share up to {LEVEL}", small, note=f"{n} p-values"))
     return lines, said
 
 

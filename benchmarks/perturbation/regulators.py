@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 
-from scflyformer.data import _adata
-from scflyformer.data._reading import Reading
-from scflyformer.genes._resolve import resolve_genes
-
 from .decoded import auroc, correlations, decoded_changes, matched, standing
+from .linear import linear_changes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scflyformer.models import Model
 
-MIN_DETECTION = 0.3
-"""A factor is deleted where at least this share of the cells express it."""
+    from .cells import Cells
+
+MIN_DETECTION = 0.05
+"""A factor is deleted where at least this share of the cells to edit express it, and `MIN_HOLDERS` of them."""
+MIN_HOLDERS = 5
 MIN_TARGET = 0.05
 """Share of the cells that express a gene at least, for it to count as a target or not."""
 MIN_PAIRS = 20
 NETWORKS = ("DroID", "Marbach")
-SCORES = ("change", "change beside other factors", "co-expression", "mean expression")
+JUDGED = "change"
+SCORES = (
+    JUDGED, "change beside other factors", "co-expression", "mean expression", "linear part", "other factors' change",
+)  # fmt: skip
 """Rankings of the genes that may be targets: the model's two, then the baselines."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Cells: ranked, their log-normalised expression, and which vocabulary gene each column is."""
-
-    rows: Any
-    expression: Any
-    genes: np.ndarray
-
-    @property
-    def detection(self) -> np.ndarray:
-        """Share of the cells that express each gene, shape (n_genes,)."""
-        return np.asarray((self.expression > 0).mean(0)).ravel()
-
-
-def read_type(path: Path, label: str | None, model: Model, *, most: int, seed: int = 0) -> Cells:
-    """Read at most ``most`` cells of a type, or of all, drawn at random, with the genes that the model knows."""
-    adata = ad.read_h5ad(path)
-    inside = np.arange(len(adata)) if label is None else np.flatnonzero(adata.obs["cell_type"] == label)
-    if not len(inside):
-        raise ValueError(f"{path.name} has no cell of type {label!r}.")
-    if len(inside) > most:
-        inside = np.sort(np.random.default_rng(seed).choice(inside, most, replace=False))
-    some = adata[inside].copy()
-    rows, _ = _adata.token_rows(some, model, Reading(gene_key="FBgn"), progress=False)
-    known = resolve_genes(some.var["FBgn"].to_numpy(dtype=object), model.vocabulary).index
-    expression = _adata.log_expression(some)[0].tocsc()[:, known >= 0].tocsr()
-    return Cells(rows, expression, known[known >= 0])
-
-
-def factors(folder: Path) -> set[str]:
-    """Return the FlyBase ids of transcription factors."""
-    names = (folder / "tables" / "allTFs_dmel.txt").read_text().split()
-    ids = pd.read_csv(folder / "tables" / "symbol_to_fbgn_merged.tsv", sep="\t", index_col=0).iloc[:, 0]
-    return set(ids.reindex(names).dropna())
+BASELINES = SCORES[2:]
 
 
 def known_targets(folder: Path, network: str) -> dict[str, set[str]]:
@@ -85,51 +51,70 @@ def factor_scores(
 ) -> pd.DataFrame:
     """Delete every factor that enough cells express and enough targets are known of, in ``most`` cells each.
 
-    A row per network and factor: ``network``, ``factor``, ``n_targets``, ``n_cells``, and each of `SCORES` twice: its
-    AUROC of targets over matched genes, and, with ``, all`` behind, over all genes that are not targets.
+    The factors are those that a network gives targets of. A row per network and factor: ``network``, ``factor``,
+    ``n_targets``, ``n_cells``, and each of `SCORES` twice: its AUROC of targets over matched genes, and, with ``, all``
+    behind, over all genes that are not targets. The model's scores are the change of a gene, whatever its direction,
+    and how far that is from what deleting the other factors does, in their standard deviations. The baselines are the
+    absolute correlation with the factor over ``cells``, mean expression, the absolute change by the linear part
+    (`linear.linear_changes`), and the mean change of the gene when other factors are deleted.
     """
     ids = model.vocabulary.gene_ids[cells.genes].astype(str)
     common = cells.detection >= MIN_TARGET
-    wanted = np.isin(ids, list(factors(folder))) & (cells.detection >= MIN_DETECTION)
+    least = max(MIN_DETECTION, MIN_HOLDERS / len(cells.edited))
     edges = {name: known_targets(folder, name) for name in n_networks}
-
-    def targets(name: str, place: int) -> tuple[np.ndarray, np.ndarray]:
-        rest = common & (np.arange(len(ids)) != place)
-        return rest, np.isin(ids, list(edges[name].get(ids[place], ())))
-
-    tested = [
-        place
-        for place in np.flatnonzero(wanted)
-        if any(
-            min((rest & own).sum(), (rest & ~own).sum()) >= MIN_PAIRS
-            for rest, own in (targets(name, place) for name in n_networks)
-        )
-    ]
+    asked = {name: _askable(ids, cells.edited_detection >= least, common, own) for name, own in edges.items()}
+    tested = sorted({place for places in asked.values() for place in places})
     if not tested:
         return pd.DataFrame(columns=["network", "factor", "n_targets", "n_cells"])
-    changes, n_cells = decoded_changes(model.network(), cells.rows, cells.genes[tested], most=most)
-    changes = changes[:, cells.genes]
-    together = correlations(cells.expression, np.asarray(tested))
+    changes, n_cells = decoded_changes(model.network(), cells.edited_rows, cells.genes[tested], most=most)
+    scores = _rankings(
+        changes[:, cells.genes],
+        correlations(cells.expression, np.asarray(tested)),
+        linear_changes(model.network(), cells, cells.genes[tested]),
+    )
     features = standing(cells.expression)
+    scores["mean expression"] = np.broadcast_to(features[:, 1], changes[:, cells.genes].shape)
     records = []
     for number, place in enumerate(tested):
-        others = np.delete(changes, number, axis=0)
-        spread = others.std(0, ddof=1) if len(others) > 1 else np.ones(changes.shape[1])
-        beside = (changes[number] - others.mean(0)) / np.where(spread > 0, spread, np.inf) if len(others) else spread
-        scores = dict(
-            zip(
-                SCORES, (np.abs(changes[number]), np.abs(beside), np.abs(together[number]), features[:, 1]), strict=True
-            )
-        )
         for name in n_networks:
-            rest, own = targets(name, place)
-            if min((rest & own).sum(), (rest & ~own).sum()) < MIN_PAIRS:
+            if place not in asked[name]:
                 continue
-            inside = np.flatnonzero(rest)
-            pairs = inside[matched(features[inside], own[inside])]
+            inside = np.flatnonzero(common & (np.arange(len(ids)) != place))
+            own = np.isin(ids[inside], list(edges[name][ids[place]]))
+            pairs = matched(features[inside], own)
             record: dict[str, Any] = {"network": name, "factor": str(model.vocabulary.names[cells.genes[place]])}
-            record |= {"n_targets": int((rest & own).sum()), "n_cells": int(n_cells[number])}
-            record |= {score: auroc(values[pairs], own[pairs]) for score, values in scores.items()}
-            record |= {f"{score}, all": auroc(values[inside], own[inside]) for score, values in scores.items()}
+            record |= {"n_targets": int(own.sum()), "n_cells": int(n_cells[number])}
+            for score in SCORES:
+                values = scores[score][number][inside]
+                record |= {score: auroc(values[pairs], own[pairs]), f"{score}, all": auroc(values, own)}
             records.append(record)
     return pd.DataFrame(records)
+
+
+def _askable(ids: np.ndarray, expressed: np.ndarray, common: np.ndarray, edges: dict[str, set[str]]) -> set[int]:
+    """Return the places of a network's factors with `MIN_PAIRS` targets, and as many other genes, that are common."""
+    places = np.flatnonzero(expressed & np.isin(ids, list(edges)))
+    found = set()
+    for place in places.tolist():
+        own = np.isin(ids, list(edges[ids[place]]))
+        rest = common & (np.arange(len(ids)) != place)
+        if min((rest & own).sum(), (rest & ~own).sum()) >= MIN_PAIRS:
+            found.add(place)
+    return found
+
+
+def _rankings(changes: np.ndarray, together: np.ndarray, linear: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores but for mean expression, each of shape (n_factors, n_genes)."""
+    n = len(changes)
+    if n > 1:
+        total, squares, size = changes.sum(0), (changes**2).sum(0), np.abs(changes).sum(0)
+        mean = (total - changes) / (n - 1)
+        spread = np.sqrt(np.maximum((squares - changes**2) / (n - 1) - mean**2, 0))
+        beside = (changes - mean) / np.where(spread > 0, spread, np.inf)
+        others = (size - np.abs(changes)) / (n - 1)
+    else:
+        beside, others = np.ones_like(changes), np.zeros_like(changes)
+    return {
+        "change": np.abs(changes), "change beside other factors": np.abs(beside), "co-expression": np.abs(together),
+        "linear part": np.abs(linear), "other factors' change": others,
+    }  # fmt: skip

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 
 import scflyformer as sf
 from scflyformer.network._infer import embed_rows
-from scflyformer.perturbation._first_order import first_order_shifts
+from scflyformer.perturbation._first_order import first_order_changes
 
 from .deletions import FLOAT32, Deletions, draw_cells, stream
 from .part import Line, Part
@@ -75,10 +75,9 @@ class Screen(Part):
 
     def ours(self) -> np.ndarray:
         """Estimate all shifts at once."""
-        return first_order_shifts(
-            self.model.network(), self.rows, centroids=self.goal[None], states=np.zeros(len(self.rows), dtype=np.int64),
-            pooling=self.model.pooling, running=FLOAT32,
-        )  # fmt: skip
+        goal = self.goal[None] / np.linalg.norm(self.goal)
+        found = first_order_changes(self.model.network(), self.rows, goal, pooling=self.model.pooling, running=FLOAT32)
+        return found.total[:, 0]
 
     def reference(self) -> np.ndarray:
         """Delete gene by gene."""

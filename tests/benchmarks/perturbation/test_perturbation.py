@@ -10,12 +10,30 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse, stats
+from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from scflyformer.data._reading import Reading
 
 SMALL = {"n_genes": 60, "n_drivers": 3, "n_decoys": 3, "n_targets": 3, "n_samples": 3, "n_cells": 200}
+
+
+@pytest.fixture(scope="module")
+def coded_model(tmp_path_factory, tiny_vocabulary):
+    """Folder of a model with random weights and a profile code."""
+    import torch
+
+    from scflyformer.models._save import save_folder
+    from scflyformer.network._network import CellBert, NetworkShape, make_config
+
+    shape = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "feed_forward": 32, "max_len": 48, "dropout": 0.0}
+    config = make_config(tiny_vocabulary.n_tokens, NetworkShape(objective="cell", code_size=6, n_directions=9, **shape))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = CellBert(config)
+    folder = tmp_path_factory.mktemp("coded") / "coded"
+    save_folder(folder, network, tiny_vocabulary, metrics={}, provenance={}, card="# coded\n")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +91,6 @@ def test_too_many_regulators_are_refused():
         Design(n_genes=20, n_drivers=3, n_decoys=3, n_targets=3).genes()
 
 
-def test_families_leave_modules_among_the_null_genes_or_not(planted):
-    from benchmarks.perturbation.planted import families
-
-    found = families(planted.var, n_others=10)
-    kinds = {name: planted.var.loc[genes, "kind"].value_counts().to_dict() for name, genes in found.items()}
-    assert kinds["regulators"] == {"driver": 3, "decoy": 3, "other": 10}
-    assert kinds["regulators and modules"] == {"driver": 3, "decoy": 3, "other": 10, "target": 9, "decoy target": 9}
-
-
 def test_calls_are_counted_by_what_the_genes_are():
     from benchmarks.perturbation.planted import score
 
@@ -89,24 +98,16 @@ def test_calls_are_counted_by_what_the_genes_are():
     fdr = [0.01, 0.01, 0.2, 0.05, 0.04, 0.9, 0.06]
     shift = [0.5, -0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     results = pd.DataFrame({"gene": kinds.index, "shift": shift, "null_mean": 0.1, "fdr": fdr})
-    results["effect"] = [5.0, -9, 1, 2, 3, 0, 4]
-    results["p_label"] = [0.01, 0.2, 0.05, 0.01, 0.9, 0.04, 0.5]
     fold = pd.Series([-3.0, -2.0, -0.1, -0.5, 0.2, 1.0, 0.0], index=kinds.index)
-    results["readout"] = "shift"
-    found = score(results, fold, kinds)
+    both = pd.concat([results.assign(readout="shift", fdr=1.0), results.assign(readout="net_shift")])
+    found = score(both, fold, kinds)
     assert found["n"] == 7 and found["called"] == 3  # a, d and e; b is away from the goal
     assert found["recall"] == pytest.approx(1 / 3) and found["recall targets"] == 1
     assert found["false"] == pytest.approx(1 / 3) and found["false either way"] == pytest.approx(1 / 4)
     assert found["auroc"] == pytest.approx(6 / 9)  # a and c above all of e, f, g; b above none
     assert found["fold recall"] == pytest.approx(2 / 3) and found["fold false"] == 0  # a, b and d are taken
-    assert found["fold auroc"] == pytest.approx(1)
-    assert found["top"] == pytest.approx(1 / 3)  # a, g and e have the largest
-    assert found["label drivers"] == pytest.approx(2 / 3) and found["label rest"] == pytest.approx(1 / 3)
-    net = results.assign(readout="net_shift", fdr_tail=results["fdr"], p_label=np.nan)
-    both = pd.concat([results.assign(fdr=1.0), net])
-    by_net = score(both, fold, kinds, call="net shift, p-value in a fitted tail")
-    assert by_net == pytest.approx(found)
-    nothing = score(results.assign(fdr=1.0), fold, kinds)
+    assert found["fold recall targets"] == 1 and found["fold auroc"] == pytest.approx(1)
+    nothing = score(both, fold, kinds, readout="shift")
     assert nothing["recall"] == 0 and np.isnan(nothing["false"]) and np.isnan(nothing["fold false"])
 
 
@@ -124,18 +125,23 @@ def test_scan_of_planted_drivers(tmp_path):
     from benchmarks.perturbation.planted import Design, scan, train
 
     design = Design(**SMALL | {"n_cells": 12})
-    changes = {"hidden_size": 8, "n_layers": 1, "n_heads": 2, "code_size": 0, "max_len": 60, "batch_tokens": 1024}
+    changes = {
+        "hidden_size": 8,
+        "n_layers": 1,
+        "n_heads": 2,
+        "code_size": 8,
+        "n_directions": 8,
+        "max_len": 60,
+        "batch_tokens": 1024,
+    }
     folder = train(design, tmp_path / "model", corpus="atlas", n_cells=20, epochs=0.2, **changes)
     weights = (folder / "model.safetensors").read_bytes()
     assert train(design, folder, corpus="atlas", n_cells=20) == folder
     assert (folder / "model.safetensors").read_bytes() == weights
-    found = scan(design, folder, seed=2, n_others=5, n_null=20, max_cells=30)
-    assert set(found) == {"regulators", "regulators and modules", "all genes"}
-    n = {family: calls["shift, p-value by rank"]["n"] for family, calls in found.items()}
-    assert n["regulators"] <= 11 < n["regulators and modules"] <= 29 < n["all genes"]
-    scores = [one for calls in found.values() for one in calls.values()]
-    assert len(scores) == 12 and all(0 <= one["auroc"] <= 1 and 0 <= one["fold auroc"] <= 1 for one in scores)
-    assert found["regulators"]["net shift, p-value by rank"]["fold auroc"] > 0.9
+    found = scan(design, folder, seed=2, max_cells=30)
+    assert set(found) == {"net_shift", "net_shift_linear", "net_shift_transformer", "shift"}
+    assert all(one["n"] > 30 and 0 <= one["auroc"] <= 1 and 0 <= one["fold auroc"] <= 1 for one in found.values())
+    assert found["net_shift"]["fold auroc"] > 0.9
 
 
 @pytest.mark.parametrize("n_positive", [2, 4])
@@ -221,26 +227,32 @@ def test_states_are_dealt_evenly_to_samples_or_within_them():
     assert (deal(samples, "samples", np.random.default_rng(1)) != whole).any()
 
 
-def test_uniformity_is_told_from_its_opposite():
+def test_calls_and_uniformity_are_told():
     from benchmarks.perturbation.calibration import describe
     from benchmarks.perturbation.lines import calibration_lines
 
     random = np.random.default_rng(0)
-    fair = [{"p_value": random.random(50).tolist()} for _ in range(10)]
-    found = describe(fair)["p_value"]
-    everything = np.concatenate([each["p_value"] for each in fair])
-    assert found["n"] == 500 and found["ks_p"] == pytest.approx(stats.kstest(everything, "uniform").pvalue)
-    assert (
-        found["share"] == pytest.approx((everything <= 0.05).mean()) and found["low"] <= found["share"] <= found["high"]
-    )
-    unfair = [{"p_value": (random.random(50) ** 3).tolist()} for _ in range(10)]
-    for deals, passes in ((fair, True), (unfair, False)):
-        _, said = calibration_lines([{"case": "x", "p_values": each} for each in deals])
+
+    def deals(called, power):
+        for number in range(20):
+            p_values = {name: (random.random(60) ** power).tolist() for name in ("p_value", "p_states")}
+            detection = np.repeat([0.05, 0.2, 0.4, 0.6, 0.9, 1.0], 10).tolist()
+            yield {"net_shift": {"called": int(number < called), **p_values}, "detection": detection}
+
+    fair = list(deals(1, 1))
+    found = describe(fair, "net_shift")
+    share = np.mean([np.mean(np.array(each["net_shift"]["p_value"]) <= 0.05) for each in fair])
+    assert found["calling"] == 1 and found["n"] == 20 and found["p_value"]["share"] == pytest.approx(share)
+    assert found["p_value"]["low"] <= 0.05 <= found["p_value"]["high"] and found["p_value"]["ks_p"] > 0.01
+    assert [n for _, n in found["p_value"]["strata"].values()] == [200] * 6
+    assert describe(list(deals(1, 3)), "net_shift")["p_states"]["ks_p"] < 1e-6
+    for called, passes in ((1, True), (2, False)):
+        _, said = calibration_lines([{"case": "x", "deal": each} for each in deals(called, 1)])
         assert said[0].endswith(": passes") == passes
 
 
 def test_the_measured_knock_down(tmp_path):
-    from benchmarks.perturbation.pasilla import agreement, measured, upper_p
+    from benchmarks.perturbation.measured import measured
 
     random = np.random.default_rng(0)
     counts = random.poisson(1000, (7, 30)).astype(np.float32)
@@ -249,20 +261,65 @@ def test_the_measured_knock_down(tmp_path):
     counts[:, 29] = 0
     obs = pd.DataFrame({"condition": np.where(down, "ps_RNAi", "untreated")}, index=[f"s{n}" for n in range(7)])
     var = pd.DataFrame({"FBgn": [f"FBgn{n:07d}" for n in range(30)]}, index=[f"g{n}" for n in range(30)])
-    ad.AnnData(counts, obs=obs, var=var).write_h5ad(tmp_path / "bulk.h5ad")
-    table = measured(tmp_path / "bulk.h5ad")
+    bulk = ad.AnnData(counts, obs=obs, var=var)
+    bulk.write_h5ad(tmp_path / "bulk.h5ad")
+    table = measured(tmp_path / "bulk.h5ad", "ps_RNAi", "untreated")
     assert len(table) == 29 and table["fdr"].idxmin() == "FBgn0000000"
     cpm = np.log2(counts / counts.sum(1, keepdims=True) * 1e6 + 1)
-    expected = stats.ttest_ind(cpm[down, 3], cpm[~down, 3], equal_var=False)
-    assert table.loc["FBgn0000003", "p_value"] == pytest.approx(expected.pvalue, rel=1e-4)
-    assert table.loc["FBgn0000000", "log_fc"] == pytest.approx(cpm[down, 0].mean() - cpm[~down, 0].mean(), rel=1e-5)
+    gap = cpm[down].mean(0) - cpm[~down].mean(0)
+    np.testing.assert_allclose(table["log_fc"], gap[:29], rtol=1e-4, atol=1e-6)
+    bulk[[0, 6]].write_h5ad(tmp_path / "few.h5ad")
+    with pytest.raises(ValueError, match="needs two samples or more"):
+        measured(tmp_path / "few.h5ad", "ps_RNAi", "untreated")
+
+
+def test_p_values_of_a_measured_knock_down_are_uniform_where_nothing_changed(tmp_path):
+    from benchmarks.perturbation.measured import measured
+
+    random = np.random.default_rng(1)
+    spread = 0.1 * np.sqrt(8 / random.chisquare(8, 2000))  # variances differ from gene to gene
+    counts = 1000 * np.exp(spread * random.normal(size=(4, 2000)))
+    obs = pd.DataFrame({"condition": ["a", "a", "b", "b"]}, index=list("wxyz"))
+    var = pd.DataFrame({"FBgn": [f"FBgn{n:07d}" for n in range(2000)]}, index=[f"g{n}" for n in range(2000)])
+    ad.AnnData(counts, obs=obs, var=var).write_h5ad(tmp_path / "bulk.h5ad")
+    found = measured(tmp_path / "bulk.h5ad", "a", "b")["p_value"]
+    assert (found <= 0.05).mean() == pytest.approx(0.05, abs=0.02)
+    assert (found <= 0.01).mean() == pytest.approx(0.01, abs=0.008)
+
+
+def test_agreement_with_a_knock_down():
+    from benchmarks.perturbation.knock_down import agreement, upper_p
 
     log_fc = np.array([1.0, -1, 2, -2, 0.5])
     sure = np.array([True, True, True, True, False])
     right = agreement(log_fc + 10, log_fc, sure)
     assert right["sign"] == 1 and right["all"] == pytest.approx(1)
     assert agreement(-log_fc, log_fc, sure)["sign"] == 0
+    assert agreement(np.zeros(5), log_fc, sure) == {"sign": 0.5, "sure": 0, "all": 0}
+    assert agreement(np.array([1.0, -1, 0, 0, 0]), log_fc, sure)["sign"] == 0.75
     assert upper_p(0.8, np.array([0.1, 0.8, 0.9])) == pytest.approx(3 / 4)
+
+
+def test_ridge_is_that_of_the_normal_equations():
+    from benchmarks.perturbation.linear import PENALTIES, ridge
+
+    random = np.random.default_rng(0)
+    features = random.normal(size=(80, 5)) + 3
+    truth = random.normal(size=(5, 7))
+    centred = features - features.mean(0)
+    for noise in (0.1, 30.0):
+        targets = features @ truth + noise * random.normal(size=(80, 7))
+        targets -= targets.mean(0)
+        found = ridge(features, targets)
+        size = (np.linalg.svd(centred, compute_uv=False) ** 2).mean()
+        scores, all_weights = [], []
+        for penalty in PENALTIES * size:
+            gram = centred.T @ centred + penalty * np.eye(5)
+            weights = np.linalg.solve(gram, centred.T @ targets)
+            hat = np.trace(centred @ np.linalg.solve(gram, centred.T))
+            scores.append(((targets - centred @ weights) ** 2).sum() / (1 - (hat + 1) / 80) ** 2)
+            all_weights.append(weights)
+        np.testing.assert_allclose(found, all_weights[int(np.argmin(scores))], atol=1e-10)
 
 
 def test_old_and_young_cells_are_counted_by_type():
@@ -303,17 +360,43 @@ def sets(tmp_path, many_cells):
     return tmp_path
 
 
-def test_targets_of_factors_are_compared_with_other_genes(sets, tiny_model):
-    """Genes 1 to 8 rise together in glia; the factors are among them, and so are a third of their targets."""
+def test_cells_to_edit_are_those_that_no_pretraining_saw(sets, tiny_model):
     import scflyformer as sf
-    from benchmarks.perturbation.decoded import correlations, standing
-    from benchmarks.perturbation.regulators import Cells, factor_scores, known_targets, read_type
+    from benchmarks.perturbation.cells import read_cells
 
     model = sf.models.load(tiny_model)
-    parts = [read_type(sets / "fly" / "fca_head.h5ad", label, model, most=40) for label in ("glia", "neuron")]
-    assert all(len(part.rows) == 40 and part.expression.shape == (40, 60) for part in parts)
-    whole = read_type(sets / "fly" / "fca_head.h5ad", "glia", model, most=10**6)
-    cells = Cells(whole.rows, whole.expression, whole.genes)
+    path = sets / "fly" / "fca_head.h5ad"
+    adata = ad.read_h5ad(path)
+    kept = {"glia": 0, "neuron": 0}
+    for label in kept:
+        cells = read_cells(path, model, label=label, n_edited=20, most=50)
+        assert len(cells.rows) == cells.expression.shape[0] == 50 and len(cells.edited) == len(cells.edited_rows) == 20
+        assert cells.expression.shape[1] == len(cells.genes)
+        whole = read_cells(path, model, label=label)
+        of_label = adata[(adata.obs["cell_type"] == label).to_numpy()]
+        unseen = (of_label.obs["genotype"] == "DGRP-551").to_numpy()
+        np.testing.assert_array_equal(whole.edited, np.flatnonzero(unseen))
+        assert 0 < unseen.sum() < len(of_label) == len(whole.rows)
+        names = model.vocabulary.gene_ids[whole.genes].astype(str)
+        found = pd.Series(np.asarray((of_label.X > 0).mean(0)).ravel(), index=of_label.var["FBgn"].astype(str))
+        np.testing.assert_allclose(whole.detection, found[names])
+        np.testing.assert_array_equal(
+            read_cells(path, model, label=label, unseen=False).edited, np.arange(len(of_label))
+        )
+    with pytest.raises(ValueError, match="no cell of type 'nothing'"):
+        read_cells(path, model, label="nothing")
+
+
+def test_targets_of_factors_are_compared_with_other_genes(sets, coded_model):
+    """Genes 1 to 8 rise together in glia; the factors are among them, and so are a third of their targets."""
+    import scflyformer as sf
+    from benchmarks.perturbation.cells import read_cells
+    from benchmarks.perturbation.decoded import correlations, decoded_changes, standing
+    from benchmarks.perturbation.linear import linear_changes
+    from benchmarks.perturbation.regulators import factor_scores, known_targets
+
+    model = sf.models.load(coded_model)
+    cells = read_cells(sets / "fly" / "fca_head.h5ad", model, label="glia", unseen=False)
     table = factor_scores(cells, model, sets, most=4)
     droid = table[table["network"] == "DroID"].set_index("factor")
     assert set(droid.index) == {f"tiny{n}" for n in range(1, 7)} and droid["n_targets"].eq(23).all()
@@ -323,32 +406,152 @@ def test_targets_of_factors_are_compared_with_other_genes(sets, tiny_model):
     place = 2
     rest = np.delete(np.arange(60), place)
     own = np.isin(rest, np.arange(24))
-    r = np.abs(correlations(whole.expression, np.array([place]))[0])
-    assert droid.loc["tiny3", "co-expression, all"] == pytest.approx(roc_auc_score(own, r[rest]))
-    mean = standing(whole.expression)[:, 1]
-    assert droid.loc["tiny3", "mean expression, all"] == pytest.approx(roc_auc_score(own, mean[rest]))
+    changes, _ = decoded_changes(model.network(), cells.rows, np.arange(6), most=4)
+    others = np.delete(changes, place, axis=0)
+    expected = {
+        "change": np.abs(changes[place]),
+        "change beside other factors": np.abs((changes[place] - others.mean(0)) / others.std(0)),
+        "co-expression": np.abs(correlations(cells.expression, np.array([place]))[0]),
+        "mean expression": standing(cells.expression)[:, 1],
+        "linear part": np.abs(linear_changes(model.network(), cells, np.array([place]))[0]),
+        "other factors' change": np.abs(others).mean(0),
+    }
+    for score, values in expected.items():
+        assert droid.loc["tiny3", f"{score}, all"] == pytest.approx(roc_auc_score(own, values[rest])), score
     near = abs(droid["mean expression"] - 0.5).mean()
     assert near < abs(droid["mean expression, all"] - 0.5).mean()
 
 
-def test_the_report_is_written_and_results_are_kept(sets, tiny_model, tmp_path, monkeypatch, capsys):
+def test_the_linear_part_takes_a_gene_from_the_linear_numbers(sets, coded_model):
+    """Beside a regression on dense arrays: the projections of the same cells with and without the gene."""
+    import scflyformer as sf
+    from benchmarks.perturbation.cells import read_cells
+    from benchmarks.perturbation.linear import linear_changes, ridge
+    from scflyformer.genes._vocabulary import N_SPECIAL
+
+    model = sf.models.load(coded_model)
+    cells = read_cells(sets / "fly" / "fca_head.h5ad", model, label="glia")
+    values = np.zeros((len(cells.rows), model.vocabulary.n_genes))
+    for number, (start, stop) in enumerate(zip(cells.rows.indptr, cells.rows.indptr[1:], strict=False)):
+        values[number, cells.rows.tokens[start:stop] - N_SPECIAL] = cells.rows.values[start:stop]
+    encoder = model.network().profile_encoder
+    parts = [values @ one.detach().double().numpy() for one in (encoder.contrast_directions, encoder.directions)]
+    sizes = [np.sqrt(part.var(0).sum()) for part in parts]
+    dense = cells.expression.toarray().astype(float)
+    features = np.hstack([part / size for part, size in zip(parts, sizes, strict=True)])
+    weights = ridge(features, (dense - dense.mean(0)) / dense.std(0))
+    gene = 3
+    held = values[:, gene] > 0
+    without = values.copy()
+    without[:, gene] = 0
+    lost = [
+        ((without - values)[held] @ one.detach().double().numpy()).mean(0)
+        for one in (encoder.contrast_directions, encoder.directions)
+    ]
+    expected = np.concatenate([part / size for part, size in zip(lost, sizes, strict=True)]) @ weights
+    found = linear_changes(model.network(), cells, np.array([gene, 5]))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-8)
+    assert np.abs(found[1] - found[0]).max() > 1e-6
+
+
+def test_null_genes_stand_nearest_in_all_sets_and_predictions_leave_out_the_gene(sets, coded_model):
+    import scflyformer as sf
+    from benchmarks.perturbation.cells import read_cells
+    from benchmarks.perturbation.decoded import standing
+    from benchmarks.perturbation.knock_down import holders, knock_down, null_genes
+
+    model = sf.models.load(coded_model)
+    read = {
+        label: read_cells(sets / "fly" / "fca_head.h5ad", model, label=label, unseen=False)
+        for label in ("glia", "neuron")
+    }
+    cells = list(read.values())
+    null = null_genes(cells, 2, 5)
+    assert len(null) == 5 and 2 not in null
+    candidates = np.flatnonzero(np.all([holders(one) >= 10 for one in cells], axis=0))
+    features = np.column_stack([standing(one.expression)[candidates] for one in cells])
+    distance = (((features - features[candidates == 2]) / features.std(0)) ** 2).sum(1)
+    inside = np.isin(candidates, null)
+    assert distance[inside].max() <= distance[~inside & (candidates != 2)].min()
+
+    random = np.random.default_rng(0)
+    ids = model.vocabulary.gene_ids.astype(str)
+    effect = pd.DataFrame({"log_fc": random.normal(size=60), "p_value": np.arange(60) / 600}, index=ids)
+    found = knock_down(read, effect, ids[2], model, n_cells=3, n_null=5)
+    assert found["fold"] == pytest.approx(effect["log_fc"].iloc[2]) and found["n_null"] == 5
+    assert found["by_chance"] == pytest.approx(60 * 0.01 / 7) and set(found["sets"]) == {"glia", "neuron"}
+    again = knock_down(read, effect.assign(log_fc=lambda table: table["log_fc"].where(table.index != ids[2], 1e9)),
+                       ids[2], model, n_cells=3, n_null=5)  # fmt: skip
+    for prediction, by_set in found["scores"].items():
+        for name, agreements in by_set.items():
+            assert [len(values) for values in agreements.values()] == [6, 6, 6]
+            assert again["scores"][prediction][name]["sign"][0] == agreements["sign"][0]
+    with pytest.raises(ValueError, match="No set has 10 cells"):
+        knock_down({"few": read_cells(sets / "fly" / "fca_head.h5ad", model, most=9)}, effect, ids[2], model,
+                   n_cells=3, n_null=5)  # fmt: skip
+
+
+def test_what_passes_on_real_experiments_is_what_was_laid_down():
+    from benchmarks.perturbation.real_lines import knock_down_lines, regulators_lines
+    from benchmarks.perturbation.regulators import SCORES
+
+    def case(own, judged=True):
+        null = np.linspace(0.3, 0.7, 199).tolist()
+        told = {"n_cells": 9, "n_genes": 50, "n_sure": 20, "down": 0.5, "detection": 0.1, "null_detection": [0, 0.1, 1]}
+        scores = {who: {one: {key: [value, *null] for key in ("sign", "sure", "all")} for one, value in own.items()}
+                  for who in ("model", "co-expression", "linear part")}  # fmt: skip
+        return {"case": "ps", "gene": "ps", "judged": judged, "fold": -1.0, "by_chance": 0.1, "n_null": 199,
+                "sets": dict.fromkeys(own, told), "scores": scores}  # fmt: skip
+
+    for own, word in (({"a": 0.72, "b": 0.71}, "PASS"), ({"a": 0.9, "b": 0.4}, "FAIL"), ({"a": 0.72}, "PASS")):
+        lines, said = knock_down_lines([case(own)])
+        assert said[0].startswith(f"{word} knock-down, ps")
+        assert len(lines) == 9 * (len(own) + (len(own) > 1))
+    assert not knock_down_lines([case({"a": 0.72}, judged=False)])[1][0].startswith("PASS")
+
+    def regulated(change, baseline):
+        random = np.random.default_rng(0)
+        records = []
+        for number in range(30):
+            record = {"network": "DroID", "factor": f"f{number}", "n_targets": 30, "n_cells": 5}
+            for score in SCORES:
+                mean = {"change": change, "co-expression": baseline}.get(score, 0.45)
+                record |= dict.fromkeys((score, f"{score}, all"), mean + 0.02 * random.normal())
+            records.append(record)
+        table = pd.DataFrame(records).to_dict("list")
+        return [{"case": name, "whole": whole, "table": table} for name, whole in (("a", True), ("b", False))]
+
+    for change, baseline, word in ((0.6, 0.5, "PASS"), (0.6, 0.6, "FAIL"), (0.49, 0.4, "FAIL")):
+        lines, said = regulators_lines(regulated(change, baseline))
+        assert (
+            said[0].startswith(f"{word} regulators, DroID") and sum("PASS" in one or "FAIL" in one for one in said) == 1
+        )
+        first = lines[0]
+        assert first["case"] == "DroID, 1 sets of whole transcriptomes" and first["low"] < change < first["high"]
+
+
+def test_the_report_is_written_and_results_are_kept(sets, coded_model, tmp_path, monkeypatch, capsys):
     from benchmarks.perturbation import __main__ as perturbation
     from benchmarks.perturbation import davie, lines
-    from benchmarks.perturbation import pasilla as knock_down
 
     genes = {f"tiny{n}": "a gene" for n in (1, 9, 25)}
     monkeypatch.setattr(davie, "AGE_GENES", genes)
     monkeypatch.setattr(lines, "AGE_GENES", genes)
-    monkeypatch.setattr(knock_down, "PS", "FBgn9900003")
+    pasilla = "fly/bulk_pasilla_ps_rnai", "untreated"
+    monkeypatch.setattr(perturbation, "KNOCK_DOWNS", {"ps": ("FBgn9900003", pasilla, "ps_RNAi")})
+    monkeypatch.setattr(perturbation, "WHOLE", {"one": "fly/fca_head", "other": "fly/davie_brain_aging"})
     for types in ("TYPES", "DEALT"):
         monkeypatch.setattr(perturbation, types, {"davie_brain_aging": "glia"})
-    parts = ["calibration", "regulators", "pasilla", "davie"]
-    asked = ["perturbation.py", "--data", str(sets), "--model", str(tiny_model), "--scale", "0.1", "--deals", "2"]
+    parts = ["calibration", "regulators", "knock-downs", "davie"]
+    asked = ["perturbation.py", "--data", str(sets), "--model", str(coded_model), "--scale", "0.1", "--deals", "2"]
     asked += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out" / "report"), "--parts", *parts]
     monkeypatch.setattr(sys, "argv", asked)
     perturbation.main()
     text = (tmp_path / "out" / "report.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {part}" for part in parts]
+    verdicts = [line for line in text[: text.index("# Perturbation")].splitlines() if line]
+    assert [line.split(" ")[1:3] for line in verdicts] == [["regulators,", "DroID,"], ["knock-down,", "ps,"]]
+    assert all(line.startswith(("PASS ", "FAIL ")) for line in verdicts)
     assert "dealt to samples" in text and "AUROC over matched genes: change |" in text
     assert "changed genes in the measured direction" in text and "shift of tiny9" in text
     table = pd.read_csv(tmp_path / "out" / "report.tsv", sep="\t")
@@ -364,15 +567,7 @@ def test_what_passes_is_said():
     from benchmarks.perturbation.lines import planted_lines
 
     good = {"n": 84, "called": 20, "recall": 0.9, "recall targets": 0.5, "false": 0.02, "false either way": 0.1}
-    good |= {
-        "label drivers": 0.6,
-        "label rest": 0.05,
-        "auroc": 1.0,
-        "top": 1.0,
-        "fold recall": 1.0,
-        "fold false": 0.0,
-        "fold auroc": 1.0,
-    }
-    found = [{"corpus": "atlas", "families": {"a": {"x": good}, "b": {"x": good | {"false": 0.2}}}}]
+    good |= {"auroc": 1.0, "fold recall": 1.0, "fold recall targets": 1.0, "fold false": 0.0, "fold auroc": 1.0}
+    found = [{"n_genes": 400, "scores": {"net_shift": good, "shift": good | {"false": 0.2}}}]
     lines, said = planted_lines(found)
-    assert said[0].endswith(": passes") and said[1].endswith("does NOT pass") and len(lines) == 22
+    assert said[0].endswith(": passes") and said[1].endswith("does NOT pass") and len(lines) == 18
