@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.speed`` runs ``tokenize``, ``embed``, ``annotate``, ``perturb`` and ``pretrain``, each beside a
 reference in the same process and in turns, and ``growth``, the package alone on more and more cells, columns and
-tokens. Two more are run where they are named: ``screen`` holds the first-order screen against exact deletions, and
-``profile`` tells where the time of `tl.embed` goes, and what the processor's measured rates would allow. ``--quick``
-gives a look in two minutes, not figures.
+tokens. Three more are run where they are named: ``screen`` compares the first-order screen with exact deletions;
+``scan`` has time and memory of a scan of all genes with more and more groups and genes; ``profile`` shows where the
+time of `tl.embed` goes, and what the processor's measured rates would allow. ``--quick`` gives a look in two minutes,
+not figures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 PARTS = ("tokenize", "embed", "annotate", "perturb", "pretrain", "growth")
-FURTHER = ("screen", "profile")
+FURTHER = ("screen", "scan", "profile")
 """Parts that are run where they are asked for by name."""
 
 
@@ -61,19 +62,21 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     from .pretrain import Pretrain
     from .profile import profile
     from .runner import by_turn, compare, comparison_table, grow, growth_table, say
+    from .scan import scans
     from .tokenize import Tokenize
 
     kinds = {
         "tokenize": [Tokenize], "embed": [Embed, EmbedMean], "annotate": [Annotate], "perturb": [Perturb],
         "screen": [Screen], "pretrain": [Pretrain],
     }  # fmt: skip
+    growing = {"growth": growths, "scan": scans}
     found, grown, profiles = [], [], []
     for name in args.parts:
         say(name)
         for kind in kinds.get(name, []):
             found += compare(name, kind, settings, args.repeats)
-        if name == "growth":
-            for part, axis, makes in growths(settings):
+        if name in growing:
+            for part, axis, makes in growing[name](settings):
                 grown += grow(part, axis, makes, settings, args.repeats)
         if name == "profile":
             profiles.append(profile(settings, args.repeats))

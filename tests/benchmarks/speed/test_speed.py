@@ -245,6 +245,19 @@ def test_screen_is_held_against_exact_deletions(settings):
     assert len(shifts) == part.units > 200 and np.isfinite(shifts).any()
     said = part.note(part.lines[0])
     assert f"{part.units:,} deletions in 3 cells" in said and "genes" in said
+    np.testing.assert_allclose(part.found["by_sample"], shifts, rtol=0.02, atol=1e-6, equal_nan=True)
+
+
+def test_a_scan_has_the_groups_and_genes_it_is_to_have(settings):
+    from benchmarks.speed.scan import Scan
+
+    for axis, size in (("groups", 1), ("genes", 300)):
+        part = Scan(settings, axis, size, few=True)
+        part.setup()
+        part.call("ours")
+        results = part.adata.uns["perturb"]["results"]
+        assert results["group"].nunique() == 1 and len(results)
+        assert part.adata.n_vars == 300 or axis == "groups"
 
 
 def test_copies_are_spread_over_ranks(tiny_model, cells):
