@@ -1,7 +1,7 @@
 # make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   the whole analysis on simulated cells, or on yours
 #                               (with the names of your columns); figures, tables and cells in demo/
-# make test                     the test suite with coverage, but for what is slow (in 4 minutes on two idle cores)
-# make test-slow                the rest: pages, the demo, benchmarks, several processes; its coverage is added
+# make test                     the test suite, but for what is slow (in 4 minutes on two idle cores)
+# make test-slow                the rest: pages, the demo, benchmarks, several processes; COVERAGE=yes measures either
 # make test-unit                of make test only what needs no trained model (in a minute): while you write
 # make test-lowest | test-pre   all tests with the lowest versions that pyproject.toml allows | with pre-releases
 # make lint | docs | notebooks | wheel | clean
@@ -55,10 +55,10 @@ demo: $(VENV)/.installed
 		$(if $(AGE),--age-key "$(AGE)") $(if $(SAMPLE),--sample-key "$(SAMPLE)")
 
 test: $(VENV)/.installed-dev
-	@$(RUN_TESTS) -m "not slow" --cov --cov-report term
+	@$(RUN_TESTS) -m "not slow" $(if $(COVERAGE),--cov --cov-report term)
 
 test-slow: $(VENV)/.installed-dev
-	@$(RUN_TESTS) -m slow --cov --cov-append --cov-report term
+	@$(RUN_TESTS) -m slow $(if $(COVERAGE),--cov --cov-append --cov-report term)
 
 test-unit: $(VENV)/.installed-dev
 	@$(RUN_TESTS) -m "not slow" $(UNIT:%=tests/%)
