@@ -52,6 +52,7 @@ def _features_are_those_of_the_table(adata: object, text: str) -> None:
     """The page lists every feature set that can be asked for, and every name in backticks of `uns` is there."""
     from scflyformer.clock._request import COMPARED
 
-    assert re.findall(r"^\| `([a-z+]+)` \|", text, flags=re.MULTILINE) == list(COMPARED)
+    choices = text.split("## Choose what the clock reads")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([a-z+]+)` \|", choices, flags=re.MULTILINE) == list(COMPARED)
     for name in ("results", "verdict", "predictions", "per_age", "genes", "confounding", "scale_trap"):
         assert name in adata.uns["age_clock"]  # type: ignore[attr-defined]
