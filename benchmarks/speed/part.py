@@ -32,7 +32,8 @@ class Part:
     """One thing that is done in several ways, each a method: ``ours``, ``reference`` and others that `lines` name.
 
     ``setup`` makes cells and networks and sets ``units``, how many of ``what`` one call does; with ``few`` it takes a
-    few cells only, for a first call that is not timed. ``found`` is what the latest call of each way gave.
+    few cells only, for a first call that is not timed. ``found`` is what the latest call of each way gave. ``peaks``
+    are peaks of memory by way, MB, that a part has measured itself; those of other ways are measured by `peak_memory`.
     """
 
     what = "cells"
@@ -42,6 +43,7 @@ class Part:
         self.settings, self.few = settings, few
         self.units = 0
         self.found: dict[str, Any] = {}
+        self.peaks: dict[str, float] = {}
 
     def setup(self) -> None:
         """Set threads and device; parts go on from here."""

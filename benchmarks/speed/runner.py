@@ -57,7 +57,9 @@ def compare(name: str, make: Callable[..., Part], settings: Settings, repeats: i
     notes = {line: part.note(line) for line in part.lines}
     part.teardown()
     part.found.clear()
-    memory = {side: peak_memory(make, part.settings, side) for side in part.sides()}
+    memory = part.peaks | {
+        side: peak_memory(make, part.settings, side) for side in part.sides() if side not in part.peaks
+    }
     for line in part.lines:
         ours, reference = (np.array(rates[side]) for side in (line.ours, line.reference))
         yield {

@@ -14,6 +14,8 @@ from scipy import sparse
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from .geneformer_process import Checkout
+
 T = TypeVar("T")
 
 
@@ -23,7 +25,7 @@ class Settings:
 
     ``cells`` are those that are embedded, 0 for all of the file; ``quick`` takes sizes that give a look, not figures;
     ``name`` is the set of cells; ``work`` is a folder for what is drawn and made, to be used again by other processes;
-    ``batch`` are the cells a batch of the plain embedding loop.
+    ``batch`` are the cells a batch of the plain embedding loop; ``geneformer`` is a checkout to compare with.
     """
 
     data: Path
@@ -35,6 +37,7 @@ class Settings:
     quick: bool = False
     name: str = "davie_brain_aging"
     batch: int = 32
+    geneformer: Checkout | None = None
 
     def some(self, usual: T, quick: T) -> T:
         """Return a size, or sizes."""
