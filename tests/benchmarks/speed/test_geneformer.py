@@ -90,8 +90,8 @@ def test_both_delete_the_same(beside):
 
     part = run(Delete(beside))
     assert part.theirs == part.units == part.rows.lengths.sum() and len(part.rows) == 2
-    tokens = part.rows.tokens
-    means = [part.by_its_rule()[tokens == token].mean() for token in np.unique(tokens)]
+    tokens, shifts = part.rows.tokens, part.by_its_rule()
+    means = [shifts[tokens == token].mean() for token in np.unique(tokens)]
     theirs = [part.found["reference"][token] for token in np.unique(tokens).tolist()]
     assert np.abs(np.array(means) - theirs).max() < 1e-6 < 1e-4 < np.ptp(means)
     assert "by its rule, Spearman 1.000 over" in part.note(part.lines[0])
