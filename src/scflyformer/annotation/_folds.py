@@ -80,8 +80,8 @@ def split_labelled(
     folds = _features.folds(names, within, labels=y, n_splits=request.n_splits, seed=request.seed)
     if within is None:
         _log.warning(
-            "annotate: no sample_key, so single cells are held out; the scores do not tell how labels carry over to a "
-            "new sample. Pass sample_key= to hold out whole samples."
+            "annotate: no sample_key, so single cells are held out; scores overestimate transfer to new samples. "
+            "Pass sample_key= to hold out whole samples."
         )
     labelled = LabelledFolds(cells, y, folds, labels.classes, names, within)
     for fold in range(labelled.n_folds):

@@ -68,7 +68,7 @@ def _check_samples(classes: np.ndarray, codes: np.ndarray, samples: np.ndarray, 
     if pairs["sample"].nunique() < 2:
         raise ValueError(
             "The labelled cells come from one sample; holding out whole samples needs at least two. Leave sample_key "
-            "out to split by cell (the scores then do not tell how well labels carry over to a new sample)."
+            "out to split by cell (scores then overestimate transfer to new samples)."
         )
     n_samples = pairs["label"].value_counts()
     single = sorted(n_samples.index[n_samples < 2])

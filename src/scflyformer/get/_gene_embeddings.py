@@ -43,14 +43,14 @@ def gene_embeddings(
     model
         Name of a model, its folder, or a loaded model; `None` for `settings.model` (``"fly"``).
     part
-        ``"decoder"``: the gene's row of the decoder, which gives its expression from the cell token: genes alike
-        are those that the model expects in the same cells. In `fly` it tells families of genes apart best of the four.
+        ``"decoder"``: the gene's row of the decoder, which gives its expression from the cell token: genes alike are
+        those that the model expects in the same cells. In `fly` it separates gene families best of the four.
         ``"directions"``: what the gene's value adds to each of the directions of the embedding, the columns
         `directions` (and `adapted`) of :meth:`scflyformer.models.Model.parts`. Directions are made of the 6,000 genes
         on which the halves of training cells agree most; the others (in ``"fly"`` 5,233) have zeros, and no cosine.
-        ``"contrast"``: what it adds to the numbers that the contrast reads.
-        ``"token"``: its token's row, from which BERT starts, and from which a masked gene is predicted. Rows of genes
-        with no family in common are nearly as much alike; every model has them.
+        ``"contrast"``: what it adds to the numbers that the contrast reads. ``"token"``: its token's row, from which
+        BERT starts, and from which a masked gene is predicted. Rows of genes with no family in common are nearly as
+        much alike; every model has them.
 
     Returns
     -------

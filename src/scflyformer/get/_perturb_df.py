@@ -91,7 +91,7 @@ def perturb_df(
 
     ``"null"``: a row per null gene of genes asked for by name.
 
-    ``"separability"``: a row per group: how well start and goal cells are told apart at all.
+    ``"separability"``: a row per group: how well start and goal cells can be told apart.
 
     ``"screen"``: a row per gene and group that a screen ran exactly, with the first-order estimate and the exact net
     shift. ``"agreement"``: a row per group with the rank correlation of the two.

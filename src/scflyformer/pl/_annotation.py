@@ -70,8 +70,8 @@ def annotation(
     basis
         The map: a key of `obsm`, with or without its `X_`. Its first two columns are drawn.
     panels
-        Panels to draw: `"label"`, `"score"`, `"unknown"`, `"novelty"` (`obs[key + "_novelty"]`: how strange a cell is
-        to the labelled ones). By default the first three; on an axis of yours, `"label"`.
+        Panels to draw: `"label"`, `"score"`, `"unknown"`, `"novelty"` (`obs[key + "_novelty"]`: how unlike any labelled
+        cell a cell is). By default the first three; on an axis of yours, `"label"`.
     size
         Area of a point in square points (1/72 inch); by default smaller the more cells there are.
     seed

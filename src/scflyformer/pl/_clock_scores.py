@@ -45,9 +45,9 @@ def clock_scores(
     """Draw how well each group's clock does, a bar for each feature set, with 95 % intervals over samples.
 
     The clock of all cells comes first, then the groups (cell types), that with the best score of the first feature set
-    in front. Below a group stands the number of its cells. R² is below 0 where a clock is worse than the mean age; a
-    bar below -0.5 is cut there, and its value written into it; a whisker that runs on below ends there. There is none
-    where :func:`scflyformer.tl.age_clock` found no interval.
+    in front. The number of its cells is below each group. R² is below 0 where a clock is worse than the mean age; a bar
+    below -0.5 is cut there, and its value written into it; a whisker that runs on below ends there. There is none where
+    :func:`scflyformer.tl.age_clock` found no interval.
 
     Parameters
     ----------

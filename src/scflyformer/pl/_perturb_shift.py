@@ -65,8 +65,8 @@ def perturb_shift(
     A panel per group. For each gene: the shifts of the middle 95 % of its cells as a violin, the mean of each sample as
     a dot, the mean over samples as a diamond with its 95 % interval, and behind them in grey the mean shift of the null
     genes and 1.96 of their standard deviations either side. The band is for the mean, not for single cells. A filled
-    diamond has an adjusted p-value (`fdr`) of at most 0.05. The figure says what the marks are. Below a gene stands the
-    number of its cells. A group whose states the embedding hardly tells apart is titled "not interpretable". After a
+    diamond has an adjusted p-value (`fdr`) of at most 0.05. The figure says what the marks are. The number of its cells
+    is below each gene. A group whose states the embedding can hardly tell apart is titled "not interpretable". After a
     scan of all genes there are violins and dots for the genes that were run exactly alone.
 
     Parameters

@@ -45,8 +45,8 @@ def perturb_volcano(
 
     A panel per group, a dot per gene, `shift` against `fdr`. Genes with an `fdr` of at most 0.05, which the dashed line
     marks, are coloured, blue where they move cells towards the goal and orange where they move them away. `fdr` counts
-    permutations or null genes, so it ends at a floor, and the strongest genes may stand in one row. After a screen the
-    estimates of all genes are drawn, and their rank agreement with exact runs stands in a corner.
+    permutations or null genes, so it ends at a floor, and the strongest genes may be in one row. After a screen the
+    estimates of all genes are drawn, and their rank agreement with exact runs is given in a corner.
 
     Parameters
     ----------

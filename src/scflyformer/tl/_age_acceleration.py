@@ -39,19 +39,19 @@ def age_acceleration(
     """Compare groups of samples by how much older their cells look than they are.
 
     The acceleration of a sample is the mean age that :func:`scflyformer.tl.age_clock` predicted for its cells less what
-    is expected at its age. Every clock draws its predictions towards the mean age of its training samples, so predicted
-    less true age is above 0 in the young and below 0 in the old, whatever was done to them. What is expected is
-    therefore a straight line of predicted on true age, fitted over the means of samples, on the scale that the clock
-    was fitted on (log2(age + 1) by default); accelerations are then given in the unit of age.
+    is expected at its age. Predictions of every clock regress to the mean age of its training samples, so predicted
+    minus true age is above 0 in the young and below 0 in the old, whatever the treatment. The expectation is therefore
+    a straight line of predicted on true age, fitted over the means of samples, on the scale that the clock was fitted
+    on (log2(age + 1) by default); accelerations are then given in the unit of age.
 
-    Samples are what is compared and counted; cells of a sample are not independent. Where ages have samples of both
-    levels, the levels are compared within these ages, and neither line nor other samples matter. Where the levels share
-    no age, the comparison rests on the line, and `notes` and a warning say so.
+    Samples are compared, not cells, since cells of a sample are not independent. Levels are compared within the ages
+    that have samples of both; the line and other samples then do not matter. If the levels share no age, the comparison
+    rests on the line, and `notes` and a warning say so.
 
-    The residual is for such comparisons alone. It holds whatever sets a sample's library apart, such as depth or
-    dissociation, beside its age: a difference may be one of handling where levels were prepared apart. Call again with
-    ``features="depth"`` to see how much of it the counts alone would give. Residuals and R² of a clock do not mix: a
-    prediction corrected by the line knows the true age, so no score may be computed from it, and none is.
+    The residual is for such comparisons only. It includes other differences between libraries, such as depth or
+    dissociation: if levels were prepared separately, a difference may come from handling. Call again with
+    ``features="depth"`` to see what the counts alone give. A prediction corrected by the line uses the true age, so
+    never compute a score of a clock from it.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ def age_acceleration(
     features
         Feature set whose predictions are taken; by default the one in `obs[key]`.
     reference
-        Level whose samples alone the line is fitted to, such as the control; by default all samples. Give one where
-        levels differ in their ages, since a line through all of them takes up a part of their difference.
+        Level whose samples alone the line is fitted to, such as the control; by default all samples. Give one if levels
+        differ in their ages, since a line through all samples absorbs part of their difference.
     group
         Group whose clock is taken; ``"all"`` is the one of all cells.
     seed
@@ -92,10 +92,10 @@ def age_acceleration(
         `difference` (how much older b looks than a, in the unit of age, about the mean prediction of the samples
         compared) with `ci_low` and `ci_high` (95 %, Student's t over samples), `p_value` (two-sided; levels permuted
         over the samples of each age, or residuals over samples where the levels share no age; not adjusted for the
-        number of pairs), `n_permutations` (all there are up to 10,000; no p-value is below one in this number),
-        `basis` (``"age"``: within shared ages; ``"line"``), `ages_shared`, `on_scale` (the difference on the clock's
-        scale, on which it was tested). NaN where it cannot be told. ``"line"``: `slope`, `intercept`, `scale`.
-        ``"notes"``: what to mind, in words. ``"params"``: arguments, the clock's model and its hash, package version.
+        number of pairs), `n_permutations` (all there are up to 10,000; no p-value is below one in this number), `basis`
+        (``"age"``: within shared ages; ``"line"``), `ages_shared`, `on_scale` (the difference on the clock's scale, on
+        which it was tested). NaN if it cannot be computed. ``"line"``: `slope`, `intercept`, `scale`. ``"notes"``:
+        caveats, in words. ``"params"``: arguments, the clock's model and its hash, package version.
 
     Raises
     ------

@@ -69,18 +69,18 @@ def age_clock(
 ) -> AnnData | MuData | None:
     """Predict the age of cells by ridge regression, from samples that were held out.
 
-    ``age_clock(adata)`` of cells without ages dates those of adult fly brains, in days, by a clock that ships.
+    Without ages, ``age_clock(adata)`` predicts the age of adult fly brain cells, in days, by a clock that ships.
 
     Every feature set (the embedding, log-normalised expression, both, and controls) goes through the same folds with
     the same penalties to choose from: whole samples are held out, samples of one age in different folds, and the
-    penalty is chosen inside the training samples by holding out further samples. Inside the training folds genes are
-    standardised one by one, and the numbers of an embedding are divided by one scale for all. The controls say what is
-    reached without a look at genes: the mean age of the training samples, and the number of counts and genes of a cell.
-    Prediction intervals come from samples that the fit has not seen (conformal, every sample weighing the same), and
-    how many cells of held-out samples they hold is measured.
+    penalty is chosen inside the training samples by holding out further samples. Within the training folds genes are
+    standardised one by one, and an embedding is divided by one common scale. Two controls use no gene information: the
+    mean age of the training samples, and the number of counts and genes of a cell. Prediction intervals come from
+    samples that the fit has not seen (conformal, all samples weighing equally), and their coverage is measured on
+    held-out samples.
 
-    A random split of cells of the same libraries is flattered by what differs between libraries, so it is made only
-    where no ``sample_key`` is given, and is then called ``"cell"`` in the results.
+    A random split of cells overestimates a clock, as libraries can be recognised. It is used only without
+    ``sample_key``, and is called ``"cell"`` in the results.
 
     Parameters
     ----------
@@ -88,24 +88,24 @@ def age_clock(
         Cells: counts, or log1p of normalised counts.
     age_key
         Column of `obs` with ages: numbers in any unit, or days as "5d", "day 5", "day 5 of adulthood" or the FBdv term
-        of that. Cells without an age are predicted by no clock. Where there is no `obs["age"]` and no column is named,
-        ``clock`` is ``"fly-brain-clock"``.
+        of that. Cells without an age get no prediction. If there is no `obs["age"]` and no column is named, ``clock``
+        is ``"fly-brain-clock"``.
     sample_key
         Column of `obs` with the sample (library, animal). Whole samples are then held out.
     groupby
-        Column of `obs`, such as cell types: a clock for each group, beside the one for all cells.
+        Column of `obs`, such as cell types: a clock for each group, in addition to the one for all cells.
     use_rep
-        Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
-        name, it is not that of ``model``, or the expression has changed since.
+        Embedding in `obsm`, from any method. It is computed, but not written, if there is none under the default name,
+        it is not that of ``model``, or the expression has changed since.
     clock
         Folder that an earlier call wrote with ``save``: predicts with that clock instead of fitting. Or
-        ``"fly-brain-clock"``, which ships: learnt from adult brains of two strains, 0 to 50 days (Davie 2018). It dates
-        cells that are like those (as near to one of their clusters as 99.9 % of held-out brain cells), and refuses data
-        of which less than half are.
+        ``"fly-brain-clock"``, which ships, trained on adult brains of two strains, 0 to 50 days (Davie 2018). It
+        predicts the age of cells like those (as near to one of their clusters as 99.9 % of held-out brain cells), and
+        refuses data with less than half of such cells.
     features
         Feature set whose predictions are written to `obs`, and that ``save`` keeps.
     baselines
-        Feature sets that stand beside ``features`` in the results, as names: ``"embedding"``, ``"expression"``,
+        Feature sets to compare with ``features``, as names: ``"embedding"``, ``"expression"``,
         ``"embedding+expression"``; ``"random"``, the embedding by the same network with untrained weights, which shows
         what pretraining adds and is computed for it; ``"article"``, the published recipe: `ElasticNet(l1_ratio=0.1)`
         with alpha left at 1 on the embedding as it is, cells split 7:3 at random, whatever their sample. The controls
@@ -113,11 +113,12 @@ def age_clock(
     target
         Scale that is fitted: ``"log"`` for log2(age + 1), ``"linear"`` for the age itself.
     aggregate
-        What is dated: ``"none"``, cells; a number, pseudocells: means of about so many cells of one sample and age
-        (and group), drawn inside the folds; ``"pseudocell"``, the same of about 15 cells; ``"pseudobulk"``, means of
-        all of these. A cell then gets the age of its pseudocell. Expression is averaged before the logarithm.
+        What the age is predicted of: ``"none"``, cells; a number, pseudocells: means of about so many cells of one
+        sample and age (and group), drawn inside the folds; ``"pseudocell"``, the same of about 15 cells;
+        ``"pseudobulk"``, means of all of these. A cell then gets the age of its pseudocell. Expression is averaged
+        before the logarithm.
     level
-        Share of the cells of an average new sample that a prediction interval is to hold, above 0 and below 1.
+        Expected share of the cells of an average new sample inside the prediction interval, above 0 and below 1.
     n_splits
         Folds, at least 3; fewer where there are fewer samples.
     min_cells
@@ -146,34 +147,32 @@ def age_clock(
     `obs[key_added]` : float64
         Predicted age, in the unit of ``age_key``, from a clock that has not seen the cell's sample; with ``groupby``
         from the clock of the cell's group. NaN without an age or where the group was skipped. With ``clock``, its
-        prediction. Predictions are not clipped to the ages learnt.
+        prediction. Predictions are not clipped to the training ages.
     `obs[key_added + "_low"]`, `obs[key_added + "_high"]` : float64
-        Prediction interval, in the unit of ``age_key``, as wide as errors at such predictions are. NaN where fewer than
-        ten samples (more for a ``level`` above 0.9) are left to read the errors off.
+        Prediction interval, in the unit of ``age_key``, as wide as errors at such predictions are. NaN with fewer than
+        ten samples (more for a ``level`` above 0.9) to take errors from.
     `obs[key_added + "_outside"]` : bool
-        Whether the prediction lies outside the ages that its clock has learnt from: extrapolated, and not to be
-        trusted.
+        Whether the prediction is outside the training ages: extrapolated and unreliable.
     `uns[key_added]` : dict
         ``"results"``: a data frame, one row for each group (``"all"``: all cells) × feature set: `group`, `features`,
-        `r2` (on the scale fitted), `mae` (in the unit of ``age_key``), `spearman`, each with `_low` and `_high` (95 %
-        t interval over what samples contribute, or over cells without ``sample_key``), `r2_gain`, `spearman_gain`,
+        `r2` (on the scale fitted), `mae` (in the unit of ``age_key``), `spearman`, each with `_low` and `_high` (95 % t
+        interval over what samples contribute, or over cells without ``sample_key``), `r2_gain`, `spearman_gain`,
         `mae_gain` (``features`` less this row, with the same interval of the paired differences), `coverage` (share of
         held-out cells inside their interval, the mean over samples), `coverage_lowest` (the sample with the least),
-        `width` (median, in the unit of ``age_key``), `n_cells`, `n_units` (pseudocells; else the cells), `n_samples`
-        (0 where not named), `split` (``"sample"``, ``"cell"``, ``"cell 7:3"`` for the article's, or ``"external"`` with
-        ``clock``), `target`.
-        ``"verdict"``: for each feature set, whether ``features`` is above it, in words. ``"predictions"``: a data frame
-        of `cell`, `group`, `sample`, `age` and a column for each feature set, in the unit of ``age_key``; NaN where
-        the article's split does not test. ``"per_age"``: `group`, `features`, `age`, `n_cells`, `n_samples`, `bias`
-        (predicted less true age, the mean over samples) and `mae`. ``"genes"``, of the expression clock: `group`,
-        `gene`, `weight` (change of the target with one standard deviation of log expression, mean over the fits that
-        each leave a fold out), `weight_sd`, `same_sign` (share of the fits with its sign), `top_share` (share of the
-        fits that have it among their 50 largest); the 200 largest of a group. ``"scale_trap"``: R² of the article's
-        recipe with the features multiplied by 0.1, 1 and 10: its penalty is fixed, so the unit of the features decides.
-        ``"skipped"``: `group` and `reason`, where groups were too small. ``"no_interval"``: the same, where samples are
-        too few for prediction intervals. ``"confounding"``: how far age and sample
-        cannot be told apart, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of the
-        training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
+        `width` (median, in the unit of ``age_key``), `n_cells`, `n_units` (pseudocells; else the cells), `n_samples` (0
+        where not named), `split` (``"sample"``, ``"cell"``, ``"cell 7:3"`` for the article's, or ``"external"`` with
+        ``clock``), `target`. ``"verdict"``: for each feature set, whether ``features`` is above it, in words.
+        ``"predictions"``: a data frame of `cell`, `group`, `sample`, `age` and a column for each feature set, in the
+        unit of ``age_key``; NaN where the article's split does not test. ``"per_age"``: `group`, `features`, `age`,
+        `n_cells`, `n_samples`, `bias` (predicted less true age, the mean over samples) and `mae`. ``"genes"``, of the
+        expression clock: `group`, `gene`, `weight` (change of the target with one standard deviation of log expression,
+        mean over the fits that each leave a fold out), `weight_sd`, `same_sign` (share of the fits with its sign),
+        `top_share` (share of the fits that have it among their 50 largest); the 200 largest of a group.
+        ``"scale_trap"``: R² of the article's recipe with the features multiplied by 0.1, 1 and 10: its penalty is
+        fixed, so the unit of the features decides. ``"skipped"``: `group` and `reason`, where groups were too small.
+        ``"no_interval"``: the same, where samples are too few for prediction intervals. ``"confounding"``: how far age
+        and sample are confounded, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of
+        the training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
         predictions only where ages are known.
 
     Raises
@@ -205,15 +204,14 @@ def age_clock(
     2   all       depth      200         21  sample
     3   all        mean      200         21  sample
 
-    Read a score with its interval and beside the controls ``"depth"`` and ``"mean"``, and mind what the data cannot
-    tell.
+    Read a score with its interval, compared with the controls ``"depth"`` and ``"mean"``, and check the confounding.
 
     >>> print(adata.uns["age_clock"]["verdict"][-1])
     embedding above mean in R² (..., 95 % ... to ...)
     >>> print(adata.uns["age_clock"]["confounding"][0])
     Each sample has one age, so what differs between samples cannot be ...
 
-    Keep a clock and date other cells with it.
+    Save a clock and predict the age of other cells with it.
 
     >>> sf.tl.age_clock(
     ...     adata,
@@ -228,7 +226,7 @@ def age_clock(
         features  n_cells     split
     0  embedding       50  external
 
-    Leave out the cells that are dated beyond the ages that the clock has learnt from.
+    Leave out cells with predictions outside the training ages.
 
     >>> inside = other[~other.obs["age_clock_outside"]]
     """
@@ -259,7 +257,7 @@ def age_clock(
     if asks_nothing and age_key not in data.obs:
         clock = SHIPPED
         request = replace(request, clock=clock)
-        _log.warning(f"age_clock: no obs[{age_key!r}], so cells are dated by {clock!r}, which ships.")
+        _log.warning(f"age_clock: no obs[{age_key!r}], so ages are predicted by {clock!r}, which ships.")
     request = request.reads(reading_of(data, model if clock is None else clock, use_rep, request.reading))
     running = Running.as_set()
     _adata.check_key_added(key_added, ("", "_low", "_high", "_outside"), **request.columns())
@@ -284,7 +282,7 @@ def age_clock(
     loaded, blocks, genes = _blocks(data, model, request, running)
     feature_sets = tuple(name for name in request.feature_sets if name != "depth" or "depth" in blocks)
     for name, block in blocks.items():
-        if name != "depth":  # a cell without counts in the genes has nothing to be dated by
+        if name != "depth":  # a cell without counts in the genes has no age to predict
             known &= np.asarray(abs(block).sum(axis=1)).ravel() > 0
     rows = np.flatnonzero(known)
     cells = Cells(_adata.cell_names(data, layer=request.reading.layer), ages, samples, blocks).take(rows)
@@ -314,7 +312,7 @@ def _check_ages(ages: np.ndarray, samples: np.ndarray | None, age_key: str, samp
         what = f"one age, {found[0]:g}" if len(found) else "no ages"
         raise ValueError(
             f"obs[{age_key!r}] holds {what}, in cells with counts; a clock needs two ages or more to learn from. "
-            f"Cells of adult brains can be dated by one that ships: clock={SHIPPED!r}."
+            f"The age of adult brain cells is predicted by one that ships: clock={SHIPPED!r}."
         )
     if samples is not None and (n_samples := len(np.unique(samples.astype(str)))) < MIN_SAMPLES:
         raise ValueError(

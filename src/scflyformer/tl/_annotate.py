@@ -71,68 +71,68 @@ def annotate(
 ) -> AnnData | MuData | None:
     """Label cells by a classifier on their embedding.
 
-    ``annotate(adata)`` labels fly cells by a classifier that ships. With ``reference`` it learns there and labels
-    ``adata``; with ``classifier`` it loads one by name or what an earlier call saved; with ``label_key`` alone it
-    learns within ``adata`` and every labelled cell gets the label of a classifier that has not seen its sample (out of
-    fold), while cells without a label get that of a classifier that has seen all labelled ones. What is learnt is
-    tested on held-out samples beside baselines.
+    ``annotate(adata)`` labels fly cells by a classifier that ships. With ``reference`` a classifier is trained there
+    and labels ``adata``; ``classifier`` loads one by name or from a folder that an earlier call saved; with
+    ``label_key`` alone, labelled cells of ``adata`` are cross-validated (each gets the label of a classifier that has
+    not seen its sample), and cells without a label are predicted from all labelled ones. A new classifier is tested on
+    held-out samples and compared with baselines.
 
-    The classifier is multinomial logistic regression on the embedding, centred and divided by one scale for all its
-    numbers. The penalty is chosen inside the training folds, each of them held out in turn, all samples weighing
-    alike. Probabilities are calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell is
-    labelled ``"Unknown"`` where its highest probability is below ``min_score``, or its novelty exceeds ``max_novelty``,
-    that is, it resembles no class.
+    The classifier is multinomial logistic regression on the embedding, centred and divided by one common scale. The
+    penalty is chosen within the training folds, each held out in turn, all samples weighing equally. Probabilities are
+    calibrated with one temperature (Guo et al. 2017) from held-out predictions. A cell is labelled ``"Unknown"`` where
+    its highest probability is below ``min_score``, or its novelty exceeds ``max_novelty``, that is, it resembles no
+    class.
 
     Where classes are terms of the fly anatomy ontology FBbt, as in classifiers that ship and with labels of
     :func:`scflyformer.pp.harmonize_labels`, each cell also gets the deepest term whose classes together are probable
-    enough: for an L1 neuron in doubt *lamina monopolar neuron*, else *neuron*. How probable that must be is read off
-    held-out cells, so that a share ``precision`` of such answers is right. A cell that is too novel is a *cell*.
+    enough: for an L1 neuron in doubt *lamina monopolar neuron*, else *neuron*. The probability that this takes is
+    calibrated on held-out cells, so that a share ``precision`` of these terms is right. A cell that is too novel is a
+    *cell*.
 
     Parameters
     ----------
     adata
         Cells to label: counts, or log1p of normalised counts.
     reference
-        Labelled cells to learn from.
+        Labelled cells to train on.
     label_key
         Column of `obs` with the labels, in ``reference`` or else in ``adata``. Cells labelled "Unknown" or
         "unannotated", or not at all, are not used for training. Not used with ``classifier``. Without it, and without
         ``reference`` and ``sample_key``, ``classifier`` is ``"auto"``.
     sample_key
         Column of `obs` with the sample (library, donor), where the labels are. Whole samples are then held out, and
-        verdicts are over samples. Without it cells are, and the scores do not tell how labels carry over to a new
-        sample.
+        verdicts are over samples. Without it cells are held out, and scores overestimate transfer to new samples.
     groupby
         Column of `obs`, such as clusters: adds a table with a label for each group.
     use_rep
-        Embedding in `obsm`, whatever made it. It is computed, and not written, where there is none under the default
-        name, it is not that of ``model``, or the expression has changed since; likewise in ``reference``.
+        Embedding in `obsm`, from any method. It is computed, but not written, if there is none under the default name,
+        it is not that of ``model``, or the expression has changed since; likewise in ``reference``.
     classifier
         Folder that an earlier call wrote with ``save``, or one that ships and reads the model ``fly``: ``"fly-head"``,
         ``"fly-body"`` (types of the Fly Cell Atlas), ``"fly-brain"`` (Davie 2018) or ``"fly-atlas"`` (embryo to old
-        fly, from FlyBase's cluster means and the cells of the others). ``"auto"``: of the first three that which knows
-        most of the cells (novelty at most 0.99), if it knows 90 % of them, else ``"fly-atlas"``.
+        fly, from FlyBase's cluster means and the cells of the others). ``"auto"``: the one of the first three that
+        knows most cells (novelty at most 0.99), if it knows 90 % of them, else ``"fly-atlas"``.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]` of ``adata``, else of ``reference``,
         else `settings.model` (``"fly"``). With ``classifier``, the model is in that folder and this is not used.
     method
-        ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: from there the network itself is
-        trained on the labels, for minutes to hours; how long, and how far the weights move from the frozen ones, is
-        decided on a fold held out for that (the temperature comes from other cells), and the classifier for new cells
-        then learns from all labelled cells. With ``reference`` one fold is tested, else all.
+        ``"probe"``: logistic regression on the frozen embedding. ``"finetune"``: starting there, the network is trained
+        on the labels, for minutes to hours; the number of epochs, and how far the weights move, are chosen on a
+        held-out fold (the temperature on other cells), and the final classifier is trained on all labelled cells. With
+        ``reference`` one fold is tested, else all.
     baselines
-        What the classifier is held against in the same folds. ``"auto"``: all. ``"none"``: none. Or some names:
+        What the classifier is compared with in the same folds. ``"auto"``: all. ``"none"``: none. Or some names:
         ``"expression"``, logistic regression with an L1 penalty on log-normalised expression (at most 4,000 most
         variable genes); ``"pca"``, logistic regression on 64 principal components of it, from the training cells of
         each fold; ``"neighbours"``, votes of the nearest cells on these components; ``"random"``, the same classifier
-        on the embedding of the same network with untrained weights, which shows what pretraining adds;
-        ``"majority"``, the most frequent class. Each but the last has one number to tune, which is chosen like that
-        of the embedding's classifier and from as many values.
+        on the embedding of the same network with untrained weights, which shows what pretraining adds; ``"majority"``,
+        the most frequent class. Each but the last has one parameter to tune, chosen in the same way as for the
+        embedding, from as many values.
     min_score
         Least calibrated probability, 0 to 1, with which a cell gets a label.
     max_novelty
-        Highest novelty with which a cell gets a label: with 0.99, about 1 % of cells like the labelled ones get none.
-        1 labels cells however strange they are.
+        Highest novelty with which a cell gets a label: with 0.99, about 1 % of cells like the labelled ones get none. 1
+        labels all cells, however novel.
     precision
         Share of answers in ontology terms that should be right, 0 to 1. A broad answer is right more often.
     epochs
@@ -165,7 +165,7 @@ def annotate(
     `obs[key_added + "_score"]` : float32
         Calibrated probability of the best label, 0 to 1.
     `obs[key_added + "_novelty"]` : float32
-        Share of the held-out labelled cells that are less strange, 0 to 1, by two scores joined: the Mahalanobis
+        Share of the held-out labelled cells that are less novel, 0 to 1, by two scores combined: the Mahalanobis
         distance to the nearest class (Lee et al. 2018) and the energy of the logits (Liu et al. 2020). NaN for a cell
         without counts in the model's genes.
     `obs[key_added + "_best"]` : categorical
@@ -185,16 +185,16 @@ def annotate(
         `_low` and `_high`, a 95 % t interval over samples, NaN with fewer than three, and `_least` and `_most`, the
         lowest and highest gain of a sample; without ``sample_key`` over cells, which then count as independent; NaN for
         the embedding), `n_cells`, `n_samples` (0 where not named), `split` (``"sample"`` or ``"cell"``); held-out
-        predictions within the labelled cells; with ``classifier`` within those that it has learnt from.
-        ``"baselines"``: its rows without the first. ``"verdict"``: for each of these a sentence: the embedding is above
-        it, below it, or cannot be told from it: where the interval of the gain holds 0, and with fewer than three
-        samples, whatever the gains. ``"per_class"``: `label`,
-        `n_cells`, `recall`, `precision`, `f1`. ``"temperature"``. ``"choice"`` (``classifier="auto"``): `classifier`,
-        the one taken first, and `share_known`, the share of cells whose novelty for it is at most 0.99. ``"terms"``:
-        `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the ``"threshold"`` of probability that it
-        needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``): `group`, `label` (most frequent best label),
-        `agreement` (share of the group's cells with it), `score` (their mean), `n_cells`. ``"params"``: arguments,
-        model, model hash, package version. With ``classifier`` nothing is fitted, and the metrics are those saved.
+        predictions within the labelled cells; with ``classifier`` within its training cells. ``"baselines"``: its rows
+        without the first. ``"verdict"``: for each of these a sentence: the embedding is above it, below it, or cannot
+        be told from it: where the interval of the gain holds 0, and with fewer than three samples, whatever the gains.
+        ``"per_class"``: `label`, `n_cells`, `recall`, `precision`, `f1`. ``"temperature"``. ``"choice"``
+        (``classifier="auto"``): `classifier`, the one taken first, and `share_known`, the share of cells whose novelty
+        for it is at most 0.99. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the
+        ``"threshold"`` of probability that it needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``):
+        `group`, `label` (most frequent best label), `agreement` (share of the group's cells with it), `score` (their
+        mean), `n_cells`. ``"params"``: arguments, model, model hash, package version. With ``classifier`` nothing is
+        fitted, and the metrics are those saved.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def annotate(
     >>> bool((names[cells.obs["cell_type"] == "G-KC"] == "adult gamma Kenyon cell").mean() > 0.5)
     True
 
-    How far labels carry over to new samples, beside baselines. The labels written are out of fold.
+    Transfer to new samples, compared with baselines. The labels written are out of fold.
 
     >>> adata = sf.datasets.fly_brain_simulated(200)
     >>> sf.tl.annotate(

@@ -63,23 +63,22 @@ def annotation_genes(
 ) -> AnnData | MuData | None:
     """Edit genes in labelled cells and measure how a saved classifier's answer changes.
 
-    For each class among the cells: which genes, taken away (or raised), lower (or raise) what the classifier gives to
-    that class, and which of them tell it from the class that comes second. The cell's tokens are edited as
-    :func:`scflyformer.tl.perturb` edits them, the copy is embedded anew, and the classifier reads it.
+    For each class among the cells: which genes, deleted (or raised), lower (or raise) the classifier's score of that
+    class, and which of them separate it from the second-best class. The cell's tokens are edited as by
+    :func:`scflyformer.tl.perturb`, the edited copy is embedded, and the classifier is applied to it.
 
-    Genes are ranked by the change in log-odds, ln p / (1 − p), of the calibrated probability p. The probability itself
-    is near 1 in most cells that a good classifier has labelled, and then hardly moves whatever gene goes: from 0.9999
-    to 0.999 it loses 0.0009, as much as from 0.5000 to 0.4991, while the log-odds fall by 2.3 and by 0.004. Log-odds
-    add up evidence and do not saturate. The change in probability is in the table as well: it says whether the label is
-    in danger.
+    Genes are ranked by the change in log-odds, ln p / (1 − p), of the calibrated probability p. In most cells labelled
+    by a good classifier the probability is near 1 and hardly moves, whichever gene is deleted: from 0.9999 to 0.999 it
+    loses 0.0009, as much as from 0.5000 to 0.4991, while the log-odds fall by 2.3 and by 0.004. Log-odds do not
+    saturate. The change in probability is in the table as well: it shows whether the label may change.
 
-    The change says what the classifier looks at, no more. A gene that it does not need, because others say the same,
-    changes nothing though it is a marker; and one of high expression in all cells may change much. So each gene stands
-    beside null genes that stand alike in the same cells (detection rate, mean rank and value).
+    The change shows what the classifier uses. A redundant marker changes nothing, and a gene with high expression in
+    all cells may change much. So each gene is compared with null genes matched in the same cells (detection rate, mean
+    rank and value).
 
     Each edited copy of a cell goes through the network once, at the speed of :func:`scflyformer.tl.embed`; deleting all
-    genes makes as many copies of each class as its drawn cells have genes. A classifier that was learnt on
-    ``pooling="code"`` is many times faster.
+    genes makes as many copies of each class as its drawn cells have genes. A classifier trained on ``pooling="code"``
+    is many times faster.
 
     Parameters
     ----------
@@ -92,12 +91,12 @@ def annotation_genes(
         ``"all"``: every gene of the model's vocabulary that at least 10 drawn cells of the class hold. Else a gene, a
         list of genes, each by itself, or a dict of name to the genes edited together. FBgn, symbol, CG id or synonym.
     kind
-        ``"delete"``: the gene's token goes and later ones move up; done in the cells that express it (within the
+        ``"delete"``: the gene's token is removed and later ones move up; done in the cells that express it (within the
         model's length). ``"overexpress"``: the gene is put in front, with the value of the cell's first gene; done in
         all drawn cells, whether or not they express it.
     contrast
-        Class that each class is held against. `None`: the runner-up, the class with the highest mean probability in the
-        drawn cells after their own; it also stands in for the class named here against itself.
+        Class that each class is compared with. `None`: the runner-up, the other class with the highest mean probability in
+        the drawn cells; it is also used for the class named here.
     label_key
         Column of `obs` with the labels, which are classes of the classifier. `None`: ``"annotation_best"``, which
         :func:`scflyformer.tl.annotate` writes. Cells labelled "Unknown" or "unannotated", or not at all, are left out.
@@ -129,15 +128,15 @@ def annotation_genes(
     `"results"` : DataFrame, a row per gene (set) and class
         `gene` as asked (the symbol with ``genes="all"``), `gene_id` (of a set joined by ``+``), `group` (the class),
         `kind`; `n_cells` edited and `n_samples` they come from (1 without ``sample_key``); `change`, new minus old
-        log-odds of the class (natural logarithm), the mean over sample means: below 0 where the loss of the gene speaks
-        against the label; `ci_low`, `ci_high`, its 95 % t interval over samples, or over cells where there is one
+        log-odds of the class (natural logarithm), the mean over sample means: below 0 if deleting the gene lowers the
+        support for the label; `ci_low`, `ci_high`, its 95 % t interval over samples, or over cells where there is one
         sample (NaN for one cell); `share_higher`, the share of cells whose log-odds go up, 0 to 1; `null_mean`, the
         mean change of the null genes; `effect` = (change − `null_mean`) / their standard deviation; `p_value` = (1 +
         number of null genes at least as far from the null median) / (1 + number of null genes), two-sided; `fdr`,
         Benjamini-Hochberg over all rows. As no p-value is below 1 / (1 + `n_null`), a scan of all genes hardly reaches
         a low `fdr`; rank it by `effect`. `ci_over` (``"samples"`` or ``"cells"``) and `n_null`; then
-        `probability_change`, the mean change in calibrated probability, −1 to 1; `rival`, the class held against;
-        `contrast`, the mean change in log-odds between the class and its rival; `contrast_null_mean`,
+        `probability_change`, the mean change in calibrated probability, −1 to 1; `rival`, the class it is compared
+        with; `contrast`, the mean change in log-odds between the class and its rival; `contrast_null_mean`,
         `contrast_effect`, `contrast_p_value`, `contrast_fdr`, the same of that.
     `"groups"` : DataFrame, a row per class
         `group`, `n_cells`, `n_samples`, `probability`, `rival`, `rival_probability`: mean calibrated probabilities of
@@ -146,7 +145,7 @@ def annotation_genes(
         Genes asked for that are not in the model's vocabulary, that the data do not measure, or that no drawn cell
         expresses.
     `"skipped"` : DataFrame
-        `gene`, `group`, `reason`: combinations asked for that have no row, why; labels that are no class among them.
+        `gene`, `group`, `reason`: combinations asked for that have no row, why; labels that are not a class among them.
     `"params"` : dict
         Arguments, the classifier's hash, name and hash of the model that it was fitted on, package version.
 
@@ -155,8 +154,8 @@ def annotation_genes(
     KeyError
         When a column is missing; lists near names.
     ValueError
-        When no label is a class of the classifier, ``contrast`` is none, no gene asked for is known or expressed, or an
-        option is out of range.
+        When no label is a class of the classifier, ``contrast`` is not one, no gene asked for is known or expressed, or
+        an option is out of range.
     ModelFolderError
         When the folder holds no classifier.
 
@@ -193,8 +192,7 @@ def annotation_genes(
     Gs2   delete       7  Ensheathing_glia
     Yeti  delete      11  Ensheathing_glia
 
-    Without *Gs2*, an enzyme of glia, these cells look less like astrocytes, and in no cell more; *Yeti* was planted to
-    say nothing.
+    Without *Gs2*, an enzyme of glia, all these cells look less like astrocytes; *Yeti* was planted as uninformative.
 
     >>> bool(glia.loc["Gs2", "ci_high"] < 0), float(glia.loc["Gs2", "share_higher"])
     (True, 0.0)

@@ -58,13 +58,12 @@ def clock_genes(
     the copy is embedded anew. Where it reads expression, the gene's log-normalised value alone is changed: other genes
     are not normalised again. A clock of both has both parts changed.
 
-    The change says what the clock looks at, no more: a change in a predicted age is no proof that the gene drives
-    ageing. Genes that merely go along with age, with cell composition or with how libraries were made move a clock as
-    well, and of two genes that say the same the clock may read either. A change is a hypothesis to test in flies. A
-    clock of pseudocells or bulks dates each cell by itself here.
+    The change shows what the clock uses. It does not prove that the gene drives ageing: genes that vary with age, cell
+    composition or library preparation move a clock too, and of two redundant genes the clock may use either. A change
+    is a hypothesis to test in flies. A clock of pseudocells or pseudobulks predicts the age of single cells here.
 
-    Taking any highly expressed gene away moves a prediction somewhere, so each gene stands beside null genes that stand
-    alike in the same cells (detection rate, mean rank and value).
+    Deleting any highly expressed gene moves a prediction, so each gene is compared with null genes matched in the same
+    cells (detection rate, mean rank and value).
 
     Each edited copy of a cell goes through the network once, at the speed of :func:`scflyformer.tl.embed`; deleting all
     genes makes as many copies as the drawn cells have genes. A clock of expression alone needs no network.
@@ -81,16 +80,16 @@ def clock_genes(
         at least 10 drawn cells of the group express. Else a gene, a list of genes, each by itself, or a dict of name to
         the genes edited together. FBgn, symbol, CG id or synonym, or a name under which the clock knows the gene.
     kind
-        ``"delete"``: the gene's token goes and later ones move up, its value becomes 0; done in the cells that express
-        it (within the model's length, or among the values read). ``"overexpress"``: the gene is put in front, with the
-        value of the cell's first gene, and its log-normalised value becomes the highest that the clock reads in the
-        cell; done in all drawn cells, whether or not they express it.
+        ``"delete"``: the gene's token is removed and later ones move up, its value becomes 0; done in the cells that
+        express it (within the model's length, or among the values read). ``"overexpress"``: the gene is put in front,
+        with the value of the cell's first gene, and its log-normalised value becomes the highest that the clock reads
+        in the cell; done in all drawn cells, whether or not they express it.
     sample_key
         Column of `obs` with the sample (library, animal). Changes are then averaged within samples first, and samples,
         not cells, count as independent.
     groupby
-        Column of `obs`, such as the cell type: each group is edited by itself and dated by its own clock, where the
-        folder has one, else by that of all cells.
+        Column of `obs`, such as the cell type: each group is edited separately, with its own clock if the folder has
+        one, else that of all cells.
     max_cells
         Most cells of a group to edit, drawn as evenly over samples as they allow; `None` for all.
     n_null

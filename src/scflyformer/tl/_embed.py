@@ -45,17 +45,17 @@ def embed(
     adata
         Cells × genes: counts, or log1p of normalised counts (found for each cell from its values, see
         :func:`scflyformer.pp.tokenize`). In memory, backed by a file, or lazy (a dask array, from
-        :func:`anndata.experimental.read_lazy` or made by hand), whose row chunks are embedded by the dask scheduler in
+        :func:`anndata.experimental.read_lazy` or your own), whose row chunks are embedded by the dask scheduler in
         force, on a cluster too. Tokens exist for a block of cells at a time.
     use_rep
         With ``model=None``: key of `obsm` with an earlier embedding, whose model runs again.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     pooling
-        ``"cell"``: the cell token and, where the model has one, the profile code beside it. ``"code"``: the profile
-        code alone; BERT does not run, which is many times faster, and other functions then use it likewise.
-        ``"mean"``: the mean over gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"``
-        where the model has a cell token, else the mean.
+        ``"cell"``: the cell token and, where the model has one, the profile code. ``"code"``: the profile code alone;
+        BERT does not run, which is many times faster, and other functions then use it likewise. ``"mean"``: the mean
+        over gene tokens of the second-to-last layer, as Geneformer does. ``"auto"``: ``"cell"`` where the model has a
+        cell token, else the mean.
     layer
         Layer with the expression; `X` by default.
     gene_key

@@ -60,16 +60,15 @@ def perturb(
 
     The shift of a cell towards state s is cos(v', m_s) − cos(v, m_s), with v and v' its embedding before and after the
     perturbation and m_s the state's centroid (Theodoris et al. 2023, Nature 618, 616-624); above 0, the perturbation
-    moves start cells towards the goal. The goal's cells are never perturbed, and no cell is held against cells of its
-    own sample: centroids come from the *other* samples (of the start, with a single sample: from the other start
-    cells).
+    moves start cells towards the goal. Goal cells are never perturbed, and no cell is compared with cells of its own
+    sample: centroids come from the *other* samples (of the start, with a single sample: from the other start cells).
 
-    A shift means little by itself: deleting any highly expressed gene moves a cell. So each gene stands beside
-    ``n_null`` null genes that are alike in detection, rank and size of the move; and, with enough samples, beside
-    itself where the states were dealt anew to whole samples. The net shift (towards the goal less towards the start)
-    is split into what the linear part of the embedding says, which is largely the gene's own expression, and what the
-    transformer adds. Where held-out start and goal cells can hardly be told apart, no shift between them means
-    anything, and the results say so. What is perturbed is the model's input, not a fly: a shift is a hypothesis.
+    Deleting any highly expressed gene moves a cell, so each gene is compared with ``n_null`` null genes matched for
+    detection rate, rank and displacement and, with enough samples, with itself under states permuted over whole
+    samples. The net shift (towards the goal minus towards the start) is split into the linear part of the embedding,
+    which is largely the gene's own expression, and what the transformer adds. If held-out start and goal cells can
+    hardly be told apart, no shift between them means anything, and the results say so. The perturbation changes the
+    model's input, not a fly: a shift is a hypothesis.
 
     Parameters
     ----------
@@ -78,25 +77,25 @@ def perturb(
     genes
         Gene names (FBgn, symbol, CG id or synonym): each is perturbed alone. A dict of set name to names: the genes of
         a set are perturbed together. A tuple of two names in the list: both are perturbed together, and their
-        interaction is the shift of both less the shifts of each; all pairs are
-        ``[*genes, *itertools.combinations(genes, 2)]``. ``"all"``: every gene that at least 10 perturbed cells of a
-        group hold, each beside the others of its group.
+        interaction is the shift of both less the shifts of each; all pairs are ``[*genes,
+        *itertools.combinations(genes, 2)]``. ``"all"``: every gene that at least 10 perturbed cells of a group express,
+        each compared with the others of its group.
     kind
-        ``"delete"``: the gene's token goes and later ones move up. ``"knockdown"``: it moves back by ``dose`` of the
-        ranks behind it, and takes the value that stands there. ``"mask"``: it is hidden, as in pretraining. These are
-        done in the start cells that express the gene (within the model's length). ``"overexpress"``: the gene is put
-        in front, with the value of the cell's first gene. ``"activate"``: it moves forward by ``dose`` of the ranks
-        before it, a gene that the cell lacks from behind the last one. These are done in all start cells, whether or
-        not they express it.
+        ``"delete"``: the gene's token is removed and later ones move up. ``"knockdown"``: it moves back by ``dose`` of
+        the ranks behind it, and takes the value of that rank. ``"mask"``: it is masked, as in pretraining. These are
+        done in the start cells that express the gene (within the model's length). ``"overexpress"``: the gene is put in
+        front, with the value of the cell's first gene. ``"activate"``: it moves forward by ``dose`` of the ranks before
+        it, a gene that the cell lacks from behind the last one. These are done in all start cells, whether or not they
+        express it.
     dose
         Share of the way of ``"knockdown"`` and ``"activate"``, above 0 and at most 1; at 1 ``"activate"`` is
         ``"overexpress"``.
     method
         ``"exact"``: each edited cell goes through the network. ``"screen"``, with ``genes="all"`` and
         ``kind="delete"``: results are first-order estimates, from one pass of a cell forward and one back for each
-        sample; the ``n_top`` genes of each group that stand out most in `net_shift` are then run exactly, and 50 genes
-        drawn by chance, which tell how good the estimates are. Memory does not grow with genes and groups. ``"auto"``:
-        a screen where that is possible and neither ``readouts`` nor ``downstream`` are asked for.
+        sample; the ``n_top`` genes of each group that stand out most in `net_shift`, and 50 random genes that measure
+        the quality of the estimates, are then run exactly. Memory does not grow with genes and groups. ``"auto"``: a
+        screen where that is possible and neither ``readouts`` nor ``downstream`` are asked for.
     n_top
         Genes of each group that a screen runs exactly.
     state_key
@@ -109,9 +108,9 @@ def perturb(
         Column of `obs` with the sample (library, animal). Shifts are then averaged within samples first, and samples,
         not cells, count as independent.
     groupby
-        Column of `obs`, such as the cell type: each group is perturbed and compared by itself.
+        Column of `obs`, such as the cell type: each group is perturbed and compared separately.
     use_rep
-        With ``model=None``: key of `obsm` with an embedding, whose model runs. Cells are embedded anew in any case.
+        With ``model=None``: key of `obsm` with an embedding, whose model runs. Cells are embedded again in any case.
     model
         Name of a model, or its folder. `None`: the model that made `obsm[use_rep]`, else `settings.model` (``"fly"``).
     pooling
@@ -126,12 +125,12 @@ def perturb(
         Other genes to report for each perturbed one, those whose decoded expression changes most; ``"all"`` for all.
     n_null
         Most null genes for each tested gene (for a set: null sets of the same size): the nearest in detection rate,
-        mean rank and first-order size of the move, none further than two standard deviations in any, and at most 5 % of
-        the genes there are (20 where that is more). A warning names genes with fewer.
+        mean rank and first-order displacement, none further than two standard deviations in any, and at most 5 % of the
+        genes there are (20 where that is more). A warning names genes with fewer.
     max_cells
         Most start cells of a group to perturb, drawn as evenly over samples as they allow; `None` for all.
     checkpoint
-        File for what is done so far, so that the same call goes on there after a stop; deleted at the end.
+        File with the results so far, from which the same call resumes after an interruption; deleted at the end.
     seed
         Seed of the choice of cells, null genes and permutations. None depends on the order of cells or genes.
     layer
@@ -152,49 +151,49 @@ def perturb(
     `"results"` : DataFrame, a row per gene (set), group and readout
         `gene` as asked, `group` (``"all"`` without ``groupby``), `readout`, `kind`; `n_cells` perturbed and `n_samples`
         they come from (1 without ``sample_key``); `shift`, the mean over sample means; `ci_low`, `ci_high`, its 95 % t
-        interval over samples, or over cells where there is one sample (NaN for one cell). Beside null genes, whose
-        shifts are scaled to the gene's own displacement: `null_mean`; `effect` = (shift − `null_mean`) / their standard
-        deviation; `n_null` of them; `p_value` = (1 + number of null genes at least as far from the null median) /
-        (1 + `n_null`), two-sided, NaN where the cells come from one sample. `p_states`, of shift and net shifts: how
-        often the shift is as large among 1,000 permutations of the states; whole samples change their state, those
-        with cells of both swap them; NaN below 3 samples of a state or 100 ways to deal them (5 samples of each state
-        give 252, and 7 samples of both 128). `fdr`, and in `test` what it comes from. ``"permuted samples"``, in a scan
-        of all genes: the mean number of genes that stand out as far under permutations, by the number that do
-        (Tusher et al. 2001), and at least the p-value of the scan as a whole. ``"null genes and permuted samples"``,
-        for named genes: Benjamini-Hochberg over the larger of `p_value` and `p_states` of the readout's rows. ``"null
-        genes"``: over `p_value`, where samples are too few to be permuted. ``"descriptive"``: none, the cells come from
-        one sample; ``"none"``: nor are there null genes. `log_fc`, log2 of goal over start expression (for a set the
-        mean; about ±30 where a state lacks the gene), the answer without a model; `noise`, how far a cell that nothing
-        was done to moves when it is embedded anew; `interpretable`, whether held-out cells of the two states are told
-        apart; `gene_id` (joined by ``+``).
-        `readout` says what `shift` and all that goes with it are of: ``"shift"``, the shift towards the goal;
-        ``"shift_start"``, that towards the start; ``"shift_<state>"`` for each of ``alt`` (``/`` written as ``|``);
-        ``"age"``, the change in the age that a clock predicts, in its unit; ``"probability"``, the change in a
-        classifier's probability; ``"net_shift"``, the shift towards the goal less that towards the start, in which
-        cancels what moves a cell away from everything; ``"net_shift_linear"``, the net shift of the profile code alone,
-        the cell token held still; ``"net_shift_transformer"``, the rest. (The last two with a model that has a profile
-        code, and not where it is all that is read.) Rows of one readout stand together, ``"shift"`` first.
+        interval over samples, or over cells where there is one sample (NaN for one cell). Compared with null genes,
+        whose shifts are scaled to the gene's own displacement: `null_mean`; `effect` = (shift − `null_mean`) / their
+        standard deviation; `n_null` of them; `p_value` = (1 + number of null genes at least as far from the null
+        median) / (1 + `n_null`), two-sided, NaN where the cells come from one sample. `p_states`, of shift and net
+        shifts: how often the shift is as large among 1,000 permutations of the states; whole samples change their
+        state, those with cells of both swap them; NaN below 3 samples of a state or 100 ways to deal them (5 samples of
+        each state give 252, and 7 samples of both 128). `fdr`, and in `test` what it comes from. ``"permuted
+        samples"``, in a scan of all genes: the mean number of genes that stand out as far under permutations, by the
+        number that do (Tusher et al. 2001), and at least the p-value of the scan as a whole. ``"null genes and permuted
+        samples"``, for named genes: Benjamini-Hochberg over the larger of `p_value` and `p_states` of the readout's
+        rows. ``"null genes"``: over `p_value`, where samples are too few to be permuted. ``"descriptive"``: none, the
+        cells come from one sample; ``"none"``: nor are there null genes. `log_fc`, log2 of goal over start expression
+        (for a set the mean; about ±30 where a state lacks the gene), the answer without a model; `noise`, how far an
+        unedited cell moves when it is embedded again; `interpretable`, whether held-out cells of the two states can be
+        told apart; `gene_id` (joined by ``+``). `readout` says what `shift` and all that goes with it are of:
+        ``"shift"``, the shift towards the goal; ``"shift_start"``, that towards the start; ``"shift_<state>"`` for each
+        of ``alt`` (``/`` written as ``|``); ``"age"``, the change in the age that a clock predicts, in its unit;
+        ``"probability"``, the change in a classifier's probability; ``"net_shift"``, the shift towards the goal minus
+        that towards the start, which cancels moves away from both; ``"net_shift_linear"``, the net shift of the profile
+        code alone, the cell token held still; ``"net_shift_transformer"``, the rest. (The last two with a model that
+        has a profile code, and not where it is all that is read.) Rows of one readout stand together, ``"shift"``
+        first.
     `"summary"` : text
         A paragraph: what was asked, what passed, what share is linear, and what the results cannot show.
     `"cells"` : DataFrame, a row per perturbed cell
         `gene`, `group`, `cell` (name in `obs`), `sample`, and a column for each readout; of a screen, of the genes that
         were run exactly.
     `"null"` : DataFrame, a row per null gene of named genes
-        `gene` that it stands beside, `group`, `null_gene`, `n_cells`, and a column for each readout.
+        `gene` that it is compared with, `group`, `null_gene`, `n_cells`, and a column for each readout.
     `"separability"` : DataFrame, a row per group
         `auroc`, the chance that a held-out goal cell is placed nearer to the goal than a held-out start cell; `ci_low`,
         `ci_high`, its 95 % bootstrap interval; `held_out` (``"sample"``; ``"cell"`` where a state has a single
         sample); `n_start`, `n_goal`; `interpretable`: at least 0.6, the interval above 0.5.
     `"interactions"` : DataFrame, a row per pair and group
         `gene`, `gene_a`, `gene_b`, `group`, `kind`, `n_cells` that hold both, `n_samples`, `interaction`, `ci_low`,
-        `ci_high`, and `null_mean`, `effect`, `p_value`, `fdr`, `n_null` beside pairs of null genes.
+        `ci_high`, and `null_mean`, `effect`, `p_value`, `fdr`, `n_null` compared with pairs of null genes.
     `"screen"`, `"agreement"` : DataFrames
         Of a screen, a row per gene and group that was run exactly: `gene`, `gene_id`, `group`, `n_cells`, `estimate`
         and `exact` net shift, `top`, whether it stood out. By group `n_genes`; `n_exact` genes drawn by chance and the
         `spearman` of their estimates and exact shifts; likewise `n_top`, `spearman_top`.
     `"downstream"` : DataFrame, a row per perturbed gene, group and other gene
         `gene`, `group`, `target`, `target_id`; `expression_change` on the decoder's logarithmic scale, `null_mean`,
-        `effect`, `p_value` beside null genes, `fdr` over the measured genes (NaN without a decoder, and for mean
+        `effect`, `p_value` compared with null genes, `fdr` over the measured genes (NaN without a decoder, and for mean
         pooling); `moved`, 1 − cosine between its contextual embeddings before and after, in `n_cells`.
     `"absent"` : array of names
         Genes asked for that are not in the model's vocabulary, that the data do not measure, or that no perturbed cell
@@ -217,7 +216,7 @@ def perturb(
     Examples
     --------
     Two genes that were planted in the simulated cells to rise with age are deleted in old cells. 20 null genes and few
-    cells keep this quick; leave ``n_null`` and ``max_cells`` as they are for work.
+    cells keep this quick; leave ``n_null`` and ``max_cells`` at their defaults for real work.
 
     >>> import scflyformer as sf
     >>> adata = sf.datasets.fly_brain_simulated(200)
@@ -233,15 +232,15 @@ def perturb(
     ...     max_cells=20,
     ... )
 
-    Before any shift, ask whether the model tells the two states apart at all.
+    First check whether the model can tell the two states apart.
 
     >>> apart = sf.get.perturb_df(adata, table="separability")
     >>> apart[["group", "held_out", "interpretable"]]
       group held_out  interpretable
     0   all   sample           True
 
-    Then how many cells held the gene, and how far it moves them towards the goal less towards the start, beside genes
-    that stand alike. Three samples of a state are too few to be permuted.
+    Then the number of cells with the gene, and the shift towards the goal minus that towards the start, compared with
+    matched null genes. Three samples of a state are too few to be permuted.
 
     >>> results = sf.get.perturb_df(adata, readout="net_shift")
     >>> results[["gene", "kind", "n_cells", "n_samples", "n_null", "test"]]

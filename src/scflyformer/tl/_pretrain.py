@@ -100,8 +100,8 @@ def pretrain(
     Returns
     -------
     Nothing. Writes the model folder ``out``: ``config.json``, ``model.safetensors``, ``vocab.tsv``, ``metrics.json``
-    (held-out loss beside unigram baselines, nats a gene), ``provenance.json``, ``training.tsv`` (the loss curve,
-    for :func:`scflyformer.pl.training`) and ``README.md``.
+    (held-out loss and unigram baselines, nats a gene), ``provenance.json``, ``training.tsv`` (the loss curve, for
+    :func:`scflyformer.pl.training`) and ``README.md``.
 
     Raises
     ------
