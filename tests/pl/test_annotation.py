@@ -75,7 +75,7 @@ def test_novelty_where_it_is_named(mapped):
     names = ["label", "score", "unknown", "novelty"]
     axis = sf.pl.annotation(mapped, panels=names, show=False)[3]
     assert axis.get_title() == "annotation_novelty" and axis.collections[-1].get_clim() == (0, 1)
-    assert "less strange" in axis.collections[-1].colorbar.ax.get_ylabel()
+    assert "less novel" in axis.collections[-1].colorbar.ax.get_ylabel()
     assert same_points(drawn(axis, 0), mapped.obsm["X_umap"][3:4, :2])
     for place, novelty in zip(mapped.obsm["X_umap"][4:, :2], mapped.obs["annotation_novelty"][4:], strict=True):
         at = np.flatnonzero(np.isclose(drawn(axis), place).all(axis=1))

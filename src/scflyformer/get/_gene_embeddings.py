@@ -64,7 +64,7 @@ def gene_embeddings(
     ------
     ValueError
         When `part` is none of its options, or the model has no such part: one of ``objective="mlm"`` has ``"token"``
-        alone. Also for a name that stands for no model and a folder that holds none.
+        alone. Also for a name of no model, and a folder without one.
     ModelFetchError
         For a model that could not be fetched. A `RuntimeError`.
 

@@ -1,4 +1,4 @@
-"""Columns of human orthologues beside those of a table of genes."""
+"""Columns of human orthologues for a table of genes."""
 
 from __future__ import annotations
 

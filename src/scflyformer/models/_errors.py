@@ -20,7 +20,7 @@ class ModelFolderError(ValueError):
 
 
 class ModelNameError(ValueError):
-    """A name stands for no model, for an unreleased one, or for more than one.
+    """A name is that of no model, of an unreleased one, or of more than one.
 
     Examples
     --------

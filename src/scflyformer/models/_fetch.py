@@ -43,7 +43,7 @@ def fetch(name: str) -> Path:
     Raises
     ------
     ModelNameError
-        For a name that stands for no model or an unreleased one. A `ValueError`.
+        For a name of no model or of an unreleased one. A `ValueError`.
     ModelFolderError
         When what is on disk is not a whole model folder. A `ValueError`.
     ModelFetchError

@@ -1,6 +1,6 @@
 """Open a model by name or from its folder.
 
-Which model a name stands for never depends silently on what lies on disk.
+Which model a name means never depends silently on what is on disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     ModelNameError
-        For a name that stands for no model, an unreleased one, or more than one. A `ValueError`.
+        For a name of no model, of an unreleased one, or of more than one. A `ValueError`.
     ModelFolderError
         For a folder that is missing, empty, foreign, incomplete or damaged. A `ValueError`.
     ModelFetchError

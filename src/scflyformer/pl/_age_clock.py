@@ -45,7 +45,7 @@ def age_clock(
 
     Small dots are cells, spread sideways within their age; large dots are the means of samples (libraries, animals),
     which are what a clock that carries over to new samples must get right; on the line a prediction equals the age.
-    Above stand the scores of :func:`scflyformer.tl.age_clock` with their 95 % intervals. A clock fitted to log ages is
+    Titles have the scores of :func:`scflyformer.tl.age_clock` with their 95 % intervals. A clock fitted to log ages is
     drawn on a log scale. The feature set whose prediction intervals are in `obs` has a pale box at each age, from the
     median lower to the median upper end of its cells' intervals; the title has the share of cells inside theirs.
 

@@ -1,4 +1,4 @@
-"""Annotated cells on a map: labels, how sure these are, where the annotation abstained, and how strange cells are."""
+"""Annotated cells on a map: labels, their scores, where the annotation abstained, and novelty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PANELS = ("label", "score", "unknown", "novelty")
 #: Panels drawn where none is named.
 USUAL = PANELS[:3]
 #: Columns of numbers, and what their colour bar is called.
-NUMBERS = {"score": "probability of the best label", "novelty": "share of labelled cells\nthat are less strange"}
+NUMBERS = {"score": "probability of the best label", "novelty": "share of labelled cells\nthat are less novel"}
 NO_LABEL = "no label"
 PALE, PALER = "#CCCCCC", "#E8E8E8"
 #: Inches of a panel's side, and labels that a legend of that height holds in one column.

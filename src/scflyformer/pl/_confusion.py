@@ -58,7 +58,7 @@ def confusion(
         `"truth"`: a row is the share of a true label's cells and sums to 1; `"prediction"`: a column sums to 1;
         `"none"`: numbers of cells.
     order
-        `"similar"`: labels that are taken for one another stand together, and labels that never are keep the order of
+        `"similar"`: labels that are confused are next to each other, and labels that never are keep the order of
         the truth's categories; `"categories"`: all keep that order.
     mod
         Modality of a MuData.

@@ -1,4 +1,4 @@
-"""Shifts of perturbed genes beside those of null genes."""
+"""Shifts of perturbed genes compared with those of null genes."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def annotation_genes(
         model's length). ``"overexpress"``: the gene is put in front, with the value of the cell's first gene; done in
         all drawn cells, whether or not they express it.
     contrast
-        Class that each class is compared with. `None`: the runner-up, the other class with the highest mean probability in
-        the drawn cells; it is also used for the class named here.
+        Class that each class is compared with. `None`: the runner-up, the other class with the highest mean probability
+        in the drawn cells; it is also used for the class named here.
     label_key
         Column of `obs` with the labels, which are classes of the classifier. `None`: ``"annotation_best"``, which
         :func:`scflyformer.tl.annotate` writes. Cells labelled "Unknown" or "unannotated", or not at all, are left out.
@@ -208,8 +208,8 @@ def annotation_genes(
     table = _adata.synonym_table(settings.synonyms)
     reader = open_classifier(data, classifier, Reading(layer, gene_key, table))
     model, place = reader.model, place_of(gene_key)
-    strange = _check_classes(labels, reader.classes.tolist(), contrast, label_key or BEST)
-    labels[np.isin(labels.astype(str), strange)] = None
+    not_classes = _check_classes(labels, reader.classes.tolist(), contrast, label_key or BEST)
+    labels[np.isin(labels.astype(str), not_classes)] = None
 
     every = isinstance(genes, str) and genes == "all"
     sets, unknown = (None, []) if every else read_gene_sets(genes, model, table)
@@ -239,7 +239,7 @@ def annotation_genes(
     changes, about = class_changes(drawn, groups, plan.copies, running, contrast=contrast, samples=units)
     rivals = dict(zip(about["group"], about["rival"], strict=True))
     results = class_results(plan, changes, units, model.vocabulary, rivals=rivals)
-    reasons = dict.fromkeys(strange, "not a class of the classifier")
+    reasons = dict.fromkeys(not_classes, "not a class of the classifier")
     reasons |= dict.fromkeys(bare, "no cells with counts in the model's genes")
     absent, skipped = left_out(
         plan, absent, reasons, unmeasured, unexpressed="not expressed in the drawn cells", every=every
@@ -301,16 +301,18 @@ def _check_classes(labels: np.ndarray, classes: list[str], contrast: str | None,
     if contrast is not None and contrast not in classes:
         raise ValueError(f"contrast is {contrast!r}; expected a class of the classifier: {some_names(classes, 20)}.")
     present = sorted(set(labels) - {None})
-    strange = [label for label in present if label not in classes]
-    if len(strange) == len(present):
+    not_classes = [label for label in present if label not in classes]
+    if len(not_classes) == len(present):
         raise ValueError(
-            f"obs[{label_key!r}] holds {some_names(strange)}, none of them a class of the classifier, which knows "
+            f"obs[{label_key!r}] holds {some_names(not_classes)}, none of them a class of the classifier, which knows "
             f"{some_names(classes, 20)}. Name the column with its classes by label_key=, or label the cells by "
             "sf.tl.annotate(adata, classifier=…)."
         )
-    if strange:
-        _log.warning(f"annotation_genes: left out, as they are no class of the classifier: {some_names(strange, 10)}.")
-    return strange
+    if not_classes:
+        _log.warning(
+            f"annotation_genes: left out, as they are not classes of the classifier: {some_names(not_classes, 10)}."
+        )
+    return not_classes
 
 
 def _nothing(sets: Sequence[GeneSet], n_cells: int, unmeasured: Mapping[str, str], *, every: bool) -> str:

@@ -55,7 +55,7 @@ def clock_genes(
     """Edit genes in cells and measure by how much a saved clock's predicted age changes.
 
     Where the clock reads the embedding, the cell's tokens are edited as :func:`scflyformer.tl.perturb` edits them and
-    the copy is embedded anew. Where it reads expression, the gene's log-normalised value alone is changed: other genes
+    the copy is embedded again. Where it reads expression, the gene's log-normalised value alone is changed: other genes
     are not normalised again. A clock of both has both parts changed.
 
     The change shows what the clock uses. It does not prove that the gene drives ageing: genes that vary with age, cell
@@ -194,8 +194,8 @@ def clock_genes(
             f"None of the {data.n_obs} cells has {'' if groupby is None else 'a group and '}counts in the genes that "
             "the clock reads, so there is nothing to edit. Pass cells with counts, with genes named as in the clock."
         )
-    if strange := [pool.name for pool in pools if groupby is not None and pool.name not in row]:
-        _log.info(f"clock_genes: no clock of their own, hence that of all cells: {', '.join(strange[:10])}")
+    if without_clock := [pool.name for pool in pools if groupby is not None and pool.name not in row]:
+        _log.info(f"clock_genes: no clock of their own, hence that of all cells: {', '.join(without_clock[:10])}")
     if samples is None:
         _log.warning("clock_genes: without sample_key cells count as independent, and intervals come out too narrow.")
 
