@@ -13,6 +13,8 @@ NEEDED = (
     "scflyformer/models/registry.json",
     "scflyformer/datasets/fly_brain_simulated.npz",
     "scflyformer/datasets/flybase_clusters.npz",
+    "scflyformer/datasets/olfactory_neurons.npz",
+    "scflyformer/datasets/olfactory_neurons_LICENSE.txt",
     "scflyformer/ontology/fbbt.tsv.gz",
     *(f"scflyformer/models/{model}/{file}" for model in ("fly", "fly-tiny") for file in FILES),
     *(f"scflyformer/models/readouts/{name}/{file}" for name in READOUTS for file in READOUT_FILES),
@@ -21,7 +23,7 @@ MB = 1_000_000
 LIMITS = {
     "scflyformer/models/fly-tiny/model.safetensors": 2 * MB,
     "scflyformer/models/fly/": 25 * MB,
-    "scflyformer/datasets/": 5 * MB,
+    "scflyformer/datasets/": 6 * MB,
     "scflyformer/models/readouts/": 4 * MB,
 }
 

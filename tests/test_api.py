@@ -54,7 +54,8 @@ def test_the_contract_is_there() -> None:
         "pp.tokenize pp.harmonize_labels tl.embed tl.annotate tl.age_clock tl.clock_genes tl.annotation_genes "
         "tl.perturb tl.pretrain tl.adapt pl.perturb_shift pl.confusion pl.age_clock pl.expression pl.training "
         "get.perturb_df get.clock_df get.annotation_df get.clock_genes_df get.gene_embeddings models.list "
-        "models.fetch models.load datasets.fly_brain_simulated datasets.flybase_clusters"
+        "models.fetch models.load datasets.fly_brain_simulated datasets.flybase_clusters "
+        "datasets.olfactory_neurons"
     )
     assert set(wanted.split()) <= set(FUNCTIONS)
 

@@ -1,4 +1,4 @@
-"""Demonstration data, and summaries of real clusters."""
+"""Demonstration data: real cells, simulated cells, and summaries of real clusters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from .._lazy import attach
 if TYPE_CHECKING:
     from ._fly_brain_simulated import fly_brain_simulated as fly_brain_simulated
     from ._flybase_clusters import flybase_clusters as flybase_clusters
+    from ._olfactory_neurons import olfactory_neurons as olfactory_neurons
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, names={"fly_brain_simulated": "_fly_brain_simulated", "flybase_clusters": "_flybase_clusters"}
+    __name__,
+    names={
+        "fly_brain_simulated": "_fly_brain_simulated",
+        "flybase_clusters": "_flybase_clusters",
+        "olfactory_neurons": "_olfactory_neurons",
+    },
 )
