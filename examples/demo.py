@@ -1,11 +1,13 @@
-"""The whole analysis in one go, on simulated cells or on yours.
+"""The whole analysis in one go: on real cells that ship and on simulated ones, or on yours.
 
     python examples/demo.py --out demo
     python examples/demo.py --out demo --data cells.h5ad --label-key cell_type --age-key age --sample-key batch
 
-Embedding, annotation with whole libraries held out, ageing clock, expression by age and perturbation. Figures and an
-`.h5ad` with all results go to the folder; what was found is printed as one table, beside baselines and, for simulated
-cells, beside what was planted.
+Without --data, real data come first: 429 olfactory neurons are embedded, labelled with whole plates held out, and
+labelled from the file alone; three genes are followed over age in FlyBase's means of ageing clusters. Where an answer
+must be known, simulated cells follow: ageing clock, expression by age and perturbation. With --data all steps run on
+your cells. Figures and an `.h5ad` with all results go to the folder; what was found is printed as one table, beside
+baselines and, for simulated cells, beside what was planted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -26,9 +27,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from demo_cells import HEADER, TABLE, Demo, draw_umap, log_normalised, neighbours_alike, principal_components
+from demo_real import ageing_clusters, by_pretraining, front_figure, label_from_file, load_neurons
 from matplotlib import pyplot as plt
 from scipy.stats import false_discovery_control
-from sklearn.neighbors import NearestNeighbors
 
 import scflyformer as sf
 
@@ -41,13 +43,21 @@ GUESSES = {
 REP = "X_scflyformer"
 #: Where predicted types go: a name that no laboratory's own labels have.
 PREDICTED = "predicted_type"
+#: What annotation is held against: all but "random", which takes a second run through the network.
+BASELINES = ("expression", "pca", "neighbours", "majority")
 #: Roles of planted genes and how many of each are drawn as violins.
 ROLES = {"rises": 4, "falls": 2, "control": 2}
 TOWARDS, NOT_TOWARDS = "towards", "not towards"
-TABLE, CELLS = "found.tsv", "cells.h5ad"
-HEADER = ("step", "what", "embedding", "baseline", "expected")
+CELLS = "cells.h5ad"
 #: What the demo writes; from an earlier run in the same folder it is removed first.
 FILES = {
+    "neurons_umap.png": "real olfactory neurons: map of the cell embedding, by type and plate",
+    "neurons_confusion.png": "the same: true against predicted types, each plate held out",
+    "ageing_clusters.png": "real clusters: three genes over age, outer photoreceptors beside all other types",
+    "simulated_age_clock.png": "simulated cells: predicted against true ages, on held-out cells",
+    "simulated_expression.png": "the same: expression of planted genes by age",
+    "simulated_perturb.png": "the same: genes deleted in old cells, shift towards the young",
+    "simulated_perturb_young.png": "the same: genes deleted in young cells, shift towards the old",
     "umap.png": "map of the cell embedding, by cell type, age or sample",
     "confusion.png": "true against predicted cell types, on held-out cells",
     "age_clock.png": "predicted against true ages, on held-out cells",
@@ -55,53 +65,26 @@ FILES = {
     "perturb.png": "genes deleted in old cells: shift towards the young",
     "perturb_young.png": "genes deleted in young cells: shift towards the old",
     TABLE: "the table above, in full",
+    "neurons_cells.h5ad": "the real neurons with every result, for scanpy",
+    "simulated_cells.h5ad": "the simulated cells with every result",
     CELLS: "the cells with every result, for scanpy",
 }
 #: What the numbers of a step are.
 UNITS = {
     "embedding": "share of cells",
     "annotation": "scores on held-out cells; 1 is best",
+    "from the file alone": "a classifier that ships, learnt from other cells; share of cells",
+    "outer photoreceptors": "means of FlyBase's ageing clusters; no embedding here",
     "age clock": "on held-out cells; R²: 1 is best; error in the unit of age",
-    "perturbation": "deletions: shift to the other age in standard deviations (sd) of null genes; fdr: adjusted p",
+    "perturbation": "deletions: shift to the other age, in sd of null genes; fdr: adjusted p",
 }
+#: What a number of a step is called, where it is none of an embedding.
+WORDS = {"from the file alone": "share", "outer photoreceptors": "means"}
 #: Letters of a line of the report.
 WIDE = 110
 
 
-@dataclass
-class Demo:
-    """What the steps share: the cells, the columns' names, where figures go, and the table of what was found."""
-
-    adata: ad.AnnData
-    out: Path
-    model: str
-    label: str | None
-    age: str | None
-    sample: str | None
-    truth: pd.DataFrame | None
-    options: argparse.Namespace
-    found: list[dict[str, str]] = field(default_factory=list)
-    verdicts: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def add(self, step: str, what: str, ours: str, baseline: str = "", expected: str = "") -> None:
-        """Add a line to the table."""
-        self.found.append({"step": step, "what": what, "embedding": ours, "baseline": baseline, "expected": expected})
-
-    def table(self) -> pd.DataFrame:
-        """Return the table of what was found."""
-        return pd.DataFrame(self.found, columns=list(HEADER))
-
-    def keep_table(self) -> None:
-        """Write the table as far as it goes."""
-        self.table().to_csv(self.out / TABLE, sep="\t", index=False)
-
-    def save(self, figure: plt.Figure, name: str) -> None:
-        """Write a figure to the folder."""
-        figure.savefig(self.out / f"{name}.png", dpi=150, bbox_inches="tight")
-        plt.close(figure)
-
-
-def load(options: argparse.Namespace) -> Demo:
+def load(options: argparse.Namespace, found: list[dict[str, str]]) -> Demo:
     """Simulate cells, or read them and find the columns; large data are thinned to --max-cells."""
     if options.data is None:
         adata = sf.datasets.fly_brain_simulated(options.n_cells, seed=options.seed)
@@ -110,6 +93,7 @@ def load(options: argparse.Namespace) -> Demo:
     else:
         adata, truth = ad.read_h5ad(options.data), None
         print(f"{options.data.name}: {adata.n_obs:,} cells × {adata.n_vars:,} genes.")
+    model = options.model or "fly-tiny"
     keys = {role: find_column(adata, role, getattr(options, f"{role}_key")) for role in GUESSES}
     print("Columns: " + ", ".join(f"{role} = {key or 'none found'}" for role, key in keys.items()) + ".")
     missing = [role for role, key in keys.items() if key is None]
@@ -129,7 +113,8 @@ def load(options: argparse.Namespace) -> Demo:
         else:
             print(f"obs[{keys['age']!r}] is not a number for {int(ages.isna().sum()):,} cells; ages are left out.")
             keys["age"] = None
-    return Demo(adata, options.out, options.model, **keys, truth=truth, options=options)
+    kind = "" if truth is None else "simulated"
+    return Demo(adata, options.out, model, **keys, truth=truth, options=options, kind=kind, found=found)
 
 
 def find_column(adata: ad.AnnData, role: str, named: str | None) -> str | None:
@@ -150,7 +135,7 @@ def thin(adata: ad.AnnData, sample: str | None, n_cells: int, seed: int) -> np.n
 
 
 def embed(demo: Demo) -> None:
-    """Embed the cells; UMAP by type and by age; share of neighbours of the same type beside that in expression."""
+    """Embed the cells and say what the model reads of them."""
     adata = demo.adata
     sf.tl.embed(adata, model=demo.model)
     read = adata.uns[REP]["coverage"]
@@ -158,6 +143,12 @@ def embed(demo: Demo) -> None:
         f"  {read['n_genes_mapped']:,} of {read['n_genes']:,} genes recognised, {read['share_vocabulary']:.0%} of "
         f"those that {demo.model} knows; it reads {read['share_counts']:.0%} of the counts."
     )
+
+
+def embed_and_map(demo: Demo) -> None:
+    """Embed the cells; UMAP by two columns; share of neighbours of the same type beside that in expression."""
+    embed(demo)
+    adata = demo.adata
     sc.pp.neighbors(adata, use_rep=REP, n_neighbors=15, random_state=0)
     sc.tl.umap(adata, random_state=0)
     shown = [key for key in (demo.label, demo.age, demo.sample) if key][:2]
@@ -176,57 +167,7 @@ def embed(demo: Demo) -> None:
             "15 neighbours of the same type",
             f"{ours:.3f}",
             f"expression PCs {theirs:.3f}, chance {chance:.3f}",
-            f"{len(set(labels))} types planted" if demo.truth is not None else "",
         )
-
-
-def draw_umap(ax: plt.Axes, xy: np.ndarray, values: pd.Series | None, key: str | None, age: str | None) -> None:
-    """Scatter the UMAP, coloured by a label or by age."""
-    order = np.random.default_rng(0).permutation(len(xy))
-    size = float(np.clip(12000 / len(xy), 1, 12))
-    if values is None:
-        ax.scatter(*xy.T, s=size, lw=0, color="#0072B2")
-    elif key == age:
-        days = values.to_numpy(dtype=float)
-        dots = ax.scatter(*xy[order].T, c=np.log2(days[order] + 1), s=size, lw=0, cmap="viridis")
-        ticks = np.unique(days)
-        bar = ax.figure.colorbar(dots, ax=ax, label=f"{key}", ticks=np.log2(ticks + 1), shrink=0.8)
-        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
-    else:
-        labels = values.astype(str).to_numpy()
-        names = sorted(set(labels))
-        pairs = [*plt.get_cmap("tab20").colors, *plt.get_cmap("tab20b").colors]
-        palette = [*pairs[:20:2], *pairs[1:20:2], *pairs[20:]]
-        colours = {name: palette[number % len(palette)] for number, name in enumerate(names)}
-        ax.scatter(*xy[order].T, c=[colours[name] for name in labels[order]], s=size, lw=0)
-        marks = [plt.Line2D([], [], marker="o", lw=0, color=colours[name], label=name) for name in names]
-        columns = -(-len(names) // 18)
-        ax.legend(handles=marks, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, ncols=columns)
-    ax.set(title=f"cell embedding by {key}" if key else "cell embedding", xticks=[], yticks=[])
-    ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
-
-
-def neighbours_alike(x: np.ndarray, labels: np.ndarray, n_neighbors: int = 15) -> float:
-    """Share of a cell's nearest neighbours that carry its label."""
-    near = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(x).kneighbors(x, return_distance=False)[:, 1:]
-    return float((labels[near] == labels[:, None]).mean())
-
-
-def log_normalised(adata: ad.AnnData) -> ad.AnnData:
-    """Return log1p counts per 10,000 (as it is, where the data come so)."""
-    plain = ad.AnnData(adata.X.copy(), obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
-    values = plain.X.data if hasattr(plain.X, "data") and not isinstance(plain.X, np.ndarray) else plain.X
-    if np.all(np.asarray(values) % 1 == 0):
-        sc.pp.normalize_total(plain, target_sum=1e4)
-        sc.pp.log1p(plain)
-    return plain
-
-
-def principal_components(adata: ad.AnnData) -> np.ndarray:
-    """Return 50 principal components of log-normalised expression."""
-    plain = log_normalised(adata)
-    sc.pp.pca(plain, n_comps=min(50, *(size - 1 for size in plain.shape)), random_state=0)
-    return plain.obsm["X_pca"]
 
 
 def annotate(demo: Demo) -> None:
@@ -235,19 +176,17 @@ def annotate(demo: Demo) -> None:
         print("No column with cell types (--label-key): annotation is left out.")
         return
     adata = demo.adata
-    # all but "random", which takes a second run through the network
-    plainer = ("expression", "pca", "neighbours", "majority")
     sf.tl.annotate(
         adata,
         label_key=demo.label,
         sample_key=demo.sample,
         model=demo.model,
-        baselines=plainer,
+        baselines=BASELINES,
         key_added=PREDICTED,
     )
     demo.save(sf.pl.confusion(adata, truth=demo.label, key=PREDICTED, return_fig=True), "confusion")
     metrics = sf.get.annotation_df(adata, key=PREDICTED, table="metrics").set_index("features")
-    unit = "libraries" if demo.sample else "cells"
+    unit = "plates" if demo.kind == "neurons" else "libraries" if demo.sample else "cells"
     for measure in ("accuracy", "macro_f1"):
         ours, *others = metrics.index
         demo.add(
@@ -256,6 +195,8 @@ def annotate(demo: Demo) -> None:
             f"{metrics.loc[ours, measure]:.3f}",
             ", ".join(f"{name} {metrics.loc[name, measure]:.3f}" for name in others),
         )
+    for line in adata.uns[PREDICTED]["verdict"]:
+        print(textwrap.fill(line, WIDE, initial_indent="  ", subsequent_indent="    "))
 
 
 def age_clock(demo: Demo) -> None:
@@ -439,13 +380,15 @@ def clear(out: Path) -> None:
 def keep(demo: Demo) -> None:
     """Write the table and the cells; the file of cells is there whole or not at all."""
     demo.keep_table()
-    part = demo.out / f"{CELLS}.part"
+    whole = demo.out / demo.file(CELLS)
+    part = whole.with_name(f"{whole.name}.part")
     demo.adata.write_h5ad(part)
-    part.replace(demo.out / CELLS)
+    part.replace(whole)
 
 
-def report(demo: Demo, seconds: dict[str, float]) -> None:
+def report(demos: list[Demo], seconds: dict[str, float]) -> None:
     """Print what was found, what of it is simulated, where it lies and what to do next."""
+    demo = demos[-1]
     simulated = demo.truth is not None
     print("\nWHAT WAS FOUND, beside plainer methods on the same cells")
     print(in_sections(demo.table()) or "  Nothing: no step had the columns it needs.")
@@ -455,8 +398,10 @@ def report(demo: Demo, seconds: dict[str, float]) -> None:
     print("\nWHAT IT IS WORTH")
     if simulated:
         words = (
-            "The cells are SIMULATED: types, ages and drivers were planted. This shows that the steps run and how "
-            "their results read; it says nothing about flies."
+            "The neurons and the clusters are real. In the neurons the verdicts above, over five plates, say what the "
+            "embedding is worth beside plainer methods; the trends are of one pool of flies an age, so that age cannot "
+            "be told from what else differs between pools. The cells with planted answers are SIMULATED: they show "
+            "that the steps run, and what is found and missed; they say nothing about flies."
         )
     else:
         words = (
@@ -468,9 +413,9 @@ def report(demo: Demo, seconds: dict[str, float]) -> None:
     print(f"\nWHERE IT IS: {demo.out}/")
     for name, what in FILES.items():
         if (demo.out / name).is_file():
-            print(f"  {name:<18} {what}")
+            print(f"  {name:<{28 if simulated else 18}} {what}")
     print("\nWHAT TO DO NEXT: look at the figures, then open the cells in Python (after make: .venv/bin/python)")
-    for line in next_lines(demo):
+    for line in next_lines(demos[0]):
         print(f"  {line}")
     if simulated:
         print("and run it on cells of your own: make demo DATA=your.h5ad LABEL=… AGE=… SAMPLE=… OUT=mine")
@@ -491,8 +436,8 @@ def borne_out(demo: Demo, wanted: str) -> str:
 def next_lines(demo: Demo) -> list[str]:
     """Return lines of Python that open the cells and draw what is in them."""
     adata = demo.adata
-    lines = ["import scanpy as sc, scflyformer as sf", f'adata = sc.read_h5ad("{demo.out / CELLS}")']
-    shown = ", ".join(f'"{key}"' for key in (PREDICTED, "age_clock") if key in adata.obs)
+    lines = ["import scanpy as sc, scflyformer as sf", f'adata = sc.read_h5ad("{demo.out / demo.file(CELLS)}")']
+    shown = ", ".join(f'"{key}"' for key in (PREDICTED, "age_clock", "shipped_fbbt_name") if key in adata.obs)
     lines.append(f"sc.pl.umap(adata, color=[{shown}])" if shown else "sc.pl.umap(adata)")
     if "perturb" in adata.uns:
         lines.append("sf.get.perturb_df(adata)")
@@ -503,15 +448,17 @@ def in_sections(table: pd.DataFrame) -> str:
     """Set the table as a block for each step; p-values without adjustment are left to the file."""
     lines = []
     for step, rows in table.groupby("step", sort=False):
-        lines.append(f"\n{step} ({UNITS[str(step)]})")
+        name = str(step).split(": ")[-1]
+        word = WORDS.get(name, "embedding")
+        lines.append(f"\n{step} ({UNITS[name]})")
         rest = re.compile(r"^delete | of null|p [\d.]+, ")
         texts = [[rest.sub("", text) for text in row] for row in rows.iloc[:, 1:].to_numpy(str)]
         what, ours = (max(len(row[place]) for row in texts) for place in (0, 1))
         for name, found, plainer, expected in texts:
             role = {TOWARDS: "  (driver)", NOT_TOWARDS: "  (control)"}.get(expected, "")
             whole = re.sub(r" (?=-?[\d.]+(,|$))", "\N{NO-BREAK SPACE}", plainer)  # a method and its number
-            line = f"  {name:<{what}}  embedding {found:<{ours}} | {whole}{role}"
-            wrapped = textwrap.wrap(line, WIDE, subsequent_indent=" " * (what + ours + 17))
+            line = f"  {name:<{what}}  {word} {found:<{ours}} | {whole}{role}"
+            wrapped = textwrap.wrap(line, WIDE, subsequent_indent=" " * (what + ours + len(word) + 8))
             lines += [part.replace("\N{NO-BREAK SPACE}", " ") for part in wrapped]
     return "\n".join(lines)
 
@@ -520,25 +467,52 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for figures and results")
-    parser.add_argument("--data", type=Path, help="an .h5ad of counts (default: simulated cells)")
-    parser.add_argument("--model", default="fly-tiny", help="model name or folder")
+    parser.add_argument("--data", type=Path, help="an .h5ad of counts (default: what ships)")
+    parser.add_argument("--model", help="model name or folder (default: fly for the neurons that ship, else fly-tiny)")
     parser.add_argument("--label-key", help="column of obs with cell types")
     parser.add_argument("--age-key", help="column of obs with ages")
     parser.add_argument("--sample-key", help="column of obs with libraries")
     parser.add_argument("--genes", nargs="+", help="genes to delete and draw")
     parser.add_argument("--start", type=float, help="age whose cells are perturbed (default: the oldest)")
     parser.add_argument("--goal", type=float, help="age they should move to (default: the youngest)")
-    parser.add_argument("--n-cells", type=int, default=2000, help="simulated cells")
+    parser.add_argument("--n-cells", type=int, default=1260, help="simulated cells")
     parser.add_argument("--max-cells", type=int, default=3000, help="cells taken from --data at most; 0 for all")
     parser.add_argument("--perturb-cells", type=int, default=15, help="start cells perturbed at most")
     parser.add_argument("--n-null", type=int, default=80, help="null genes beside each gene")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--figure", type=Path, help="also write the README's figure, of what ships: docs/_static/demo.png"
+    )
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_file():
         parser.exit(2, f"{options.data}: no such file\n")
-    if options.data is not None and options.data.resolve() == (options.out / CELLS).resolve():
+    if options.data is not None and options.data.resolve() in [(options.out / name).resolve() for name in FILES]:
         parser.exit(2, f"{options.data} would be overwritten by the results; name another folder by --out (OUT=)\n")
     return options
+
+
+def real_cells(demo: Demo, attempt: Callable[[str, Callable[[], None]], None]) -> None:
+    """Do the steps on what ships of real data."""
+
+    def held_out() -> None:
+        annotate(demo)
+        by_pretraining(demo, PREDICTED)
+
+    attempt("neurons: embed and UMAP", lambda: embed_and_map(demo))
+    attempt("neurons: annotation", held_out)
+    attempt("neurons: from the file alone", lambda: label_from_file(demo))
+    attempt("ageing clusters", lambda: ageing_clusters(demo.options, demo.found))
+    if demo.options.figure is not None:
+        front_figure(demo.adata, PREDICTED, demo.options.figure)
+
+
+def over_ages(demo: Demo, attempt: Callable[[str, Callable[[], None]], None]) -> None:
+    """Do the steps that need ages, where there are some."""
+    attempt("age clock", lambda: age_clock(demo))
+    if demo.age:
+        genes = choose_genes(demo)
+        attempt("expression", lambda: expression(demo, genes))
+        attempt("perturbation", lambda: perturb(demo, genes))
 
 
 def main(arguments: list[str] | None = None) -> pd.DataFrame:
@@ -549,15 +523,12 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     sc.settings.autoshow = False
     seconds: dict[str, float] = {}
     begin = time.perf_counter()
-
-    def done(step: str) -> None:
-        nonlocal begin
-        seconds[step], begin = time.perf_counter() - begin, time.perf_counter()
-        print(f"  {step}: {seconds[step]:.0f} s", flush=True)
-        demo.keep_table()
+    demos: list[Demo] = []
+    found: list[dict[str, str]] = []
 
     def attempt(step: str, work: Callable[[], None]) -> None:
         """Do a step; what cells of one's own cannot answer is told and left out."""
+        nonlocal begin
         print(f"{step} …", flush=True)
         try:
             work()
@@ -565,27 +536,30 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
             if options.data is None:
                 raise
             print(f"{step} is left out: {error}")
-        done(step)
+        seconds[step], begin = time.perf_counter() - begin, time.perf_counter()
+        print(f"  {step}: {seconds[step]:.0f} s", flush=True)
+        demos[-1].keep_table()
 
-    demo = load(options)
-    clear(options.out)
-    done("load")
     try:
-        print("embed and UMAP …", flush=True)
-        embed(demo)
-        done("embed and UMAP")
-        attempt("annotation", lambda: annotate(demo))
-        attempt("age clock", lambda: age_clock(demo))
-        if demo.age:
-            genes = choose_genes(demo)
-            attempt("expression", lambda: expression(demo, genes))
-            attempt("perturbation", lambda: perturb(demo, genes))
+        if options.data is None:
+            clear(options.out)
+            demos.append(load_neurons(options, found))
+            real_cells(demos[0], attempt)
+            demos.append(load(options, found))
+            attempt("simulated cells: embedding", lambda: embed(demos[-1]))
+        else:
+            demos.append(load(options, found))
+            clear(options.out)
+            attempt("embed and UMAP", lambda: embed_and_map(demos[-1]))
+            attempt("annotation", lambda: annotate(demos[-1]))
+        over_ages(demos[-1], attempt)
     except KeyboardInterrupt:
-        sys.exit(f"\nInterrupted. {options.out}/ holds the figures, {TABLE} and {CELLS} as far as they went.")
+        sys.exit(f"\nInterrupted. {options.out}/ holds the figures, {TABLE} and the cells as far as they went.")
     finally:  # what was done is not lost with what went wrong
-        keep(demo)
-    report(demo, seconds)
-    return demo.table()
+        for demo in demos:
+            keep(demo)
+    report(demos, seconds)
+    return demos[-1].table()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+
+import scflyformer as sf
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "demo.py"
 SMALL = ["--perturb-cells", "4", "--n-null", "6"]
@@ -26,9 +29,14 @@ def demo():
     spec = importlib.util.spec_from_file_location("demo_script", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules["demo_script"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["demo_script"]
+    sys.path.insert(0, str(SCRIPT.parent))  # as for a script that is run
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+        for name in ("demo_script", "demo_cells", "demo_real"):
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
@@ -41,32 +49,65 @@ def _scanpy_settings():
     sc.settings.verbosity, sc.settings.autoshow = before
 
 
-def test_simulated(demo, tmp_path, capsys):
-    found = demo.main(["--out", str(tmp_path / "demo"), "--n-cells", "126", *SMALL])
-    figures = {path.stem for path in (tmp_path / "demo").glob("*.png")}
-    assert figures == {"umap", "confusion", "age_clock", "expression", "perturb", "perturb_young"}
-    assert set(found["step"]) == {"embedding", "annotation", "age clock", "perturbation"}
+def test_what_ships(demo, tmp_path, monkeypatch, capsys):
+    """Real cells come first, then those with planted answers; here with few types and without the slowest baseline."""
+
+    def few_types(*arguments):
+        neurons = load_neurons(*arguments)
+        most = neurons.adata.obs["cell_type"].value_counts().index[:6]
+        neurons.adata = neurons.adata[neurons.adata.obs["cell_type"].isin(most)].copy()
+        return neurons
+
+    load_neurons = demo.load_neurons
+    monkeypatch.setattr(demo, "load_neurons", few_types)
+    monkeypatch.setattr(demo, "BASELINES", ("pca", "majority"))
+    out = tmp_path / "demo"
+    found = demo.main(["--out", str(out), "--n-cells", "126", "--figure", str(tmp_path / "front.png"), *SMALL])
+    assert 10_000 < (tmp_path / "front.png").stat().st_size < 200_000
+    simulated = {f"simulated_{name}" for name in ("age_clock", "expression", "perturb", "perturb_young")}
+    assert {path.stem for path in out.glob("*.png")} == {
+        "neurons_umap",
+        "neurons_confusion",
+        "ageing_clusters",
+    } | simulated
+    assert list(dict.fromkeys(found["step"])) == [
+        "neurons: embedding", "neurons: annotation", "neurons: from the file alone", "ageing: outer photoreceptors",
+        "simulated: age clock", "simulated: perturbation",
+    ]  # fmt: skip
     assert (found["baseline"] != "").all()  # nothing is told without what is plainer
-    planted = found.set_index("what")["expected"]
+    by_name = found.set_index("what")
+    assert float(by_name.loc["accuracy, plates held out", "embedding"]) > 0.7
+    assert "×2.18" in by_name.loc["Drak, 30 → 50 → 70 days", "embedding"]
+    planted = by_name["expected"]
     assert planted["delete rising together, 30 → 0"] == "towards"
     assert planted["delete falling together, 0 → 30"] == "towards"
     assert (planted == "towards").sum() == 10 and (planted == "not towards").sum() == 3
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "demo" / "found.tsv", sep="\t", keep_default_na=False), found)
-    cells = ad.read_h5ad(tmp_path / "demo" / "cells.h5ad")
-    assert {"X_scflyformer", "X_umap"} <= set(cells.obsm)
-    assert {"predicted_type", "age_clock"} <= set(cells.obs)
+    pd.testing.assert_frame_equal(pd.read_csv(out / "found.tsv", sep="\t", keep_default_na=False), found)
+    neurons, cells = (ad.read_h5ad(out / f"{kind}_cells.h5ad") for kind in ("neurons", "simulated"))
+    assert neurons.n_obs == 139 and {"X_scflyformer", "X_umap"} <= set(neurons.obsm)
+    assert {"predicted_type", "shipped_fbbt_name"} <= set(neurons.obs) and "age_clock" in cells.obs
     assert {"perturb", "perturb_young", "truth"} <= set(cells.uns)
     said = capsys.readouterr().out
-    assert (
-        "simulated cells (not measured ones)" in said
-        and "10 deletions of planted drivers should move cells towards the other age" in said
-    )
+    assert "266 of them (plates P1, P2) were in the pretraining" in " ".join(said.split())
+    assert "embedding above majority" in said and "simulated cells (not measured ones)" in said
+    assert "10 deletions of planted drivers should move cells towards the other age" in said
     assert "1,893 of 2,088 genes recognised" in said and "99% of the counts" in said
     told = said[said.index("WHAT WAS FOUND") :]
-    assert "The cells are SIMULATED" in told and "says nothing about flies" in told
-    assert all(f"  {path.name} " in told for path in (tmp_path / "demo").iterdir())
-    assert f'sc.read_h5ad("{tmp_path / "demo" / "cells.h5ad"}")' in told
+    assert "are SIMULATED" in told and "say nothing about flies" in " ".join(told.split())
+    assert all(f"  {path.name} " in told for path in out.iterdir())
+    assert f'sc.read_h5ad("{out / "neurons_cells.h5ad"}")' in told
     assert max(map(len, told.split("WHERE IT IS")[0].splitlines())) <= 110
+
+
+def test_plates_in_pretraining_are_those_of_the_models(demo):
+    """As many cells as the models' provenance counts, in the plates that the demo names."""
+    real = sys.modules["demo_real"]
+    neurons = sf.datasets.olfactory_neurons()
+    n_seen = neurons.obs["batch"].isin(real.IN_PRETRAINING).sum()
+    for name in ("fly", "fly-tiny"):
+        text = (Path(sf.models.fetch(name)) / "provenance.json").read_text(encoding="utf-8")
+        used = {source["name"]: source["n_used"] for source in json.loads(text)["data"]}
+        assert used["antenna_orn"] == n_seen == 266
 
 
 @pytest.fixture
@@ -140,10 +181,11 @@ def test_what_was_done_is_kept(demo, run, cells, tmp_path, monkeypatch, how):
     assert not list((tmp_path / "out").glob("*.part"))
 
 
-def test_its_own_result_is_not_overwritten(demo, cells, tmp_path, capsys):
-    cells.write_h5ad(tmp_path / "cells.h5ad")
+@pytest.mark.parametrize("name", ["cells.h5ad", "neurons_cells.h5ad"])
+def test_its_own_result_is_not_overwritten(demo, cells, tmp_path, capsys, name):
+    cells.write_h5ad(tmp_path / name)
     with pytest.raises(SystemExit):
-        demo.main(["--data", str(tmp_path / "cells.h5ad"), "--out", str(tmp_path)])
+        demo.main(["--data", str(tmp_path / name), "--out", str(tmp_path)])
     assert "would be overwritten by the results" in capsys.readouterr().err
 
 
