@@ -1,5 +1,5 @@
-# make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   the whole analysis on simulated cells, or on yours
-#                               (with the names of your columns); figures, tables and cells in demo/
+# make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   real cells that ship, then simulated ones, or the whole
+#                               analysis on yours (with the names of your columns); figures, tables and cells in demo/
 # make test                     the test suite, but for what is slow (in 4 minutes on two idle cores)
 # make test-slow                the rest: pages, the demo, benchmarks, several processes; COVERAGE=yes measures either
 # make test-unit                of make test only what needs no trained model (in a minute): while you write

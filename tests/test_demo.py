@@ -84,7 +84,7 @@ def test_what_ships(demo, tmp_path, monkeypatch, capsys):
     assert (planted == "towards").sum() == 10 and (planted == "not towards").sum() == 3
     pd.testing.assert_frame_equal(pd.read_csv(out / "found.tsv", sep="\t", keep_default_na=False), found)
     neurons, cells = (ad.read_h5ad(out / f"{kind}_cells.h5ad") for kind in ("neurons", "simulated"))
-    assert neurons.n_obs == 139 and {"X_scflyformer", "X_umap"} <= set(neurons.obsm)
+    assert neurons.n_obs == 143 and {"X_scflyformer", "X_umap"} <= set(neurons.obsm)
     assert {"predicted_type", "shipped_fbbt_name"} <= set(neurons.obs) and "age_clock" in cells.obs
     assert {"perturb", "perturb_young", "truth"} <= set(cells.uns)
     said = capsys.readouterr().out
