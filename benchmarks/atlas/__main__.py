@@ -58,6 +58,7 @@ def smaller(file: Path, n_cells: int, *, data: Path, work: Path) -> Path:
         make_atlas(
             out, data=data, n_cells=n_cells, n_genes=int(made["n_genes"]), per_cell=float(made["per_cell"]),
             seed=int(made["seed"]), compression=None if made["compression"] == "none" else made["compression"],
+            published=bool(made.get("published", False)),
         )  # fmt: skip
         if (source := arguments(out)["source"]) != made["source"]:
             out.unlink()

@@ -4,6 +4,9 @@
 does not grow with the file. Each cell is a real one of the Fly Cell Atlas (``--data``) with some of its counts left
 out, and further genes drawn at the levels of its type until it has as many as a real cell of its depth would. Without
 real data the levels are Zipf-like; ``uns["atlas"]`` says which, and with what arguments the file was made.
+
+With ``--published`` values and columns are those that the atlas's own file has, as far as that is known: log1p of
+counts per 10,000, `afca_annotation`, `afca_annotation_broad`, `dataset` and `sex_age`, and no column of libraries.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ PANEL_SHARE = 0.4
 COUNT_BITS = 16
 AGES, AGE_SHARES = (5, 30, 50, 70), (0.35, 0.25, 0.2, 0.2)
 REPLICATES = 3
+TARGET_SUM, N_BROAD = 1e4, 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +114,7 @@ def _thinning(panel: sparse.csr_matrix, most: float) -> float:
 
 def make_atlas(
     out: Path, *, data: Path, n_cells: int = N_CELLS, n_genes: int = N_GENES, per_cell: float = PER_CELL,
-    seed: int = 0, compression: str | None = None,
+    seed: int = 0, compression: str | None = None, published: bool = False,
 ) -> None:  # fmt: skip
     """Write the file, all of it or nothing."""
     if min(n_cells, n_genes) < 1 or not 0 < per_cell <= n_genes / 2:
@@ -120,13 +124,16 @@ def make_atlas(
         )
     random = np.random.default_rng(seed)
     generator = Generator.of(profiles(data, n_genes, random), per_cell)
-    made = {"n_genes": n_genes, "per_cell": float(per_cell), "seed": seed, "compression": compression or "none"}
+    made = {
+        "n_genes": n_genes, "per_cell": float(per_cell), "seed": seed, "compression": compression or "none",
+        "published": published,
+    }  # fmt: skip
     part = out.with_name(f"{out.name}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with h5py.File(part, "w") as file:
-            _write(file, generator, n_cells, random, compression)
-            write_elem(file, "var", generator.source.genes)
+            _write(file, generator, n_cells, random, compression, published)
+            write_elem(file, "var", generator.source.genes[[]] if published else generator.source.genes)
             write_elem(file, "uns", {"atlas": made | {"source": generator.source.source}})
             for name in ("obsm", "varm", "obsp", "varp", "layers"):
                 write_elem(file, name, {})
@@ -136,7 +143,9 @@ def make_atlas(
         part.unlink(missing_ok=True)
 
 
-def _write(file: h5py.File, generator: Generator, n_cells: int, random: np.random.Generator, compression: Any) -> None:
+def _write(
+    file: h5py.File, generator: Generator, n_cells: int, random: np.random.Generator, compression: Any, published: bool
+) -> None:
     """Write the matrix piece by piece, then `obs`."""
     matrix = file.create_group("X")
     shape = (n_cells, len(generator.source.genes))
@@ -150,6 +159,9 @@ def _write(file: h5py.File, generator: Generator, n_cells: int, random: np.rando
         stop, end = start + piece.shape[0], indptr[start] + piece.nnz
         indptr[start + 1 : stop + 1] = indptr[start] + piece.indptr[1:]
         totals[start:stop] = piece.sum(axis=1).A1
+        if published:
+            scale = TARGET_SUM / np.repeat(np.maximum(totals[start:stop], 1), np.diff(piece.indptr))
+            piece.data = np.log1p(piece.data * scale).astype(np.float32)
         for name in ("data", "indices"):
             if end > len(matrix[name]):
                 matrix[name].resize((int(1.1 * end),))
@@ -157,7 +169,8 @@ def _write(file: h5py.File, generator: Generator, n_cells: int, random: np.rando
     for name in ("data", "indices"):
         matrix[name].resize((int(indptr[-1]),))
     matrix.create_dataset("indptr", data=indptr)
-    write_elem(file, "obs", _obs(generator.source.obs, rows, random).assign(total_counts=totals))
+    obs = _obs(generator.source.obs, rows, random).assign(total_counts=totals)
+    write_elem(file, "obs", _as_published(obs).assign(n_genes_by_counts=np.diff(indptr)) if published else obs)
 
 
 def _pieces(
@@ -182,6 +195,16 @@ def _obs(cells: pd.DataFrame, rows: np.ndarray, random: np.random.Generator) -> 
     return obs
 
 
+def _as_published(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns under the names of the atlas's file; its nuclei of 5 days are those of the Fly Cell Atlas."""
+    obs = obs.drop(columns="sample").rename(columns={"cell_type": "afca_annotation"})
+    broad = obs["afca_annotation"].cat.codes % N_BROAD
+    obs["afca_annotation_broad"] = pd.Categorical("broad " + broad.astype(str))
+    obs["dataset"] = pd.Categorical(np.where(obs["age"] == str(AGES[0]), "FCA", "AFCA"))
+    obs["sex_age"] = pd.Categorical(obs["sex"].astype(str) + "_" + obs["age"].astype(str))
+    return obs
+
+
 def main() -> None:
     """Read arguments and write."""
     parser = new_parser(__doc__)
@@ -191,11 +214,12 @@ def main() -> None:
     parser.add_argument("--per-cell", type=float, default=PER_CELL, help="mean genes a cell (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compression", choices=["gzip", "none"], default="none")
+    parser.add_argument("--published", action="store_true", help="values and columns as the atlas's file has them")
     args = parser.parse_args()
     begin = time.perf_counter()
     make_atlas(
         args.out, data=args.data, n_cells=args.cells, n_genes=args.genes, per_cell=args.per_cell, seed=args.seed,
-        compression=None if args.compression == "none" else args.compression,
+        compression=None if args.compression == "none" else args.compression, published=args.published,
     )  # fmt: skip
     with h5py.File(args.out) as file:
         n_values = len(file["X/data"])

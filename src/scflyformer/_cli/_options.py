@@ -21,7 +21,10 @@ _REPEAT = " Repeat the option for further values."
 def add_options(
     parser: argparse.ArgumentParser, function: Callable[..., Any], *, leave_out: Sequence[str] = ()
 ) -> None:
-    """Add a positional argument or an option for each parameter of ``function``, or for each field of a record."""
+    """Add a positional argument or an option for each parameter of ``function``, or for each field of a record.
+
+    Options that are not given are no attributes of what is parsed: the function has its own defaults.
+    """
     summary, helps = describe(function)
     parser.description = summary
     hints = get_type_hints(function, localns=_DATA)
@@ -31,12 +34,12 @@ def add_options(
         if (record := _record(hints[name])) is not None:
             of_field, types = describe(record)[1], get_type_hints(record)
             for field in fields(record):
-                _add_option(parser, field.name, types[field.name], of_field[field.name], field.default)
+                _add_option(parser, field.name, types[field.name], of_field[field.name], field.default, given_only=True)
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             options = _kind(hints[name]) | {"metavar": name.upper(), "help": _escaped(helps[name])}
             parser.add_argument(name, nargs="+", **options)
         else:
-            _add_option(parser, name, hints[name], helps[name], parameter.default)
+            _add_option(parser, name, hints[name], helps[name], parameter.default, given_only=True)
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
@@ -51,7 +54,8 @@ def gathered(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, 
     """Return the arguments of ``function``, with the fields of a record joined in one."""
     for name, hint in get_type_hints(function, localns=_DATA).items():
         if (record := _record(hint)) is not None:
-            values[name] = record(**{field.name: values.pop(field.name) for field in fields(record)})
+            given = {field.name: values.pop(field.name) for field in fields(record) if field.name in values}
+            values |= {name: record(**given)} if given else {}
     return values
 
 
@@ -60,13 +64,15 @@ def _record(hint: Any) -> Any:
     return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, help_text: str, default: Any) -> None:
+def _add_option(
+    parser: argparse.ArgumentParser, name: str, hint: Any, help_text: str, default: Any, *, given_only: bool = False
+) -> None:
     options = _kind(hint)
     options["help"] = _escaped(help_text) + options.get("help", "")
     if default is inspect.Parameter.empty:
         options["required"] = True
     else:
-        options["default"] = default
+        options["default"] = argparse.SUPPRESS if given_only else default
         if default is not None and not isinstance(default, bool):
             options["help"] += f" [{default}]"
     parser.add_argument(f"--{name.replace('_', '-')}", **options)
@@ -129,7 +135,7 @@ class _Mapping(argparse.Action):
         key, sign, value = values.partition("=")
         if not (key and sign):
             raise argparse.ArgumentError(self, f"{values!r} is not COLUMN=VALUE")
-        before = getattr(namespace, self.dest) or {}
+        before = getattr(namespace, self.dest, None) or {}
         setattr(namespace, self.dest, before | {key: [*before.get(key, []), value]})
 
 
@@ -137,7 +143,7 @@ class _ShareOrNames(argparse.Action):
     """``--validation 0.1``: a number; ``--validation FCA4 --validation FCA13``: a list of names."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        before = getattr(namespace, self.dest)
+        before = getattr(namespace, self.dest, None)
         try:
             share = float(values)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Demonstration data: real cells, simulated cells, and summaries of real clusters."""
+"""Demonstration data: real and simulated cells, summaries of real clusters, and the published atlases from their files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from ._afca import afca as afca
+    from ._fca import fca as fca
     from ._fly_brain_simulated import fly_brain_simulated as fly_brain_simulated
     from ._flybase_clusters import flybase_clusters as flybase_clusters
     from ._olfactory_neurons import olfactory_neurons as olfactory_neurons
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     names={
+        "afca": "_afca",
+        "fca": "_fca",
         "fly_brain_simulated": "_fly_brain_simulated",
         "flybase_clusters": "_flybase_clusters",
         "olfactory_neurons": "_olfactory_neurons",

@@ -14,7 +14,7 @@ from scflyformer import _log
 from scflyformer._settings import settings
 
 from ._errors import ModelFolderError, ModelNameError
-from ._fetch import retrieve
+from ._fetch import cache_path, retrieve
 from ._folder import model_hash, open_folder
 from ._model import Model
 from ._registry import SHIPPED_MODEL, Entry, checkout, is_name, near, registered
@@ -112,6 +112,13 @@ def locate(name_or_path: str | os.PathLike[str]) -> Place:
             f"not. Say './{name}' for that folder."
         )
     return place
+
+
+def at_hand(name: str) -> bool:
+    """Whether a registered model is on this computer, so that opening it fetches nothing."""
+    entry = registered()[name]
+    there = in_folders(name) is not None or entry.bundled or held_copy(entry) is not None
+    return there or cache_path(entry).is_dir()
 
 
 def is_path(name_or_path: str | os.PathLike[str]) -> bool:

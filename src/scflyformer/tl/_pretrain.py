@@ -13,6 +13,7 @@ from scflyformer._deprecated import moved_to_settings
 from scflyformer._running import Running
 from scflyformer._settings import settings
 from scflyformer.training._options import PretrainOptions, RunOptions, flat_options, require_count
+from scflyformer.training._recipes import by_recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 @moved_to_settings("synonyms", "device", "dtype")
 @flat_options
+@by_recipe
 def pretrain(
     source: OneSource | Sequence[OneSource],
     *,
     out: str | os.PathLike[str],
+    recipe: Literal["afca"] | None = None,
     init: str | os.PathLike[str] | None = None,
     new_genes: Literal["add", "ignore"] = "add",
     exclude: Mapping[str, Sequence[str]] | None = None,
@@ -60,6 +63,10 @@ def pretrain(
         of one platform over one panel of genes: counts, or their log1p. Labels are not read.
     out
         Model folder to make.
+    recipe
+        Settings by name, instead of the defaults: ``"afca"``, for the Aging Fly Cell Atlas (:doc:`/atlas_model`). What
+        is given beside it, also in ``options``, stays. Where a file lacks libraries or FlyBase ids, they are made as
+        :func:`scflyformer.datasets.afca` makes them.
     init
         A model (name or folder) to go on from: its weights, the tokens and medians of its genes, and its shape are
         kept, whatever the arguments about the shape say. The genes of the sources are matched by id, symbol or synonym.
@@ -192,6 +199,7 @@ def pretrain(
         min_cells=min_cells,
         new_genes=new_genes,
         synonyms=None if named is None else Path(named).name,
+        recipe=recipe,
     )
 
     def write_corpus() -> RunIdentity:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, ParamSpec, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from scflyformer._deprecated import warn_deprecated
 
@@ -86,6 +86,12 @@ class PretrainOptions:
     eval_steps: int = 500
     save_steps: int = 500
 
+    def __new__(cls, **given: Any) -> Self:
+        """Remember which options were given, which those of a recipe do not replace."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", tuple(given))
+        return made
+
     def __post_init__(self) -> None:
         """Refuse what would fail, or train nothing, much later."""
         if self.objective not in OBJECTIVES:
@@ -107,6 +113,12 @@ class PretrainOptions:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be a number above 0.")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay={self.weight_decay!r} must be a number of at least 0.")
+
+
+def given_options(options: PretrainOptions | None) -> dict[str, Any]:
+    """Return the options that were given when the record was made."""
+    names: tuple[str, ...] = () if options is None else options.__dict__["_given"]
+    return {name: getattr(options, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +161,7 @@ def flat_options(function: Callable[P, R]) -> Callable[P, R]:
             shown = ", ".join(f"{name}={value!r}" for name, value in asked.items())
             instead = f"Use options=sf.tl.PretrainOptions({shown})."
             warn_deprecated("tl.pretrain", "=..., ".join(asked), instead)
-            given["options"] = replace(given.get("options") or PretrainOptions(), **asked)
+            given["options"] = PretrainOptions(**given_options(given.get("options")) | asked)
         return function(*args, **given)
 
     return call

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class RunIdentity:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as ``run.json`` holds it."""
-        return {"options": vars(self.options), "sources": self.sources, "init": self.init, **vars(self.request)}
+        return {"options": asdict(self.options), "sources": self.sources, "init": self.init, **vars(self.request)}
 
 
 def require_free(out: Path) -> None:

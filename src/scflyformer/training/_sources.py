@@ -30,6 +30,7 @@ class CorpusRequest:
     """Which cells and genes a run learns from; as the arguments of :func:`scflyformer.tl.pretrain`.
 
     It is written with a run's checkpoints, so that only the same run is resumed; ``synonyms`` is the name of a file.
+    With a ``recipe`` the columns that it reads are made where a source lacks them.
     """
 
     exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class CorpusRequest:
     min_cells: int = 10
     new_genes: Literal["add", "ignore"] = "add"
     synonyms: str | None = None
+    recipe: str | None = None
 
 
 class SourceRecord(TypedDict):
@@ -106,7 +108,8 @@ def describe_source(name: str, adata: AnnData, request: CorpusRequest) -> Source
 
     gene_key, sample_key = request.gene_key, request.sample_key
     matrix_of(adata, request.layer)
-    ids = _names_as_text(gene_names(adata, gene_key))
+    made = {} if request.recipe is None else _made_columns(name, adata, request)
+    ids = made["gene_key"] if "gene_key" in made else _names_as_text(gene_names(adata, gene_key))
     if not (ids != "").any():
         raise ValueError(f"{name}: var[{gene_key!r}] holds no gene ids. Pass another column as gene_key.")
     other = next((key for key in SYMBOL_COLUMNS if key in adata.var and key != gene_key), None)
@@ -121,7 +124,7 @@ def describe_source(name: str, adata: AnnData, request: CorpusRequest) -> Source
         )
     samples = np.full(adata.n_obs, "")
     if sample_key is not None:
-        names = obs_text(adata, sample_key, what="sample_key")
+        names = made["sample_key"] if "sample_key" in made else obs_text(adata, sample_key, what="sample_key")
         n_missing = sum(sample is None for sample in names[used])
         if n_missing:
             raise ValueError(
@@ -136,6 +139,20 @@ def describe_source(name: str, adata: AnnData, request: CorpusRequest) -> Source
     }
     repaired = np.array([repair_mojibake(symbol) for symbol in symbols.tolist()], dtype=str)
     return Source(name, adata, ids, repaired, used, samples, record)
+
+
+def _made_columns(name: str, adata: AnnData, request: CorpusRequest) -> dict[str, np.ndarray]:
+    """Return the genes and samples of a recipe's columns that a source lacks, as `sf.datasets.afca` would make them."""
+    from scflyformer.data._atlas import flybase_ids, libraries
+
+    made: dict[str, np.ndarray] = {}
+    if request.gene_key == "FBgn" and "FBgn" not in adata.var:
+        made["gene_key"], said = flybase_ids(adata.var)
+        _log.info(f"{name}: {said}")
+    if request.sample_key == "batch" and "batch" not in adata.obs:
+        made["sample_key"], said = libraries(adata)
+        _log.info(f"{name}: samples, which are held out whole, by {said}")
+    return made
 
 
 def _names_as_text(names: Iterable[object]) -> np.ndarray:
