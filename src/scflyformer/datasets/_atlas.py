@@ -120,9 +120,9 @@ def complete(
     ids, said = flybase_ids(adata.var) if "FBgn" not in adata.var else (None, "FlyBase ids are in var['FBgn']")
 
     for role, values in columns.items():
-        if role in adata.obs and not _same(adata.obs[role], values):
+        if role in adata.obs and not _usable(adata.obs[role], values):
             adata.obs[f"{role}{IN_FILE}"] = adata.obs[role]
-        if role not in adata.obs or not _same(adata.obs[role], values):
+        if role not in adata.obs or not _usable(adata.obs[role], values):
             adata.obs[role] = values
     if ids is not None:
         adata.var["FBgn"] = ids.astype(object)
@@ -141,8 +141,7 @@ def complete(
     return adata
 
 
-def _same(before: pd.Series, after: pd.Series) -> bool:
-    """Whether a column of the file has the values and the kind, numbers or not, that the tools need."""
-    if pd.api.types.is_numeric_dtype(before.dtype) != pd.api.types.is_numeric_dtype(after.dtype):
-        return False
-    return bool((as_text(before) == as_text(after)).all())
+def _usable(before: pd.Series, wanted: pd.Series) -> bool:
+    """Whether a column of the file has the values that the tools need, and is of numbers where these are."""
+    numbers = pd.api.types.is_numeric_dtype
+    return (numbers(before.dtype) or not numbers(wanted.dtype)) and bool((as_text(before) == as_text(wanted)).all())
