@@ -1,4 +1,4 @@
-"""Passing proves: a command takes what its function takes, passes on what it was given, says what its docstring says."""
+"""Passing proves: a command takes what its function takes, passes on what it is given, says what its docstring says."""
 
 from __future__ import annotations
 
