@@ -1,7 +1,7 @@
 """Held to rulers that others made: cz-benchmarks, scib-metrics and cellxgene-schema, unmodified, each from PyPI.
 
-``python -m benchmarks.rulers cz``: four tasks of cz-benchmarks on head and body, beside its own baselines. ``… scib``: the
-Benchmarker of scib-metrics on head, body, brain and olfactory neurons, beside Harmony, scVI, scANVI and
+``python -m benchmarks.rulers cz``: four tasks of cz-benchmarks on head and body, beside its own baselines. ``… scib``:
+the Benchmarker of scib-metrics on head, body, brain and olfactory neurons, beside Harmony, scVI, scANVI and
 JointEmbeddingSCVI. ``… schema``: what ``cellxgene-schema validate`` says of files that `tl.annotate` has labelled.
 
 Each ruler gets an environment of its own in ``--environments``, made at the first call with the versions pinned in
@@ -66,13 +66,15 @@ def scib(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[
 def schema(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
     """Return what cellxgene-schema says of a set labelled by `tl.annotate`, and of the file completed."""
     chosen = cell_set(name, args.data, args.n_cells)
-    sf.tl.annotate(chosen.cells, gene_key="FBgn")
+    sf.tl.embed(chosen.cells, gene_key="FBgn")
+    sf.tl.annotate(chosen.cells)
     said = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cells.h5ad"
-        for what in ("as `tl.annotate` leaves it", "completed"):
-            cells = chosen.cells.copy() if what != "completed" else completed(chosen.cells, name)
-            sf.tl.embed(cells, gene_key=None if what == "completed" else "FBgn")
+        for what, cells in {
+            "as `tl.annotate` leaves it": chosen.cells,
+            "completed": completed(chosen.cells, name),
+        }.items():
             cells.write_h5ad(path)
             said[what] = validated(pythons["schema"], path)
     return {"note": chosen.note, "said": said}
@@ -91,14 +93,12 @@ def text_of(ruler: str, result: dict[str, Any], n_epochs: int) -> str:
 def main() -> None:
     """Read arguments, make environments, run what is missing, print."""
     parser = new_parser(__doc__)
-    parser.add_argument("rulers", choices=(*SETS, []), nargs="*", help="which rulers, all by default")
+    parser.add_argument("rulers", choices=SETS, nargs="+", help="which rulers")
     parser.add_argument("--shipped", action="store_true", help="only data that comes with the package")
     parser.add_argument("--only", nargs="+", choices=(HEAD, BODY, BRAIN, NEURONS), help="which sets, all by default")
     parser.add_argument("--n-cells", type=int, default=N_CELLS, help="most cells of a set (%(default)s)")
     parser.add_argument("--epochs", type=int, default=100, help="most epochs of scVI (%(default)s)")
-    parser.add_argument(
-        "--work", type=Path, default=Path("rulers-benchmark"), help="results are kept here (%(default)s)"
-    )
+    parser.add_argument("--work", type=Path, default=Path("rulers-benchmark"), help="kept results (%(default)s)")
     parser.add_argument("--out", type=Path, help="file for the text that is printed")
     parser.add_argument("--environments", type=Path, default=env.default_folder(), help="folder (%(default)s)")
     parser.add_argument("--python", default=sys.executable, help="Python 3.12 or newer, of the environments")
@@ -106,7 +106,7 @@ def main() -> None:
     args = parser.parse_args()
     parts = [f"`{command()}`"]
     model = sf.models.load(MODEL).sha256[:12]
-    for ruler in args.rulers or SETS:
+    for ruler in args.rulers:
         pythons = {
             name: env.python_of(name, args.environments, (args.scvi_python if name == "scvi" else None) or args.python)
             for name in USED[ruler]

@@ -1,8 +1,8 @@
 """Run four tasks of cz-benchmarks on representations of cells; for an environment with cz-benchmarks alone.
 
-``python cz_script.py cells.h5ad out.json``: clustering, embedding, batch integration and label prediction, each with its
-defaults, on every entry of `obsm` and on the baselines that cz-benchmarks makes of the counts: 50 principal components
-of 2,000 highly variable genes, or, for label prediction, the counts themselves, too.
+``python cz_script.py cells.h5ad out.json``: clustering, embedding, batch integration and label prediction, each with
+its defaults, on every entry of `obsm` and on the baselines that cz-benchmarks makes of the counts: 50 principal
+components of 2,000 highly variable genes, or, for label prediction, the counts themselves, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run the Benchmarker of scib-metrics, with its defaults, on every entry of `obsm`; for an environment with scib-metrics.
+"""Run scib-metrics' Benchmarker, with its defaults, on all representations; for an environment with scib-metrics.
 
 ``python scib_script.py cells.h5ad out.json``. The expression from which it computes principal components to compare
 with is log1p of counts per 10,000.
