@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata_updates import no_pull
 
 import scflyformer as sf
 
@@ -206,7 +207,7 @@ def test_survives_the_disk(name: str, store: str, cells: ad.AnnData, called: Cal
 def test_mudata_gets_the_same(name: str, cells: ad.AnnData, called: Callable, tiny_model) -> None:
     import mudata
 
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         other = ad.AnnData(
             np.ones((cells.n_obs, 1)), obs=pd.DataFrame(index=cells.obs_names), var=pd.DataFrame(index=["adt"])
         )

@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from mudata_updates import no_pull
 
 from scflyformer import _log
 from scflyformer.data import _adata, _chunks, _matrix
@@ -163,10 +164,10 @@ class TestFormats:
         assert tokens_of(ad.read_zarr(tmp_path / "a.zarr"), model) == wanted
 
     def test_mudata(self, expected, model):
-        from mudata import MuData, set_options
+        from mudata import MuData
 
         adata, wanted = expected
-        with set_options(pull_on_update=False):
+        with no_pull():
             data = MuData({"rna": adata, "other": ad.AnnData(np.ones((60, 2), np.float32), obs=adata.obs[[]])})
         assert tokens_of(_adata.open_data(data, mod="rna"), model) == wanted
 
@@ -545,11 +546,11 @@ class TestOpen:
             _adata.open_data(ad.AnnData(np.zeros(shape, np.float32)))
 
     def test_mod(self, cells):
-        from mudata import MuData, set_options
+        from mudata import MuData
 
         with pytest.raises(ValueError, match="mod='rna' names a modality of a MuData, but an AnnData was given"):
             _adata.open_data(cells, mod="rna")
-        with set_options(pull_on_update=False):
+        with no_pull():
             data = MuData({"rna": cells})
         with pytest.raises(ValueError, match=r"name the modality with counts by mod=, one of \['rna'\]"):
             _adata.open_data(data)
@@ -589,9 +590,9 @@ class TestStart:
             backed.file.close()
 
     def test_mudata(self, cells):
-        from mudata import MuData, set_options
+        from mudata import MuData
 
-        with set_options(pull_on_update=False):
+        with no_pull():
             data = MuData({"rna": cells})
             out, adata = _adata.start(data, mod="rna", copy=True)
         assert out is not data

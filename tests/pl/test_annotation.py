@@ -8,6 +8,7 @@ import pytest
 from anndata import AnnData
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
+from mudata_updates import no_pull
 
 import scflyformer as sf
 from scflyformer.pl._annotation import PALE, PALER
@@ -178,9 +179,9 @@ def test_basis_key_and_axis(mapped):
 
 
 def test_mudata(mapped):
-    from mudata import MuData, set_options
+    from mudata import MuData
 
-    with set_options(pull_on_update=False):
+    with no_pull():
         both = MuData({"rna": mapped})
     assert len(sf.pl.annotation(both, mod="rna", show=False)) == 3
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from matplotlib import pyplot as plt
+from mudata_updates import no_pull
 from sklearn.metrics import confusion_matrix
 
 import scflyformer as sf
@@ -147,9 +148,9 @@ def test_order_of_the_cells_is_of_no_account(annotated):
 
 
 def test_mudata(annotated):
-    from mudata import MuData, set_options
+    from mudata import MuData
 
-    with set_options(pull_on_update=False):
+    with no_pull():
         both = MuData({"rna": annotated})
     axis = sf.pl.confusion(both, truth="cell_type", mod="rna", show=False)
     assert shown(axis).shape == (3, 5)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata_updates import no_pull
 
 import scflyformer as sf
 from scflyformer.data._reading import Reading
@@ -112,7 +113,7 @@ def test_mudata(cells, tiny_model, tmp_path, copy):
     import mudata
 
     other = ad.AnnData(np.ones((60, 2), np.float32), obs=cells.obs[[]])
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data = mudata.MuData({"rna": cells.copy(), "other": other})
         sf.pp.tokenize(cells, model=tiny_model)
         out = sf.pp.tokenize(data, model=tiny_model, mod="rna", copy=copy)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata_updates import no_pull
 from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
@@ -399,7 +400,7 @@ def test_mudata(tiny_model: Path) -> None:
     import mudata
 
     adata = _flies(ageing=1.0)
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data = mudata.MuData({"rna": adata.copy()})
     sf.tl.age_clock(data, mod="rna", model=tiny_model, sample_key="batch", baselines="none")
     _run(adata, tiny_model, baselines="none")

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from mudata_updates import no_pull
 
 import scflyformer as sf
 from scflyformer import _log
@@ -418,7 +419,7 @@ def test_reference_without_common_genes(cells: ad.AnnData, tiny_model: Path) -> 
 def test_mudata_reference(cells: ad.AnnData, many_cells: ad.AnnData, tiny_model: Path) -> None:
     import mudata
 
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data, reference = mudata.MuData({"rna": cells.copy()}), mudata.MuData({"rna": many_cells})
     sf.tl.annotate(data, reference=reference, mod="rna", model=tiny_model, baselines="none", **ARGUMENTS)
     _run(cells, tiny_model, reference=many_cells, baselines="none")

@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from mudata_updates import no_pull
 
 import scflyformer as sf
 from scflyformer.data import _adata
@@ -237,7 +238,7 @@ def test_mudata(base, tiny_model):
 
     cells, expected = base[0].copy(), base[1]
     protein = ad.AnnData(np.ones((24, 2), np.float32), obs=cells.obs.copy(), var=pd.DataFrame(index=["a", "b"]))
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data = mudata.MuData({"rna": cells, "protein": protein})
     copied = sf.tl.embed(data, model=tiny_model, mod="rna", copy=True)
     assert KEY not in data["rna"].obsm

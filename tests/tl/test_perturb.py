@@ -13,6 +13,7 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 import torch
+from mudata_updates import no_pull
 from scipy import stats
 
 import scflyformer as sf
@@ -338,7 +339,7 @@ def test_copy_and_mudata(run: Callable, cells: AnnData, lively_model: Path) -> N
     asked = {"genes": ["tiny1"], "state_key": "age", "start": 30, "goal": 5, "n_null": 5, "model": lively_model}
     out = sf.tl.perturb(cells, copy=True, **asked)
     assert "perturb" not in cells.uns
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data = mudata.MuData({"rna": cells})
     sf.tl.perturb(data, mod="rna", **asked)
     same(data.mod["rna"].uns["perturb"], out.uns["perturb"])

@@ -19,6 +19,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from flat_options import pretrain
+from mudata_updates import no_pull
 
 import scflyformer as sf
 
@@ -206,7 +207,7 @@ def test_every_form_of_the_same_cells_gives_the_same_model(module_cells, trained
     elif kind == "mudata":
         import mudata
 
-        with mudata.set_options(pull_on_update=False):
+        with no_pull():
             source = mudata.MuData({"rna": cells})
         asked = {"mod": "rna"}
     pretrain(source, out=tmp_path / "out", sample_key="batch", dropout=0.1, **SMALL, **asked)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata_updates import no_pull
 
 from scflyformer.data._matrix import raw_chunks
 from scflyformer.training._sources import (
@@ -158,7 +159,7 @@ def test_mudata_on_disk(on_disk):
     import mudata
 
     adata, folder = on_disk
-    with mudata.set_options(pull_on_update=False):
+    with no_pull():
         data = mudata.MuData({"rna": adata})
         data.write_h5mu(folder / "cells.h5mu")
     with ExitStack() as stack:

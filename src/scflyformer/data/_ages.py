@@ -32,7 +32,7 @@ def read_ages(adata: AnnData, age_key: str, *, target: Target) -> np.ndarray:
     column = _adata.obs_column(adata, age_key, what="age_key")
     values = column.astype(object).where(column.notna(), np.nan)
     kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
-    ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    ages = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     no_number = values.notna().to_numpy() & np.isnan(ages)
     if no_number.any() and np.isfinite(days := np.array([days_of(value) for value in values[no_number]])).all():
         ages[no_number], no_number = days, np.zeros(len(values), dtype=bool)

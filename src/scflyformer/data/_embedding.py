@@ -85,7 +85,7 @@ def reading_of(adata: AnnData, model: Any, use_rep: str, asked: Reading) -> Read
     Without ``model`` that is `obsm[use_rep]`; a layer or column that is gone is not asked for.
     """
     made, layer, gene_key = made_by(adata, use_rep) if model is None else {}, asked.layer, asked.gene_key
-    if layer is None and made.get("layer") in adata.layers:
+    if layer is None and made.get("layer") is not None and made["layer"] in adata.layers:
         layer = str(made["layer"])
         _log.info(f"reading layers[{layer!r}], which obsm[{use_rep!r}] was made from")
     if gene_key is None and made.get("gene_key") in adata.var:

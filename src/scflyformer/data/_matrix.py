@@ -37,14 +37,19 @@ class RawRows(NamedTuple):
         return len(self.indptr) - 1
 
 
+def layer_names(adata: AnnData) -> list[str]:
+    """Return the names of the layers; from anndata 0.13 on `X` is among them, under `None`."""
+    return [name for name in adata.layers if name is not None]
+
+
 def matrix_of(adata: AnnData, layer: str | None) -> Any:
     """Return `X` or a layer, as AnnData holds it; an error where there is none, which lists near names."""
     if layer is not None:
         if layer not in adata.layers:
-            raise KeyError(missing_key(layer, list(adata.layers), what="layer", place="layers"))
+            raise KeyError(missing_key(layer, layer_names(adata), what="layer", place="layers"))
         return adata.layers[layer]
     if adata.X is None:
-        layers = ", ".join(map(repr, adata.layers)) or "none"
+        layers = ", ".join(map(repr, layer_names(adata))) or "none"
         raise ValueError(f"The object has no X; pass layer= with counts. Its layers: {layers}.")
     return adata.X
 

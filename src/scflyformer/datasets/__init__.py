@@ -1,4 +1,4 @@
-"""Demonstration data: real and simulated cells, summaries of real clusters, and the published atlases from their files."""
+"""Demonstration data: real and simulated cells, summaries of real clusters, and published atlases from their files."""
 
 from __future__ import annotations
 
