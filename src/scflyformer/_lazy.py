@@ -14,7 +14,7 @@ def attach(
     """Return `__getattr__`, `__dir__` and `__all__` for a package whose names load on first use.
 
     ``names`` maps a public name to the private module, relative to the package, that defines it:
-    ``{"embed": "_embed"}``.
+    ``{"embed": "_embed"}``. One more dot in front leads to the package around it.
     """
     origin = dict(names or {})
     public = sorted({*origin, *submodules})
@@ -23,7 +23,7 @@ def attach(
         if name in submodules:
             value: Any = import_module(f"{package}.{name}")
         elif name in origin:
-            value = getattr(import_module(f"{package}.{origin[name]}"), name)
+            value = getattr(import_module(f".{origin[name]}", package), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it has: {', '.join(public)}")
         setattr(sys.modules[package], name, value)

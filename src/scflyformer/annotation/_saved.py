@@ -15,15 +15,20 @@ from scflyformer.ontology._roll_up import THRESHOLDS
 
 if TYPE_CHECKING:
     from scflyformer.annotation._request import AnnotateRequest
+    from scflyformer.data._training_cells import UsedCells
 
 _PREFIX, FILE = "classifier.", "labels.json"
 _HEAD, _NOVELTY = ("mean", "scale", "weight", "bias"), ("whiten", "centres", "quantiles")
 
 
 def save_classifier(
-    path: str | os.PathLike[str], classifier: Classifier, report: ClassifierReport, request: AnnotateRequest
+    path: str | os.PathLike[str],
+    classifier: Classifier,
+    report: ClassifierReport,
+    request: AnnotateRequest,
+    learnt_from: UsedCells,
 ) -> None:
-    """Write a model folder with ``labels.json`` and the classifier."""
+    """Write a model folder with ``labels.json``, the classifier, and a list of the cells that it has learnt from."""
     from scflyformer.models._save import save_head
 
     model, novelty = classifier.known_model, classifier.novelty
@@ -55,7 +60,18 @@ def save_classifier(
         "centres": novelty.nearest.centres,
         "quantiles": novelty.quantiles,
     }
-    save_head(path, model, file=FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about)
+    name = str(request.label_key)
+    save_head(
+        path,
+        model,
+        file=FILE,
+        prefix=_PREFIX,
+        content=content,
+        tensors=tensors,
+        metrics=metrics,
+        about=about,
+        cells=lambda manifest: learnt_from.as_set(manifest, model.vocabulary, name=name, use="labels"),
+    )
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

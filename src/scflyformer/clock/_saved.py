@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scflyformer.clock._request import ClockRequest
     from scflyformer.clock._units import Aggregate
     from scflyformer.data._ages import Target
+    from scflyformer.data._training_cells import UsedCells
     from scflyformer.models import Model
 
 _PREFIX, FILE = "clock.", "clock.json"
@@ -113,8 +114,8 @@ class SavedClock:
         """Return ages from values of the target."""
         return from_target(on_target, self.target)
 
-    def save(self, path: str | os.PathLike[str], results: pd.DataFrame) -> None:
-        """Write a model folder with ``clock.json`` and the heads, one row of each tensor a group."""
+    def save(self, path: str | os.PathLike[str], results: pd.DataFrame, learnt_from: UsedCells) -> None:
+        """Write a model folder with ``clock.json``, the heads, one row of each tensor a group, and a list of cells."""
         from scflyformer.models._save import save_head
 
         rows = results[results["features"] == self.features].to_dict(orient="records")
@@ -135,8 +136,17 @@ class SavedClock:
         tensors = {name: np.stack([head[name] for head in heads]) for name in ("mean", "scale")}
         tensors |= {name: np.concatenate([head[name] for head in heads]) for name in ("weight", "bias")}
         metrics = {each["group"]: each for each in rows}
+        name, vocabulary = str(self.age_key), self.model.vocabulary
         save_head(
-            path, self.model, file=FILE, prefix=_PREFIX, content=content, tensors=tensors, metrics=metrics, about=about
+            path,
+            self.model,
+            file=FILE,
+            prefix=_PREFIX,
+            content=content,
+            tensors=tensors,
+            metrics=metrics,
+            about=about,
+            cells=lambda manifest: learnt_from.as_set(manifest, vocabulary, name=name, use="ages"),
         )
 
     @classmethod

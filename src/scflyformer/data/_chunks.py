@@ -182,6 +182,26 @@ def row_chunks(
         yield matrix, CellScales(chunk.scale, chunk.rebuilt)
 
 
+def expressed_genes(
+    adata: AnnData, *, layer: str | None, index: np.ndarray, n_genes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which genes consecutive cells express: a row pointer, and positions of genes, each once a cell.
+
+    ``index`` is the gene of each column, -1 for none. No scale is looked for, since a zero is one on every scale.
+    """
+    genes = GeneMap(np.asarray(index, dtype=np.int32), n_genes)
+    for rows in raw_chunks(adata, layer):
+        values, columns, indptr = _relabel(rows, genes)
+        check_values(values, where=where(layer))
+        positions = genes.index.take(columns, mode="clip")
+        if genes.collapses:
+            ones = np.ones(len(positions), dtype=np.int32)
+            matrix = sparse.csr_matrix((ones, positions, indptr), shape=(rows.n_rows, n_genes))
+            matrix.sum_duplicates()
+            positions, indptr = matrix.indices, matrix.indptr
+        yield indptr, positions
+
+
 def value_checksums(adata: AnnData, *, layer: str | None) -> np.ndarray:
     """Return a checksum of each cell's values by gene name, uint64, shape (n_obs,).
 

@@ -57,7 +57,7 @@ def token_sample(adata: AnnData, model: Model, reading: Reading) -> dict[str, np
 
 def _token_rows(adata: AnnData, model: Model, cells: np.ndarray, reading: Reading) -> TokenRows:
     """Return the tokens of some cells; a `ValueError` where they cannot be read, or look scaled gene by gene."""
-    few, layer = _few_cells(adata, cells, reading.layer)
+    few, layer = few_cells(adata, cells, reading.layer)
     rows, report = _adata.token_rows(
         few, model, replace(reading, layer=layer), with_values=False, progress=False, log_prefix=None
     )
@@ -85,7 +85,7 @@ def _same_order(kept: Mapping[str, Any], names: list[str], rows: TokenRows, max_
     return all(any(alike(tokens, was) for was in before[name]) for name, tokens in zip(names, lists, strict=True))
 
 
-def _few_cells(adata: AnnData, cells: np.ndarray, layer: str | None) -> tuple[AnnData, str | None]:
+def few_cells(adata: AnnData, cells: np.ndarray, layer: str | None) -> tuple[AnnData, str | None]:
     """Return some cells, and the layer of them to read; without `obs`, whose repeated columns AnnData cannot cut."""
     if _adata.is_lazy(adata, layer):
         return adata[cells], layer

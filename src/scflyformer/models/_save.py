@@ -21,12 +21,14 @@ from ._folder import PICKLES, REQUIRED, check_folder, open_folder
 from ._model import Model, quiet_transformers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from transformers import PreTrainedModel
 
     from scflyformer.genes._vocabulary import Vocabulary
+
+    from ._manifest import CellSet, Manifest
 
 CHECKPOINTS = "checkpoints"
 """Subfolder for training states; saving into the folder around it leaves it where it is."""
@@ -42,6 +44,7 @@ def save_folder(
     card: str,
     extra_files: Mapping[str, str] | None = None,
     extra_tensors: Mapping[str, np.ndarray] | None = None,
+    manifest: Manifest | None = None,
 ) -> Model:
     """Write a model folder and open it; everything is written beside ``path``, checked, and then renamed.
 
@@ -55,6 +58,8 @@ def save_folder(
         Further text files by name, such as ``{"labels.json": "…"}``.
     extra_tensors
         Further tensors for ``model.safetensors`` by full name, such as ``{"classifier.weight": …}``.
+    manifest
+        The training cells.
     """
     target = Path(path).expanduser().resolve()
     extra_files = dict(extra_files or {})
@@ -71,6 +76,8 @@ def save_folder(
         texts = {"metrics.json": to_json(metrics), "provenance.json": to_json(provenance), "README.md": card}
         for name, text in (texts | extra_files).items():
             (staged / name).write_text(text, encoding="utf-8")
+        if manifest is not None:
+            manifest.write(staged)
         _open_to_others(staged)
         check_folder(staged)
         _move_into_place(staged, target)
@@ -168,6 +175,7 @@ def save_head(
     tensors: Mapping[str, np.ndarray],
     metrics: Mapping[str, Any],
     about: str,
+    cells: Callable[[Manifest], CellSet | None] | None = None,
 ) -> Model:
     """Write a model folder that holds a model and a readout on it.
 
@@ -181,12 +189,21 @@ def save_head(
         Held-out results of the readout; joined with the model's own in ``metrics.json`` under the prefix.
     about
         Text that is put before the model's own card in ``README.md``.
+    cells
+        Gives the training set of the readout, to be added to that of the model; `None` where it is not known.
     """
     from scflyformer._version import __version__
+
+    from ._manifest import Manifest
 
     name = prefix.rstrip(".")
     made = {"scflyformer": __version__, "date": datetime.now(UTC).date().isoformat()}
     card = model.path / "README.md"
+    manifest = None
+    if cells is not None:
+        manifest = Manifest.of_model(model)
+        found = cells(manifest)
+        manifest = replace(manifest, unknown=(*manifest.unknown, name)) if found is None else manifest.add([found])
     known = {"model": model.name, "model_sha256": model.sha256, **content}
     return save_folder(
         path,
@@ -197,6 +214,7 @@ def save_head(
         card=f"{about}\n\n---\n\n{card.read_text(encoding='utf-8')}",
         extra_files={file: to_json(known)},
         extra_tensors={prefix + key: value for key, value in tensors.items()},
+        manifest=manifest,
     )
 
 

@@ -40,6 +40,19 @@ def require_genes(n_genes: int, name: str | os.PathLike[str]) -> None:
         )
 
 
+def shipped_model(name: str) -> Model:
+    """Return the model that a readout that ships reads."""
+    from ._load import load
+
+    (file,) = (FOLDER / name).glob("*.json")
+    return load(json.loads(file.read_text(encoding="utf-8"))["model"])
+
+
+def readout_folder(name: str | os.PathLike[str], model: Model) -> Path:
+    """Return the folder of a readout: one that ships, or that of the model which it was saved with."""
+    return FOLDER / os.fspath(name) if is_shipped(name) else model.path
+
+
 def load_shipped(name: str, file: str) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
     """Return the model that a shipped readout reads, the content of its JSON file, and its tensors."""
     from safetensors.numpy import load_file

@@ -30,6 +30,8 @@ from scflyformer.data._embedding import (
     untrained,
 )
 from scflyformer.data._reading import Reading
+from scflyformer.data._seen import note_seen, warn_of_seen
+from scflyformer.data._training_cells import UsedCells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -271,7 +273,8 @@ def age_clock(
         require_genes(data.n_vars, clock)
         saved = SavedClock.open(clock)
         predictions, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
-        uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"]))
+        noted = warn_of_seen(data, clock, saved.model, "ages", request.reading, tool="age_clock")
+        uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"])) | noted
         _adata.write(data, obs=predictions.columns(key_added), uns={key_added: uns})
         _log.info(f"age_clock: {data.n_obs} cells by a saved clock, in .obs[{key_added!r}]")
         return out if copy else None
@@ -280,6 +283,7 @@ def age_clock(
     known = np.isfinite(ages)
     _check_ages(ages[known], None if samples is None else samples[known], age_key, sample_key)
     loaded, blocks, genes = _blocks(data, model, request, running)
+    noted = note_seen(data, loaded, request.reading, tool="age_clock") if "embedding" in blocks else {}
     feature_sets = tuple(name for name in request.feature_sets if name != "depth" or "depth" in blocks)
     for name, block in blocks.items():
         if name != "depth":  # a cell without counts in the genes has no age to predict
@@ -292,12 +296,14 @@ def age_clock(
     uns = clock_tables(clocks, skipped, features, target_name(target, age_key), genes)
     uns["confounding"] = np.array(confounding(cells.ages, cells.samples), dtype=object)
     made = {} if loaded is not None else made_by(data, use_rep)
-    uns["params"] = _adata.run_params(loaded, **request.params()) | warn_of_tuned(loaded, made, tool="age_clock")
+    uns["params"] = _adata.run_params(loaded, **request.params()) | noted
+    uns["params"] |= warn_of_tuned(loaded, made, tool="age_clock")
     uns["params"] |= {name: made[name] for name in ("model", "model_sha256") if name in made}
     if save is not None and loaded is not None:
         from scflyformer.clock._saved import SavedClock
 
-        SavedClock.of(clocks, loaded, request, genes).save(save, uns["results"])
+        used = UsedCells(data, known, request.reading)
+        SavedClock.of(clocks, loaded, request, genes).save(save, uns["results"], used)
     predictions = AgePredictions.none(data.n_obs)
     for group_clock in clocks if groups is None else clocks[1:]:
         predictions.put(rows[group_clock.cells], group_clock.by_cell(features))

@@ -34,6 +34,8 @@ from scflyformer.data._embedding import (
 )
 from scflyformer.data._labels import UNKNOWN, read_labels
 from scflyformer.data._reading import Reading
+from scflyformer.data._seen import note_seen, warn_of_seen
+from scflyformer.data._training_cells import UsedCells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -286,7 +288,8 @@ def annotate(
     groups = None if groupby is None else _adata.obs_text(cells, groupby, what="groupby")
     asked, running, others = request.reading, Running.as_set(), request.compared
 
-    choice, tuned = None, dict[str, str]()
+    noted: dict[str, Any] = {}
+    choice = None
     if classifier is not None:
         require_genes(cells.n_vars, classifier)
         named = GENERAL if classifier == AUTO else classifier  # those that ship all read one embedding
@@ -299,6 +302,8 @@ def annotate(
             named, choice = choose_classifier(x)
             request = replace(request, classifier=named)
             labeller, report = load_classifier(named)
+        reading = reading_of(cells, None, use_rep, asked)
+        noted |= warn_of_seen(cells, named, labeller.known_model, "labels", reading, tool="annotate")
         probability, novelty = labeller(x)
         mode = "classifier"
     else:
@@ -308,12 +313,14 @@ def annotate(
             require_model(loaded, use_rep, what="save" if save is not None else "method='finetune'")
         if loaded is None and baselines == "auto":
             others.remove("random")
-        tuned = warn_of_tuned(loaded, made_by(labelled, use_rep), tool="annotate")
+        noted |= warn_of_tuned(loaded, made_by(labelled, use_rep), tool="annotate")
         samples = _features.sample_names(labelled, sample_key)
         labels = read_labels(labelled, label_key, samples=samples)  # type: ignore[arg-type]
         log_prefix = "" if reference is None else "reference: "
         x = embedding(labelled, loaded, asked, running, use_rep=use_rep, tool="annotate", log_prefix=log_prefix)
         reading = reading_of(labelled, model, use_rep, asked)
+        learnt_from = UsedCells(labelled, labels.codes >= 0, reading)
+        noted |= note_seen(labelled, loaded, reading, tool="annotate")
         folds = split_labelled(labelled, labels, samples, request, layer=reading.layer)
         if method == "finetune" and loaded is not None:
             rows, _ = _adata.token_rows(labelled, loaded, reading, log_prefix=None)
@@ -349,9 +356,9 @@ def annotate(
     probability[empty], novelty[empty] = report.prior, np.nan
     result = annotation_results(labeller, report, probability, novelty, groups, key_added, request)
     if save is not None:
-        save_classifier(save, labeller, report, request)
+        save_classifier(save, labeller, report, request, learnt_from)
     uns = result["uns"][key_added]
-    uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params()) | tuned
+    uns["params"] = _adata.run_params(labeller.model, mode=mode, **request.params()) | noted
     if choice is not None:
         uns["choice"] = choice
     if labeller.model is None:

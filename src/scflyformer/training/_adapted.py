@@ -15,6 +15,7 @@ from scflyformer import _log
 from scflyformer._version import __version__
 from scflyformer.data._chunks import row_chunks
 from scflyformer.genes._resolve import resolve_genes
+from scflyformer.models._manifest import Manifest
 from scflyformer.models._save import save_folder
 from scflyformer.network._randomness import own_randomness
 from scflyformer.training._adapt import place, widen
@@ -24,6 +25,7 @@ from scflyformer.training._directions import LEAST_CELLS
 from scflyformer.training._extend import GROWS, balance_new_genes, extend_network
 from scflyformer.training._objective import MaskedCells, losses
 from scflyformer.training._sources import CorpusRequest, open_sources
+from scflyformer.training._training_cells import manifest_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,6 +78,7 @@ def write_adapted(
         )
     if adata.n_obs < FEWEST_CELLS:
         raise ValueError(f"adapt learns from the cells at hand and got {adata.n_obs}; give {FEWEST_CELLS} or more.")
+    seen_before = Manifest.of_model(model)
     request = CorpusRequest(layer=layer, gene_key=gene_key, min_cells=LEAST_CELLS, new_genes="add")
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -107,6 +110,7 @@ def write_adapted(
             "steps": steps,
         }
         data = sources[0].record | {"n_used": len(cells)}
+        manifest = manifest_of(store, [sources[0].name], vocabulary, seen_before, use="adaptation")
         del store  # its files are mapped to memory
     card = _CARD.format(
         name=out.name, base=model.name, sha=model.sha256, n_genes=vocabulary.n_genes, data=data["sha256"],
@@ -123,7 +127,7 @@ def write_adapted(
         }
     }
     metrics = model.metrics | {"adapted": report}
-    save_folder(out, network.eval(), vocabulary, metrics=metrics, provenance=provenance, card=card)
+    save_folder(out, network.eval(), vocabulary, metrics=metrics, provenance=provenance, card=card, manifest=manifest)
     return report
 
 

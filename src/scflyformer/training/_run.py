@@ -16,6 +16,7 @@ import torch
 from scflyformer import _log
 from scflyformer._version import __version__
 from scflyformer.genes._resolve import N_EXAMPLES
+from scflyformer.models._manifest import Manifest
 from scflyformer.models._save import CHECKPOINTS, save_folder
 from scflyformer.network._network import CellBert, NetworkShape, make_config
 from scflyformer.network._randomness import own_randomness
@@ -25,6 +26,7 @@ from scflyformer.training._contrast import fit_profile_encoder, load_profile_enc
 from scflyformer.training._extend import extend_on
 from scflyformer.training._prepare import CODE
 from scflyformer.training._trainer import train_network
+from scflyformer.training._training_cells import manifest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,7 @@ def run(
 ) -> dict[str, Any]:
     """Train, or go on training; the first process writes the model folder. Return the held-out metrics."""
     started, options = datetime.now(UTC), identity.options
+    seen_before = None if init is None else Manifest.of_model(init)
     with own_randomness():
         torch.manual_seed(options.seed)
         network = _starting_network(corpus, options, init)
@@ -86,7 +89,8 @@ def run(
         )
     if network.profile_encoder is not None:
         network.scale_token(TOKEN_SIZE)
-    metrics = _metrics(corpus, [source["name"] for source in identity.sources], log, held_out, init)
+    names = [source["name"] for source in identity.sources]
+    metrics = _metrics(corpus, names, log, held_out, init)
     hardware = f"{_device_name(processes.device)}, {torch.get_num_threads()} threads"
     provenance = {
         "data": identity.sources,
@@ -108,6 +112,7 @@ def run(
             provenance=provenance,
             card=model_card(out.name, corpus.vocabulary, metrics, provenance),
             extra_files={"training.tsv": log_table(log).to_csv(sep="\t", index=False, float_format="%.6g")},
+            manifest=manifest_of(corpus.store, names, corpus.vocabulary, seen_before, use="pretraining"),
         )
         if not keep_checkpoints:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
