@@ -26,6 +26,7 @@ NUCLEI = (HEAD, BODY)
 SEXES = {"female": "PATO:0000383", "male": "PATO:0000384"}
 ASSAYS = {HEAD: "EFO:0009922", BODY: "EFO:0009922", BRAIN: "EFO:0009899", SIMULATED: "EFO:0009899"}
 """10x 3' v3 and v2."""
+UNKNOWN = "unknown"
 RESERVED = ("cell_type", "tissue", "sex", "organism", "assay", "disease", "development_stage")
 """Columns that the portal fills in itself; those of a file get a name of their own."""
 QUOTED, SHOWN = re.compile(r"'[^']*'"), 1
@@ -36,7 +37,7 @@ def stage_of(days: float) -> str:
     for first, first_day, n_days in _FBDV_DAYS:
         if first_day <= days < first_day + n_days:
             return f"FBdv:{first + int(days - first_day):08d}"
-    return "unknown"
+    return UNKNOWN
 
 
 def completed(cells: AnnData, name: str, key: str = "annotation") -> AnnData:
@@ -45,11 +46,11 @@ def completed(cells: AnnData, name: str, key: str = "annotation") -> AnnData:
     done.obs = done.obs.rename(columns={column: f"author_{column}" for column in RESERVED if column in done.obs})
     n = done.n_obs
     terms = cells.obs[f"{key}_fbbt"].astype(str)
-    sexes = cells.obs["sex"].astype(str).map(SEXES) if "sex" in cells.obs else pd.Series("unknown", cells.obs_names)
+    sexes = cells.obs["sex"].astype(str).map(SEXES) if "sex" in cells.obs else pd.Series(UNKNOWN, cells.obs_names)
     written = {
-        "cell_type_ontology_term_id": terms.where(terms.ne(CELL) & terms.str.startswith("FBbt:"), "unknown"),
+        "cell_type_ontology_term_id": terms.where(terms.ne(CELL) & terms.str.startswith("FBbt:"), UNKNOWN),
         "development_stage_ontology_term_id": cells.obs["age"].astype(float).map(stage_of).astype(str),
-        "sex_ontology_term_id": sexes.fillna("unknown"),
+        "sex_ontology_term_id": sexes.fillna(UNKNOWN),
         "tissue_ontology_term_id": [TISSUES[name]] * n,
         "tissue_type": ["tissue"] * n,
         "assay_ontology_term_id": [ASSAYS[name]] * n,

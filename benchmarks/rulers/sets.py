@@ -23,16 +23,26 @@ if TYPE_CHECKING:
 N_CELLS = 2_500
 MODEL, ADAPTED = "fly", "fly, adapted"
 HEAD, BODY, BRAIN, NEURONS, SIMULATED = "head", "body", "brain", "olfactory neurons", "simulated brain"
-WHOLE, OF_SIMULATION = "fly_whole/antenna_orn", 1_000
+OF_SIMULATION = 1_000
 
 
 @dataclass(frozen=True, eq=False)
 class CellSet:
-    """Cells to score, ``train`` those that `tl.adapt` may learn from (or `None`), ``note`` the choice in words."""
+    """Cells, which of them are scored, the others for what learns without labels; ``note`` is the choice in words."""
 
     cells: AnnData
-    train: AnnData | None
+    scored: np.ndarray
     note: str
+
+    @property
+    def asked(self) -> AnnData:
+        """The cells to score."""
+        return self.cells[self.scored].copy()
+
+    @property
+    def train(self) -> AnnData | None:
+        """The cells that `tl.adapt` may learn from, if there are any."""
+        return None if self.scored.all() else self.cells[~self.scored].copy()
 
 
 def drawn(found: np.ndarray, most: int) -> np.ndarray:
@@ -44,14 +54,16 @@ def cell_set(name: str, data: Path, n_cells: int = N_CELLS) -> CellSet:
     """Return a set by name: libraries that no pretraining saw, at most ``n_cells`` of their cells."""
     if name == SIMULATED:
         cells = sf.datasets.fly_brain_simulated(min(n_cells, OF_SIMULATION))
-        return CellSet(cells, None, f"`datasets.fly_brain_simulated`, {cells.n_obs:,} cells that were never measured")
+        note = f"`datasets.fly_brain_simulated`, {cells.n_obs:,} cells that were never measured"
+        return CellSet(cells, np.ones(cells.n_obs, dtype=bool), note)
     if name == NEURONS:
-        cells = ad.read_h5ad(data / f"{WHOLE}.h5ad")
-        train = cells[~cells.obs["batch"].isin(WHOLE_EXCLUDE)].copy()
+        cells = sf.datasets.olfactory_neurons()
+        scored = cells.obs["batch"].isin(WHOLE_EXCLUDE).to_numpy()
         note = (
-            f"plates 1, 2, 5, 6, 7: {cells.n_obs} cells; `tl.adapt` saw the {train.n_obs} of plates 1 and 2, unlabelled"
+            f"{scored.sum()} cells of plates P5 to P7, which no pretraining saw; `tl.adapt` learnt from the "
+            f"{(~scored).sum()} of P1 and P2, and the methods that are not of this package from all {cells.n_obs}"
         )
-        return CellSet(cells, train, note)
+        return CellSet(cells, scored, note)
     short = {HEAD: "head", BODY: "body", BRAIN: "davie"}[name]
     cells = ad.read_h5ad(data / "fly" / f"{FLY[short]}.h5ad")
     test = held_out(cells.obs)
@@ -59,17 +71,18 @@ def cell_set(name: str, data: Path, n_cells: int = N_CELLS) -> CellSet:
         test &= named_in_both(cells.obs["cell_type"].to_numpy(dtype=str), test)
     cells = cells[drawn(np.flatnonzero(test), n_cells)].copy()
     said = "DGRP-551, named types" if name == BRAIN else SAYS[short].removesuffix(" held out")
-    return CellSet(cells, None, f"{said}: {cells.n_obs:,} cells of libraries that no pretraining saw")
+    note = f"{said}: {cells.n_obs:,} cells of libraries that no pretraining saw"
+    return CellSet(cells, np.ones(cells.n_obs, dtype=bool), note)
 
 
 def embeddings(chosen: CellSet) -> dict[str, np.ndarray]:
     """Return the embedding of ``fly``, and, where there are cells to adapt it to, of ``fly`` adapted."""
-    found = {MODEL: _embedding(chosen.cells, MODEL)}
+    found = {MODEL: _embedding(chosen.asked, MODEL)}
     if chosen.train is not None:
         with tempfile.TemporaryDirectory() as folder:
             adapted = Path(folder) / "adapted"
             sf.tl.adapt(chosen.train, model=MODEL, out=adapted, gene_key="FBgn")
-            found[ADAPTED] = _embedding(chosen.cells, adapted)
+            found[ADAPTED] = _embedding(chosen.asked, adapted)
     return found
 
 

@@ -29,10 +29,20 @@ def test_a_ruler_reads_the_cells_as_they_are(tmp_path):
 def test_only_held_out_cells_of_named_types_are_asked(folder):
     from benchmarks.rulers.sets import BRAIN, cell_set
 
+    assert cell_set(BRAIN, folder, 40).train is None
     cells = cell_set(BRAIN, folder, 40).cells
     assert cells.n_obs == 40 and cells.obs["genotype"].unique().tolist() == ["DGRP-551"]
     assert set(cells.obs["cell_type"]) == {"A", "B"}  # not the number, nor the type of one strain alone
     assert cell_set(BRAIN, folder, 40).cells.obs_names.equals(cells.obs_names)
+
+
+def test_adapting_sees_no_plate_that_is_scored(tmp_path):
+    from benchmarks.rulers.sets import NEURONS, cell_set
+
+    chosen = cell_set(NEURONS, tmp_path)
+    assert chosen.train is not None and set(chosen.train.obs["batch"]) == {"P1", "P2"}
+    assert set(chosen.asked.obs["batch"]) == {"P5", "P6", "P7"}
+    assert chosen.asked.n_obs + chosen.train.n_obs == chosen.cells.n_obs
 
 
 def test_the_cz_table_says_what_is_lost():
