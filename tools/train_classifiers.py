@@ -3,7 +3,8 @@
 ``python -m tools.train_classifiers fly-head`` learns from the training libraries of a labelled set,
 ``python -m tools.train_classifiers fly-atlas --drawn drawn`` from those of all sets and from cells drawn from FlyBase's
 cluster means (``python -m tools.draw_cells``). All read the profile code of ``fly``. What is written is the readout
-without the model: weights, prototypes, labels with their FBbt terms, and a card.
+without the model: weights, prototypes, labels with their FBbt terms, and a card. ``python -m tools.cell_manifests`` then
+adds the list of training cells.
 """
 
 from __future__ import annotations
@@ -45,15 +46,20 @@ KEY = "X_scflyformer"
 ATLAS_PENALTY = 0.01
 """Of ``fly-atlas``: of the penalties 0.001 to 0.1 that which gives the deepest terms at a precision of 0.95 in held-out
 atlases, a quarter of whose cells are of types that no other has. Likelihood, which cannot judge those, asks for 0.1."""
-MOST_REAL = 15
+EACH, MOST_REAL = ["cell_type", "batch"], 15
 """Cells of a type in a library, for ``fly-atlas``."""
 
 
-def training_cells(name: str, folder: Path) -> ad.AnnData:
-    """Return the labelled cells of a set's training libraries, embedded, with their terms in ``obs["term"]``."""
+def labelled_cells(name: str, folder: Path) -> ad.AnnData:
+    """Return the labelled cells of a set's training libraries."""
     cells = ad.read_h5ad(folder / "fly" / f"{SETS[name]}.h5ad")
     labels = cells.obs["cell_type"].astype(str)
-    cells = cells[~held_out(cells.obs) & ~labels.str.fullmatch(r"\d+").to_numpy()].copy()
+    return cells[~held_out(cells.obs) & ~labels.str.fullmatch(r"\d+").to_numpy()].copy()
+
+
+def training_cells(name: str, folder: Path) -> ad.AnnData:
+    """Return these cells, embedded, with their terms in ``obs["term"]``."""
+    cells = labelled_cells(name, folder)
     sf.tl.embed(cells, model="fly", pooling="code", gene_key="FBgn")
     cells.obs["term"] = terms_of(cells.obs["cell_type"].astype(str))
     return cells
@@ -76,7 +82,7 @@ def atlas_cells(folder: Path, drawn: Path) -> ad.AnnData:
         sf.tl.embed(cells, model="fly", pooling="code", gene_key="FBgn")
         cells.obs["term"] = cells.obs["cell_type"].astype(str).str.replace("_", ":", n=1)
         parts.append(some_of_each(cells, ["cluster"], MOST_DRAWN))
-    parts += [some_of_each(training_cells(name, folder), ["cell_type", "batch"], MOST_REAL) for name in SETS]
+    parts += [some_of_each(training_cells(name, folder), EACH, MOST_REAL) for name in SETS]
     obs = pd.concat([part.obs[["term", "batch"]] for part in parts]).astype(str)
     obs.index = [f"cell{number}" for number in range(len(obs))]
     nothing = np.ones((len(obs), 1), dtype=np.float32)  # atlases share no genes, and the embedding is all that is read

@@ -2,6 +2,7 @@
 
 It learns from all libraries of Davie 2018 (adult brains of two strains, 0 to 50 days) and reads the profile code of
 ``fly``. What is written is the readout without the model: weights, what tells brain cells from others, and a card.
+``python -m tools.cell_manifests`` then adds the list of training cells.
 """
 
 from __future__ import annotations

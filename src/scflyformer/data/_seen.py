@@ -33,8 +33,8 @@ CLEAR = 0.01
 def seen_share(adata: AnnData, folder: Path, model: Model, uses: Sequence[Use], reading: Reading) -> float | None:
     """Return the share of an object's cells that the sets of these uses in a folder hold, 0 to 1.
 
-    ``model`` is the one whose genes they name. Of many cells `SAMPLE` are looked at. `None` where it cannot be told: without a list of training cells, or where
-    the values are no expression.
+    ``model`` is the one whose genes they name. Of many cells `SAMPLE` are looked at. `None` where it cannot be told:
+    without a list of training cells, or where the values are no expression.
     """
     manifest = Manifest.read(folder, model.vocabulary.n_genes)
     if manifest is None or not (wanted := manifest.of_use(uses)).sets:
