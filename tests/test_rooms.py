@@ -25,6 +25,8 @@ FLOORS = (
 )
 """Packages, the lowest first: a module imports from its own package, from lower ones, and from the root's modules."""
 FLOOR = {package: number for number, packages in enumerate(FLOORS) for package in packages}
+DOORS = {"models/__init__.py": {"data"}}
+"""Lists of public names that name one of a higher package: `models.contamination` reads cells. Nothing runs there."""
 WITHOUT_ANNDATA = {"genes", "ontology", "tokens", "network", "stats"}
 
 
@@ -55,6 +57,7 @@ def test_every_package_has_its_floor() -> None:
 def test_imports_run_downwards(path: Path) -> None:
     package = path.relative_to(SOURCE).parts[0]
     used = {name.split(".")[1] for name in imported(path) if name.startswith("scflyformer.")} & set(FLOOR)
+    used -= DOORS.get(path.relative_to(SOURCE).as_posix(), set())
     assert not {other for other in used if other != package and FLOOR[other] >= FLOOR[package]}
 
 

@@ -1,9 +1,9 @@
 """Write the lists of training cells of the models, classifiers and the clock that ship.
 
 ``python -m tools.cell_manifests`` reads the real data sets and writes ``cells.safetensors`` into each folder, for
-:func:`scflyformer.models.contamination`. Sets and cells are those of ``tools.pretrain_fly``, ``tools.train_classifiers``
-and ``tools.train_clock``; that they are is checked against ``provenance.json``, ``labels.json`` and ``clock.json``. Cells
-drawn from cluster means are left out.
+:func:`scflyformer.models.contamination`. Sets and cells are those of ``tools.pretrain_fly``,
+``tools.train_classifiers`` and ``tools.train_clock``; that they are is checked against ``provenance.json``,
+``labels.json`` and ``clock.json``. Cells drawn from cluster means are left out.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
 less every evaluation library, the four large fly sets, the small sets of whole transcriptomes, and cells drawn from
 FlyBase's cluster means, which ``python -m tools.draw_cells`` writes. The same command goes on with an interrupted run.
 On two CPU cores it takes half an hour. On a GPU, which was not tried, add ``--device cuda --epochs 20``. ``fly-tiny``
-sees the same, and keeps the genes that most cells express; ``fly-tiny-mlm`` sees the four large sets alone. For a model that
-is to ship, ``python -m tools.cell_manifests`` writes the list of training cells anew, smaller and without drawn cells.
+sees the same, and keeps the genes that most cells express; ``fly-tiny-mlm`` sees the four large sets alone. For a
+model that is to ship, ``python -m tools.cell_manifests`` writes the list of training cells anew, smaller and without
+drawn cells.
 """
 
 from __future__ import annotations

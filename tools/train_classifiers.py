@@ -3,8 +3,8 @@
 ``python -m tools.train_classifiers fly-head`` learns from the training libraries of a labelled set,
 ``python -m tools.train_classifiers fly-atlas --drawn drawn`` from those of all sets and from cells drawn from FlyBase's
 cluster means (``python -m tools.draw_cells``). All read the profile code of ``fly``. What is written is the readout
-without the model: weights, prototypes, labels with their FBbt terms, and a card. ``python -m tools.cell_manifests`` then
-adds the list of training cells.
+without the model: weights, prototypes, labels with their FBbt terms, and a card. ``python -m tools.cell_manifests``
+then adds the list of training cells.
 """
 
 from __future__ import annotations

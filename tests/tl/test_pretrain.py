@@ -28,7 +28,8 @@ SMALL: dict[str, Any] = {
     "warmup_steps": 1, "eval_steps": 2, "save_steps": 2, "validation": 0.2, "device": "cpu",
 }  # fmt: skip
 FILES = [
-    "README.md", "config.json", "metrics.json", "model.safetensors", "provenance.json", "training.tsv", "vocab.tsv",
+    "README.md", "cells.safetensors", "config.json", "metrics.json", "model.safetensors", "provenance.json",
+    "training.tsv", "vocab.tsv",
 ]  # fmt: skip
 
 

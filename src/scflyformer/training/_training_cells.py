@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,5 @@ def manifest_of(
             yield rows.indptr, rows.tokens - N_SPECIAL
 
     return known.add(
-        CellSet.of(name, use, lambda source=source: chunks(source), keys, store.panels[source])
-        for source, name in enumerate(names)
+        CellSet.of(name, use, partial(chunks, source), keys, store.panels[source]) for source, name in enumerate(names)
     )
