@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 ABOUT_FLY_IDS = (
     "genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py", "datasets/_flybase_clusters.py",
-    "datasets/_olfactory_neurons.py", "data/_atlas.py",
+    "datasets/_olfactory_neurons.py", "datasets/_atlas.py", "data/_atlas.py",
 )  # fmt: skip
 
 
