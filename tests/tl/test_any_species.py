@@ -22,6 +22,7 @@ TINY: dict[str, Any] = {
 ABOUT_FLY_IDS = (
     "genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py", "datasets/_flybase_clusters.py",
     "datasets/_olfactory_neurons.py", "datasets/_atlas.py", "data/_atlas.py",
+    "training/_recipes.py", "training/_sources.py",
 )  # fmt: skip
 
 
