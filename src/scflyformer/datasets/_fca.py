@@ -54,6 +54,7 @@ def fca(
     `obs["age"]` : float64
         Days: 5 where the file does not say.
     `obs["sex"]` : categorical
+        As in the file.
     `obs["tissue"]` : categorical
         The file's, else ``tissue``.
     `obs["batch"]` : categorical
