@@ -5,8 +5,16 @@ from __future__ import annotations
 import sys
 from zipfile import ZipFile
 
-FILES = ("config.json", "model.safetensors", "vocab.tsv", "metrics.json", "provenance.json", "README.md")
-READOUT_FILES = ("readout.safetensors", "README.md")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "vocab.tsv",
+    "metrics.json",
+    "provenance.json",
+    "README.md",
+    "cells.safetensors",
+)
+READOUT_FILES = ("readout.safetensors", "README.md", "cells.safetensors")
 READOUTS = ("fly-head", "fly-body", "fly-brain", "fly-atlas", "fly-brain-clock")
 NEEDED = (
     "scflyformer/py.typed",

@@ -190,7 +190,7 @@ def test_only_a_checked_build_is_published() -> None:
 def test_workflows(path: Path) -> None:
     workflow = load(path)
     triggers = workflow[True]  # "on", which YAML 1.1 reads as a truth value
-    weekly = path.stem == "rulers"  # others' packages change by themselves
+    weekly = path.stem == "rulers"  # takes long, and needs packages of others
     assert ({"schedule", "workflow_dispatch"} if weekly else {"push", "pull_request"}) <= set(triggers)
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():

@@ -71,9 +71,8 @@ def schema(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dic
     sf.tl.annotate(chosen.cells)
     said, done = {}, completed(chosen.cells, name)
     terms = done.obs["cell_type_ontology_term_id"].astype(str)
-    named = (
-        f"{(terms != UNKNOWN).sum():,} of {len(terms):,} cells have a term, {terms[terms != UNKNOWN].nunique()} terms"
-    )
+    known = terms[terms != UNKNOWN]
+    named = f"{len(known):,} of {len(terms):,} cells have a term, {known.nunique()} different ones"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cells.h5ad"
         for what, cells in {

@@ -12,6 +12,7 @@ import pytest
 import scflyformer as sf
 from scflyformer.annotation._saved import FILE, load_classifier
 from scflyformer.models import _shipped
+from scflyformer.models._manifest import FILE as CELLS
 from scflyformer.ontology._terms import fbbt
 
 NAMES = _shipped.shipped_readouts(FILE)
@@ -28,7 +29,9 @@ def test_each_is_whole_and_its_terms_are_known(name: str) -> None:
     assert report.model_sha256 == classifier.known_model.sha256
     assert report.terms is not None and set(report.terms.terms) <= set(fbbt().names)
     assert (np.diff(report.terms.precision) > -0.02).all()  # a higher threshold is not much less precise
-    assert set(path.name for path in (_shipped.FOLDER / name).iterdir()) == {FILE, _shipped.TENSORS, "README.md"}
+    assert set(path.name for path in (_shipped.FOLDER / name).iterdir()) == {
+        FILE, _shipped.TENSORS, CELLS, "README.md"
+    }  # fmt: skip
     assert sum(path.stat().st_size for path in (_shipped.FOLDER / name).iterdir()) < 2_000_000
 
 
