@@ -101,7 +101,7 @@ def contamination(
     >>> adata = sf.datasets.fly_brain_simulated(300)
     >>> table = sf.models.contamination(adata, model="fly-tiny")
     >>> table.loc[0, ["set", "use", "verdict"]].tolist()
-    ['fca_head', 'pretraining', 'not seen: no more matches than by chance']
+    ['fca_head', 'pretraining', 'cannot be told: 37 of the 256 genes that tell its cells apart are missing']
 
     A classifier knows the cells that it has learnt from.
 
