@@ -136,7 +136,7 @@ def front_figure(neurons: ad.AnnData, predicted: str, path: Path) -> None:
     for number, gene in enumerate(GENES):
         axis = figure.add_subplot(grid[number, 1])
         draw_trend(axis, values[gene].unstack(), gene)
-    axis.set_xlabel("age in days (means of clusters, 30 days: 1)\nblue: outer photoreceptors, CPM", fontsize=9)
+    axis.set_xlabel("age in days; value at 30 days: 1\nblue: outer photoreceptors, CPM", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -2,8 +2,8 @@
 
 ``python -m tools.cell_manifests`` reads the real data sets and writes ``cells.safetensors`` into each folder, for
 :func:`scflyformer.models.contamination`. Sets and cells are those of ``tools.pretrain_fly``,
-``tools.train_classifiers`` and ``tools.train_clock``; that they are is checked against ``provenance.json``,
-``labels.json`` and ``clock.json``. Cells drawn from cluster means are left out.
+``tools.train_classifiers`` and ``tools.train_clock``, checked against ``provenance.json``, ``labels.json`` and
+``clock.json``. Cells drawn from cluster means are left out.
 """
 
 from __future__ import annotations

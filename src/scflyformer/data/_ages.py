@@ -104,5 +104,5 @@ def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
     per_age = table["age"].value_counts().sort_index()
     if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
         ages_alone = ", ".join(single)
-        sentences.append(f"Seen in one sample only, hence predicted without having been learnt: age {ages_alone}.")
+        sentences.append(f"Only one sample has age {ages_alone}: where it is held out, no training sample has that age.")
     return sentences

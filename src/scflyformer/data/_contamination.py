@@ -38,13 +38,13 @@ def contamination(
 ) -> pd.DataFrame:
     """Tell which of your cells a model, a classifier or a clock was trained on.
 
-    Scores on such cells say little of new ones: of a classifier or a clock because it knows their labels or ages, of a
-    model, which has not seen labels, a little.
+    A classifier or a clock has seen the labels or ages of such cells, so that scores on them say little of new cells. A
+    pretrained model has seen the cells, but no labels.
 
-    Cells are recognised by which of 256 genes, those that nearest to half of the training cells express, they express:
-    by neither barcodes nor values, so as counts or log1p of normalised counts, with other genes beside these or in
-    another order. Cells that were aligned anew, or corrected for ambient RNA, are others. A model folder keeps a hash
-    of 8 or 16 bits a cell, so that a few cells match by chance.
+    A cell is recognised by which genes it expresses, out of 256 that about half of the training cells express, and not
+    by its barcode: as counts or as log1p of normalised counts, with further genes, in any order. A cell whose reads
+    were aligned anew, or whose counts were corrected for ambient RNA, is not recognised. A few cells match by chance,
+    since a model folder keeps a short hash of each cell.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def contamination(
     >>> adata = sf.datasets.fly_brain_simulated(300)
     >>> table = sf.models.contamination(adata, model="fly-tiny")
     >>> table.loc[0, ["set", "use", "verdict"]].tolist()
-    ['fca_head', 'pretraining', 'cannot be told: 37 of the 256 genes that tell its cells apart are missing']
+    ['fca_head', 'pretraining', 'not seen: no more matches than by chance']
 
     A classifier knows the cells that it has learnt from.
 
@@ -150,8 +150,8 @@ def _folders(cells: AnnData, model: str | os.PathLike[str] | None) -> tuple[Mode
         name = os.fspath(model)
         loaded = shipped_model(name)
         return loaded, {loaded.name: loaded.path, name: FOLDER / name}
-    chosen = models.load(model) if model is not None else choose_model(cells, None, use_rep=EMBEDDING_KEY)
-    loaded = require_model(chosen, EMBEDDING_KEY, what="model=None")
+    loaded = models.load(model) if model is not None else choose_model(cells, None, use_rep=EMBEDDING_KEY)
+    loaded = require_model(loaded, EMBEDDING_KEY, what="model=None")
     return loaded, {loaded.name: loaded.path}
 
 

@@ -80,6 +80,6 @@ def note_seen(adata: AnnData, model: Model | None, reading: Reading, *, tool: st
     if share >= CLEAR:
         _log.info(
             f"{tool}: model {model.name!r} was trained on {share:.0%} of these cells, without labels; scores on cells "
-            "that it has not seen may be a little lower."
+            "that it has not seen may be lower."
         )
     return {"pretraining_seen": share}

@@ -59,7 +59,8 @@ def adapt(
     -------
     Nothing. Writes the model folder ``out``, which every function takes as ``model=``; its vectors are wider by the
     further directions, 30 to 128 of them. ``metrics.json`` has, under ``"adapted"``, how many genes and cells there
-    were, and which share of the counts was read before and is read now.
+    were, and which share of the counts was read before and is read now. The cells are added to those that
+    :func:`scflyformer.models.contamination` knows of ``model``.
 
     Raises
     ------

@@ -174,8 +174,10 @@ def age_clock(
         fixed, so the unit of the features decides. ``"skipped"``: `group` and `reason`, where groups were too small.
         ``"no_interval"``: the same, where samples are too few for prediction intervals. ``"confounding"``: how far age
         and sample are confounded, in words. ``"n_outside"``: for each feature set, cells predicted outside the ages of
-        the training cells. ``"params"``: arguments, model, model hash, package version. With ``clock``, results and
-        predictions only where ages are known.
+        the training cells. ``"params"``: arguments, model, model hash, package version, and the share of up to 5,000
+        cells that :func:`scflyformer.models.contamination` finds among the training cells, where it can tell:
+        ``"training_seen"``, with ``clock`` (the log warns from 1 %), else ``"pretraining_seen"``, by the model, without
+        ages. With ``clock``, results and predictions only where ages are known.
 
     Raises
     ------

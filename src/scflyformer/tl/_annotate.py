@@ -195,8 +195,10 @@ def annotate(
         for it is at most 0.99. ``"terms"``: `term` and `name` of each class; ``"roll_up"``: ``"precision"``, the
         ``"threshold"`` of probability that it needs, the ``"release"`` of FBbt. ``"groups"`` (with ``groupby``):
         `group`, `label` (most frequent best label), `agreement` (share of the group's cells with it), `score` (their
-        mean), `n_cells`. ``"params"``: arguments, model, model hash, package version. With ``classifier`` nothing is
-        fitted, and the metrics are those saved.
+        mean), `n_cells`. ``"params"``: arguments, model, model hash, package version, and the share of up to 5,000
+        cells that :func:`scflyformer.models.contamination` finds among the training cells, where it can tell:
+        ``"training_seen"``, with ``classifier`` (the log warns from 1 %), else ``"pretraining_seen"``, by the model,
+        without labels. With ``classifier`` nothing is fitted, and the metrics are those saved.
 
     Raises
     ------

@@ -108,7 +108,8 @@ def pretrain(
     -------
     Nothing. Writes the model folder ``out``: ``config.json``, ``model.safetensors``, ``vocab.tsv``, ``metrics.json``
     (held-out loss and unigram baselines, nats a gene), ``provenance.json``, ``training.tsv`` (the loss curve, for
-    :func:`scflyformer.pl.training`) and ``README.md``.
+    :func:`scflyformer.pl.training`), ``cells.safetensors`` (fingerprints of the cells used, for
+    :func:`scflyformer.models.contamination`) and ``README.md``.
 
     Raises
     ------

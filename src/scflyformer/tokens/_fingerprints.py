@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 N_GENES = 256
-"""Genes that a fingerprint looks at: with 256 no two of 142,000 fly cells are alike, see `benchmarks.contamination`."""
+"""Genes that a fingerprint looks at: no two of 154,745 fly cells are alike (`benchmarks.annotation.contamination`)."""
 LEAST = 20
 """Genes of these that a cell must express, and must not express, to have a fingerprint: with fewer, different cells
 are alike."""

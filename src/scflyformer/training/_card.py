@@ -64,7 +64,7 @@ Open it with `scflyformer.models.load("{name}")` or pass the folder's path as `m
 {data}
 {origin}
 Excluded before anything was computed: {exclude or "nothing"}.
-What was seen, with hashes, is in `provenance.json`.
+What was seen, with hashes, is in `provenance.json`; `scflyformer.models.contamination` tells which of your cells were.
 
 ## Held-out loss
 
