@@ -104,5 +104,5 @@ def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
     per_age = table["age"].value_counts().sort_index()
     if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
         ages_alone = ", ".join(single)
-        sentences.append(f"Only one sample has age {ages_alone}: where it is held out, no training sample has that age.")
+        sentences.append(f"Ages of one sample only: {ages_alone}. When that sample is held out, no training sample has its age.")
     return sentences
