@@ -93,7 +93,7 @@ def target_name(target: Target, age_key: str) -> str:
 def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
     """Say how far age (one of each cell, without NaN) and sample cannot be told apart, in sentences for the log."""
     if samples is None:
-        return ["No samples are named: cells of one sample are on both sides of the split, which flatters every score."]
+        return ["No samples are named: cells of one sample are on both sides of the split, so scores are too high."]
     table = pd.DataFrame({"age": ages, "sample": samples.astype(str)}).drop_duplicates()
     sentences = []
     if (table["sample"].value_counts() == 1).all():
@@ -103,6 +103,7 @@ def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
         )
     per_age = table["age"].value_counts().sort_index()
     if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
-        ages_alone = ", ".join(single)
-        sentences.append(f"Ages of one sample only: {ages_alone}. When that sample is held out, no training sample has its age.")
+        sentences.append(
+            f"Ages of one sample only: {', '.join(single)}. When that sample is held out, no training sample has its age."
+        )
     return sentences
