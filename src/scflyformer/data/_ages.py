@@ -104,6 +104,7 @@ def confounding(ages: np.ndarray, samples: np.ndarray | None) -> list[str]:
     per_age = table["age"].value_counts().sort_index()
     if single := [f"{age:g}" for age in per_age.index[per_age == 1]]:
         sentences.append(
-            f"Ages of one sample only: {', '.join(single)}. When that sample is held out, no training sample has its age."
+            f"Ages of one sample only: {', '.join(single)}. When that sample is held out, no training sample has its "
+            "age."
         )
     return sentences
