@@ -115,6 +115,10 @@ def view(
     if np.ptp(p) > 0 and len(np.unique(p)) > 20:
         metrics["Spearman"] = draws.spearman(y, p)
     metrics["MAE"] = draws.mean(np.abs(cells.ages[known] - predicted[known]))
+    there = np.append(True, np.isin(np.unique(libraries), libraries[known]))
+    for name, values in metrics.items():  # a small library may have no cell that the published recipe tests
+        metrics[name] = np.full(len(there), np.nan)
+        metrics[name][there] = values
     return described(metrics, draws, libraries[known], n_train, note)
 
 
@@ -147,11 +151,12 @@ def held_out(
 
 
 def averaged(views: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean over repeats, library by library, and the range of R² over them."""
-    metrics = {
-        name: np.mean([each["metrics"][name] for each in views], axis=0).round(6).tolist()
-        for name in views[0]["metrics"] if all(name in each["metrics"] for each in views)
-    }  # fmt: skip
+    """Return the mean over repeats, library by library (where tested), and the range of R² over them."""
+    metrics = {}
+    for name in (name for name in views[0]["metrics"] if all(name in each["metrics"] for each in views)):
+        values = np.array([each["metrics"][name] for each in views])
+        tested = ~np.isnan(values).all(axis=0)
+        metrics[name] = np.nanmean(values[:, tested], axis=0).round(6).tolist()
     values = [each["metrics"]["R²"][0] for each in views]
     return views[0] | {"metrics": metrics, "repeats": len(views), "r2_least": min(values), "r2_most": max(values)}
 
