@@ -97,9 +97,10 @@ NumpyDocstring._parse_returns_section = _returns
 
 
 def setup(app: Sphinx) -> None:
-    """Turn a page's links to notebooks into links to their copies."""
+    """Turn links to notebooks into links to their copies, and links to results into links to the repository."""
+    results = "](https://github.com/scflyformer/scflyformer/blob/main/benchmarks/results/"
 
     def relink(app: Sphinx, name: str, source: list[str]) -> None:
-        source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+        source[0] = source[0].replace("](../notebooks/", "](notebooks/").replace("](../benchmarks/results/", results)
 
     app.connect("source-read", relink)
