@@ -22,7 +22,8 @@ def test_the_page_runs(tmp_path: Path, run_page: Callable[[Path], dict], capsys:
     assert results.loc["article", "split"] == "cell 7:3"
     bias = sf.get.clock_df(adata, table="per_age").query("features == 'embedding'")["bias"].tolist()
     assert bias[0] > 0 > bias[-1]
-    share = names["inside"].groupby(adata.obs["age"]).mean()
+    inside = adata.obs["age"].between(adata.obs["age_clock_low"], adata.obs["age_clock_high"])
+    share = inside.groupby(adata.obs["age"]).mean()
     assert share.loc[[0, 30]].max() < share.loc[1:15].min()
 
     by_sample, by_cell = (one["expression"] for one in names["found"].values())
