@@ -84,5 +84,5 @@ def test_what_cannot_be_told_apart_is_said() -> None:
     samples = np.array(["a", "a", "b", "b", "c", "c"])
     assert "No samples are named" in confounding(np.zeros(6), None)[0]
     one_age_each = confounding(np.array([5.0, 5, 5, 5, 30, 30]), samples)
-    assert "Each sample has one age" in one_age_each[0] and one_age_each[1].endswith("age 30.")
+    assert "Each sample has one age" in one_age_each[0] and one_age_each[1].startswith("Ages of one sample only: 30.")
     assert confounding(np.array([5.0, 30, 5, 30, 5, 30]), samples) == []

@@ -236,6 +236,6 @@ def test_labels_as_numbers_or_text_are_the_same(tiny_model):
     assert cells.uns["annotation"]["classes"].tolist() == ["1", "2"]
     titles = [sf.pl.confusion(cells, truth=truth, show=False).get_title() for truth in ("number", "text")]
     accuracy, n_cells = cells.uns["annotation"]["metrics"].loc["0", ["accuracy", "n_cells"]]
-    assert titles[0] == titles[1] and titles[0].endswith(f"{n_cells} cells")
+    assert titles[0] == titles[1] and titles[0].endswith(f"{n_cells:g} cells")
     best = sf.pl.confusion(cells, truth="text", key="annotation_best", show=False).get_title()
     assert best.startswith(f"{accuracy:.1%} right")

@@ -73,6 +73,8 @@ def test_another_column_and_axis(annotated):
 def labelled(pairs: dict[tuple[str, str], int], categories: list[str] | None = None) -> AnnData:
     """Cells by true and predicted label; numbers of cells."""
     true, predicted = zip(*(pair for pair, n in pairs.items() for _ in range(n)), strict=True)
+    if categories is not None:
+        true = [name if name in categories else None for name in true]
     obs = pd.DataFrame({"truth": pd.Categorical(true, categories), "annotation": pd.Categorical(predicted)})
     return AnnData(np.ones((len(obs), 1), dtype=np.float32), obs=obs.set_index(obs.index.astype(str)))
 

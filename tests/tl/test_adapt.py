@@ -99,7 +99,7 @@ def test_a_new_gene_stands_with_the_known_ones_it_goes_with(base, adapted):
     rows = pd.DataFrame(
         model.tensors("profile_encoder.")["directions"][:, :8].astype(float), index=model.vocabulary.gene_ids
     )
-    family = rows[:12].mean(0) / np.linalg.norm(rows[:12].mean(0))
+    family = rows[:12].mean(axis=0) / np.linalg.norm(rows[:12].mean(axis=0))
     like, noise = (rows.loc[[f"new{n}" for n in numbers]] @ family for numbers in (range(8), range(50, 90)))
     assert like.min() > 0 and like.mean() > 5 * np.abs(noise).mean()
 

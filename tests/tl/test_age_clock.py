@@ -105,7 +105,7 @@ def test_library_effects_without_ageing_give_nothing_by_sample(tiny_model: Path,
     assert by_cell.loc[("all", "expression"), "r2"] > 0.6
     assert by_cell["split"].tolist() == [*["cell"] * 5, "cell 7:3"]
     assert (by_cell["n_samples"] == 0).all()
-    assert "flatters" in adata.uns["age_clock"]["confounding"][0]
+    assert "too high" in adata.uns["age_clock"]["confounding"][0]
 
 
 def test_a_held_out_library_has_no_part_in_its_prediction(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_confounding_is_said(tiny_model: Path) -> None:
     _run(adata, tiny_model, baselines="none")
     said = adata.uns["age_clock"]["confounding"]
     assert "Each sample has one age" in said[0]
-    assert said[1].endswith("age 50.")
+    assert said[1].startswith("Ages of one sample only: 50.")
     mixed = _flies(ageing=1.0)
     mixed.obs["batch"] = [f"animal{n % 6}" for n in range(300)]
     _run(mixed, tiny_model, baselines="none")

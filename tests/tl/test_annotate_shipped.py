@@ -121,6 +121,6 @@ def test_twenty_genes_are_not_enough_to_be_sure_of() -> None:
     cells = sf.datasets.fly_brain_simulated(60)
     cells = cells[:, np.argsort(-np.asarray(cells.X.sum(axis=0)).ravel())[:20]].copy()
     for tool in (sf.tl.annotate, sf.tl.age_clock):
-        cells.obs.drop(columns="age", inplace=True, errors="ignore")
+        cells.obs = cells.obs.drop(columns="age", errors="ignore")
         with pytest.raises(ValueError, match="have 20 genes; expected 200 or more"):
             tool(cells)

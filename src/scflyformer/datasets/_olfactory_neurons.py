@@ -85,8 +85,8 @@ def unpacked(arrays: dict[str, Any]) -> AnnData:
     """Return the cells that the arrays of the shipped file hold, without the text of the licence."""
     from anndata import AnnData
 
-    obs = pd.read_csv(BytesIO(arrays["obs"].tobytes()), sep="\t", index_col=0, float_precision="round_trip")
-    obs = obs.rename_axis(None)
+    obs = pd.read_csv(BytesIO(arrays["obs"].tobytes()), sep="\t", index_col=0, dtype=str).rename_axis(None)
+    obs["cpm_per_read"] = obs["cpm_per_read"].astype(object).map(float)  # to the last digit
     for name in _CATEGORIES:
         obs[name] = obs[name].astype("category")
     expressed = np.unpackbits(arrays["expressed"], axis=1, count=len(obs)).astype(bool)

@@ -238,7 +238,7 @@ def _levels(data: AnnData, compare: str, sample_key: str, wanted: set[str]) -> t
     known = samples.notna().to_numpy()
     names = samples[known].astype(str).to_numpy()
     text = _adata.obs_text(data, compare, what="compare")[known]
-    pairs = pd.DataFrame({"sample": names, "level": text}).drop_duplicates()
+    pairs = pd.DataFrame({"sample": names, "level": text}, dtype=object).drop_duplicates()  # None stays None
     pairs = pairs[pairs["sample"].isin(wanted)]
     several = pairs["sample"][pairs["sample"].duplicated()].unique().tolist()
     if several:
