@@ -150,8 +150,8 @@ def _folders(cells: AnnData, model: str | os.PathLike[str] | None) -> tuple[Mode
         name = os.fspath(model)
         loaded = shipped_model(name)
         return loaded, {loaded.name: loaded.path, name: FOLDER / name}
-    loaded = models.load(model) if model is not None else choose_model(cells, None, use_rep=EMBEDDING_KEY)
-    loaded = require_model(loaded, EMBEDDING_KEY, what="model=None")
+    chosen = models.load(model) if model is not None else choose_model(cells, None, use_rep=EMBEDDING_KEY)
+    loaded = require_model(chosen, EMBEDDING_KEY, what="model=None")
     return loaded, {loaded.name: loaded.path}
 
 
