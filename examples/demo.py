@@ -513,6 +513,8 @@ def over_ages(demo: Demo, attempt: Callable[[str, Callable[[], None]], None]) ->
         genes = choose_genes(demo)
         attempt("expression", lambda: expression(demo, genes))
         attempt("perturbation", lambda: perturb(demo, genes))
+    else:
+        print("No ages: perturbation is left out. To compare other states, see sf.tl.perturb.")
 
 
 def main(arguments: list[str] | None = None) -> pd.DataFrame:

@@ -280,6 +280,14 @@ def fly_vocabulary(data_dir) -> Vocabulary:
     )
 
 
+@pytest.mark.parametrize(("n_missed", "hint"), [(0, False), (1, False), (12, True)])
+def test_a_column_that_resolves_more_is_named_although_most_genes_are_found(vocabulary, n_missed, hint):
+    names = [f"new{n}" if n < n_missed else name for n, name in enumerate(vocabulary.symbols)]
+    said = check(names, vocabulary, 0.9, others={"FBgn": list(vocabulary.gene_ids)})
+    assert (said is not None) == hint
+    assert not hint or "var['FBgn'] resolves 100% of the model's genes: pass gene_key='FBgn'" in said
+
+
 def real_cover(path, vocabulary, gene_key=None) -> tuple[list[str], Coverage]:
     import anndata as ad
 

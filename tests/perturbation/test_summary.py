@@ -13,7 +13,7 @@ from scflyformer.perturbation._judge import BOTH, DESCRIPTIVE, LINEAR, NONE, NUL
 from scflyformer.perturbation._summary import summary
 
 PARAMS = {"kind": "delete", "state_key": "age", "start": "30", "goal": "5"}
-APART = pd.DataFrame({"group": ["all"], "interpretable": [True]})
+APART = pd.DataFrame({"group": ["all"], "auroc": [0.9], "interpretable": [True]})
 LAST = "A shift is a change of the model's input, not of a fly: it ranks hypotheses and shows no cause."
 
 
@@ -83,5 +83,7 @@ def test_states_that_are_hardly_apart_are_told() -> None:
     assert "The states are hardly told apart, so that shifts there" in said(
         rows(NULL, [0.9]), APART.assign(interpretable=False)
     )
-    two = pd.DataFrame({"group": ["glia", "neuron"], "interpretable": [False, True]})
+    two = pd.DataFrame({"group": ["glia", "neuron"], "auroc": [0.5, 0.9], "interpretable": [False, True]})
     assert "hardly told apart in 'glia', so that" in said(rows(NULL, [0.9]), two, of=groups("glia", "neuron"))
+    unknown = APART.assign(auroc=float("nan"), interpretable=False)
+    assert "The states could not be compared, so that shifts there" in said(rows(NULL, [0.9]), unknown)

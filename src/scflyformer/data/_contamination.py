@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("model", "set", "use", "n_cells", "n_compared", "n_matched", "expected", "share", "verdict")
 NO_MANIFEST = "not known: there is no list of its training cells"
+_UNTOLD = ("cannot be told", "not known")
 
 
 def contamination(
@@ -165,10 +166,12 @@ def _summary(table: pd.DataFrame, n_seen: int, n_obs: int) -> str:
     """Return what was found, in a line or two."""
     kinds = table["verdict"].str.partition(":")[0]
     seen = table[kinds == "seen"]
-    said = [f"{n_seen:,} of {n_obs:,} cells match training sets"]
+    said = [] if kinds.isin(_UNTOLD).all() else [f"{n_seen:,} of {n_obs:,} cells match training sets"]
     if len(seen):
         said = [f"{said[0]}: " + ", ".join(f"{row.set} ({row.use}), {row.share:.1%}" for row in seen.itertuples())]
-    for kind in ("cannot be told", "not known"):
+    for kind in _UNTOLD:
         if len(names := table["set"][kinds == kind]):
             said.append(f"{kind}: {', '.join(names)}")
+    if table["verdict"].str.contains("genes").any():
+        said.append("if genes were renamed since, pass the column of var with FlyBase ids as gene_key=")
     return "; ".join(said)

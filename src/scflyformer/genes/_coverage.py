@@ -22,6 +22,8 @@ one and 0.49 or more of the other against the vocabulary of the shipped model; h
 happen to agree, at most 0.03 of the one and 0.01 of the other."""
 NOTABLE_GAIN = 1.5
 """Other names are worth a word where they resolve this many times more genes."""
+MORE = 1.02
+"""Where most genes are recognised, another column is worth a word if it resolves this many times as many."""
 NEARLY = 0.9
 """Another column is advised rather than restored capitals where it resolves this share of what they would."""
 AMPLE = 0.5
@@ -138,9 +140,12 @@ def require_coverage(
     restores capitals. The error shows examples and says what to do.
     """
     resolution = coverage.resolution
-    if coverage.enough and coverage.share_vocabulary >= AMPLE:
-        return None
     place = place_of(gene_key)
+    if coverage.enough and coverage.share_vocabulary >= AMPLE:
+        best = remedies.other_column(vocabulary, others)
+        if best.n_genes < MORE * coverage.n_vocabulary_mapped:
+            return None
+        return f"{place} resolves {coverage.share_vocabulary:.0%} of the model's genes. {best.words}"
     notable = max(NOTABLE_GAIN * max(coverage.n_vocabulary_mapped, 1), FLOOR * coverage.n_vocabulary)
     case = remedies.restored_case(resolution, vocabulary, gene_key, model)
     given = list(names)

@@ -240,11 +240,14 @@ def _embed(embedder: Embedder, rows: TokenRows, cells: np.ndarray) -> np.ndarray
 
 def _warn(separability: pd.DataFrame, states: tuple[State, State, list[State]], *, sampled: bool) -> None:
     for group in separability.loc[~separability["interpretable"]].to_dict(orient="records"):
-        _log.warning(
-            f"perturb: not interpretable in group {group['group']!r}: held-out cells of {states[0].label} and "
-            f"{states[1].label} are hardly told apart (AUROC {group['auroc']:.2f}, {group['ci_low']:.2f} to "
-            f"{group['ci_high']:.2f})."
+        either = f"{states[0].label} and {states[1].label}"
+        why = (
+            f"whether {either} can be told apart cannot be tested, in so few samples."
+            if np.isnan(group["auroc"])
+            else f"held-out cells of {either} are hardly told apart (AUROC {group['auroc']:.2f}, "
+            f"{group['ci_low']:.2f} to {group['ci_high']:.2f})."
         )
+        _log.warning(f"perturb: not interpretable in group {group['group']!r}: {why}")
     if sampled and (single := separability.loc[separability["held_out"] == "cell", "group"].tolist()):
         _log.warning(
             f"perturb: a state has a single sample in {', '.join(single[:10])}; what tells the states apart may be "

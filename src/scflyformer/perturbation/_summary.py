@@ -89,9 +89,10 @@ def _linear(results: pd.DataFrame) -> list[str]:
 
 
 def _limits(rows: pd.DataFrame, separability: pd.DataFrame) -> list[str]:
-    blurred = separability.loc[~separability["interpretable"].astype(bool), "group"].astype(str).tolist()
-    said = []
-    if blurred:
-        where = "" if blurred == ["all"] else f" in {some_names(blurred)}"
-        said.append(f"The states are hardly told apart{where}, so that shifts there mean nothing.")
+    said, tested = [], separability["auroc"].notna()
+    blurred = ~separability["interpretable"].astype(bool)
+    for which, words in ((blurred & tested, "are hardly told apart"), (blurred & ~tested, "could not be compared")):
+        if groups := separability.loc[which, "group"].astype(str).tolist():
+            where = "" if groups == ["all"] else f" in {some_names(groups)}"
+            said.append(f"The states {words}{where}, so that shifts there mean nothing.")
     return [*said, "A shift is a change of the model's input, not of a fly: it ranks hypotheses and shows no cause."]
