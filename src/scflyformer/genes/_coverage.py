@@ -142,7 +142,7 @@ def require_coverage(
     resolution = coverage.resolution
     place = place_of(gene_key)
     if coverage.enough and coverage.share_vocabulary >= AMPLE:
-        best = remedies.other_column(vocabulary, others)
+        best = remedies.column_of_ids(vocabulary, others)
         if best.n_genes < MORE * coverage.n_vocabulary_mapped:
             return None
         return f"{place} resolves {coverage.share_vocabulary:.0%} of the model's genes. {best.words}"

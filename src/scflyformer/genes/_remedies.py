@@ -37,7 +37,16 @@ def n_genes(resolution: Resolution) -> int:
 
 def other_column(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
     """Return the column of `var` whose names resolve most genes."""
-    gains = {key: n_genes(resolve_genes(names, vocabulary)) for key, names in others.items()}
+    return _best_column({key: n_genes(resolve_genes(names, vocabulary)) for key, names in others.items()}, vocabulary)
+
+
+def column_of_ids(vocabulary: Vocabulary, others: Mapping[str, Any]) -> Remedy:
+    """Return the column of `var` that holds most ids of the vocabulary; far quicker than :func:`other_column`."""
+    ids = set(vocabulary.gene_ids)
+    return _best_column({key: len(ids.intersection(names)) for key, names in others.items()}, vocabulary)
+
+
+def _best_column(gains: dict[str, int], vocabulary: Vocabulary) -> Remedy:
     key, gain = max(gains.items(), key=lambda item: item[1], default=("", 0))
     share = gain / max(vocabulary.n_genes, 1)
     return Remedy(gain, f"var[{key!r}] resolves {share:.0%} of the model's genes: pass gene_key={key!r}.")
