@@ -1,6 +1,6 @@
 """How the time and memory of a scan of all genes by `tl.perturb` go with groups and with genes.
 
-Cells of the youngest and the oldest age are dealt to groups at random; genes are left out to have fewer.
+Cells of the youngest and the oldest age are assigned to groups at random; genes are left out to have fewer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-CELLS, EDITED = 1600, 20
+CELLS, EDITED = 1600, 12
 """Cells of the two states, and how many a group has edited."""
+GENES = 500
+"""Genes where groups grow."""
 
 
 class Scan(Part):
@@ -31,7 +33,7 @@ class Scan(Part):
         self.axis, self.size = axis, size
 
     def setup(self) -> None:
-        """Draw cells of both ages and deal them to groups."""
+        """Draw cells of both ages and assign them to groups."""
         super().setup()
         cells = self.settings.draw(self.settings.some(0, 2000))
         age = cells.obs["age"].to_numpy(float)
@@ -40,14 +42,11 @@ class Scan(Part):
         random = np.random.default_rng(0)
         kept = random.choice(of_age, min(len(of_age), self.settings.some(CELLS, 200)), replace=False)
         self.adata = cells[np.sort(kept)].copy()
-        n_groups = 1
-        if self.axis == "genes":
-            genes = random.choice(cells.n_vars, min(cells.n_vars, self.size), replace=False)
-            self.adata = self.adata[:, np.sort(genes)].copy()
-        else:
-            n_groups = self.size
+        n_groups, n_genes = (1, self.size) if self.axis == "genes" else (self.size, GENES)
+        genes = random.choice(cells.n_vars, min(cells.n_vars, n_genes), replace=False)
+        self.adata = self.adata[:, np.sort(genes)].copy()
         self.adata.obs["group"] = random.integers(n_groups, size=self.adata.n_obs).astype(str)
-        self.edited = 12 if self.few else EDITED
+        self.edited = EDITED
         self.units = n_groups * self.edited
 
     def ours(self) -> None:
