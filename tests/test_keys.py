@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from mudata_updates import no_pull
+from stored import stored
 
 import scflyformer as sf
 
@@ -189,14 +190,8 @@ def test_survives_the_disk(
     name: str, store: str, nullable: bool, cells: ad.AnnData, called: Callable, tmp_path
 ) -> None:
     before, cells = keys(cells), called(name).copy()
-    path = tmp_path / f"cells.{store}"
     with ad.settings.override(allow_write_nullable_strings=nullable):
-        if store == "h5ad":
-            cells.write_h5ad(path)
-            back = ad.read_h5ad(path)
-        else:
-            cells.write_zarr(path)
-            back = ad.read_zarr(path)
+        back = stored(cells, tmp_path / f"cells.{store}")
     assert keys(back) == keys(cells)
     for written in sorted(keys(cells) - before):
         place, key = written.split(":")

@@ -46,8 +46,7 @@ class Scan(Part):
         genes = random.choice(cells.n_vars, min(cells.n_vars, n_genes), replace=False)
         self.adata = self.adata[:, np.sort(genes)].copy()
         self.adata.obs["group"] = random.integers(n_groups, size=self.adata.n_obs).astype(str)
-        self.edited = EDITED
-        self.units = n_groups * self.edited
+        self.units = n_groups * EDITED
 
     def ours(self) -> None:
         """Scan."""
@@ -61,7 +60,7 @@ class Scan(Part):
                 goal=goal,
                 sample_key="batch",
                 groupby="group",
-                max_cells=self.edited,
+                max_cells=EDITED,
                 n_top=5,
                 model=self.settings.model,
                 gene_key=GENE_KEY,

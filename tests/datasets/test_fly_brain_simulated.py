@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from stored import stored
 
 from scflyformer.datasets import fly_brain_simulated
 
@@ -103,8 +103,7 @@ def test_depth(brain):
 def test_round_trip(suffix, tmp_path):
     adata = fly_brain_simulated(42)
     path = tmp_path / f"brain.{suffix}"
-    adata.write_h5ad(path) if suffix == "h5ad" else adata.write_zarr(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
+    back = stored(adata, path)
     assert (back.X != adata.X).nnz == 0
     assert back.uns["truth"]["genes"]["role"].tolist() == adata.uns["truth"]["genes"]["role"].tolist()
     assert "not a finding" in back.uns["truth"]["note"]

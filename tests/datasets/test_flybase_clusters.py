@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from stored import stored
 
 from scflyformer.datasets import flybase_clusters
 from scflyformer.ontology._terms import fbbt
@@ -91,8 +92,7 @@ def test_values_are_flybases(clusters):
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_round_trip(clusters, suffix, tmp_path):
     few, path = clusters[:5].copy(), tmp_path / f"clusters.{suffix}"
-    few.write_h5ad(path) if suffix == "h5ad" else few.write_zarr(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
+    back = stored(few, path)
     assert (back.layers["extent"] != few.layers["extent"]).nnz == 0
     assert back.uns["source"] == few.uns["source"]
     assert back.uns["datasets"].equals(few.uns["datasets"])

@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from stored import stored
 
 from scflyformer.datasets import olfactory_neurons
 
@@ -67,8 +68,7 @@ def test_everything_is_the_source(neurons):
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_round_trip(neurons, suffix, tmp_path):
     few, path = neurons[:5].copy(), tmp_path / f"neurons.{suffix}"
-    few.write_h5ad(path) if suffix == "h5ad" else few.write_zarr(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
+    back = stored(few, path)
     assert (back.X != few.X).nnz == 0 and back.uns["source"] == few.uns["source"]
 
 

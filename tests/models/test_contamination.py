@@ -238,3 +238,14 @@ def test_a_classifier_is_asked_about_the_cells_that_it_labels(tmp_path: Path) ->
     for some, low, high in ((first, 0.95, 1), (rest, 0, 0.05)):
         sf.tl.annotate(some, classifier=tmp_path / "types")
         assert low <= some.uns["annotation"]["params"]["training_seen"] <= high
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_cells_of_head_are_told_by_library(data_dir: Path, seen: bool) -> None:
+    cells = ad.read_h5ad(data_dir / "fly" / "fca_head.h5ad")
+    part = cells.obs["batch"].astype(str).str.contains("FCA4|FCA13").to_numpy() != seen
+    random = np.random.default_rng(0)
+    some = cells[np.sort(random.choice(np.flatnonzero(part), 500, replace=False))].copy()
+    found = sf.models.contamination(some, model="fly", gene_key="FBgn").set_index("set").loc["fca_head"]
+    assert found["verdict"].startswith("seen" if seen else "not seen")
+    assert found["share"] > 0.98 if seen else found["share"] < 0.02

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from mudata_updates import no_pull
 from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
+from stored import stored
 
 import scflyformer as sf
 from scflyformer.models import ModelFolderError
@@ -378,13 +379,7 @@ def test_bad_input(tiny_model: Path, more: dict, error: type, message: str) -> N
 def test_round_trip(tiny_model: Path, tmp_path: Path, store: str) -> None:
     adata = _flies(ageing=1.0)
     _run(adata, tiny_model, groupby="cell_type")
-    path = tmp_path / f"cells.{store}"
-    if store == "h5ad":
-        adata.write_h5ad(path)
-        back = ad.read_h5ad(path)
-    else:
-        adata.write_zarr(path)
-        back = ad.read_zarr(path)
+    back = stored(adata, tmp_path / f"cells.{store}")
     for table in ("results", "predictions", "skipped", "per_age", "genes", "scale_trap"):
         written, read = adata.uns["age_clock"][table], back.uns["age_clock"][table]
         pd.testing.assert_frame_equal(read, written, check_dtype=False, check_categorical=False)

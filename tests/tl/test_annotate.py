@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mudata_updates import no_pull
+from stored import stored
 
 import scflyformer as sf
 from scflyformer import _log
@@ -429,13 +430,7 @@ def test_mudata_reference(cells: ad.AnnData, many_cells: ad.AnnData, tiny_model:
 @pytest.mark.parametrize("store", ["h5ad", "zarr"])
 def test_round_trip(many_cells: ad.AnnData, tiny_model: Path, tmp_path: Path, store: str) -> None:
     found = _run(many_cells, tiny_model, groupby="batch")
-    path = tmp_path / f"cells.{store}"
-    if store == "h5ad":
-        many_cells.write_h5ad(path)
-        back = ad.read_h5ad(path)
-    else:
-        many_cells.write_zarr(path)
-        back = ad.read_zarr(path)
+    back = stored(many_cells, tmp_path / f"cells.{store}")
     for table in ("metrics", "baselines", "per_class", "groups"):
         pd.testing.assert_frame_equal(back.uns["annotation"][table], found[table], check_dtype=False)
     assert list(back.uns["annotation"]["verdict"]) == list(found["verdict"])

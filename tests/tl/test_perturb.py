@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import torch
 from mudata_updates import no_pull
 from scipy import stats
+from stored import stored
 
 import scflyformer as sf
 from scflyformer import _log
@@ -353,8 +354,7 @@ def test_results_survive_storage(run: Callable, cells: AnnData, tmp_path: Path, 
                 alt="neuron", groupby="age", key_added="with")  # fmt: skip
     plain = run(genes=["tiny1"], n_null=0, key_added="without")
     path = tmp_path / f"cells.{suffix}"
-    cells.write_h5ad(path) if suffix == "h5ad" else cells.write_zarr(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
+    back = stored(cells, path)
     for key, written in (("with", found), ("without", plain)):
         for name in ("results", "cells", "null", "skipped"):
             table = back.uns[key][name].reset_index(drop=True)
