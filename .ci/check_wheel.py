@@ -23,6 +23,7 @@ NEEDED = (
     "scflyformer/datasets/flybase_clusters.npz",
     "scflyformer/datasets/olfactory_neurons.npz",
     "scflyformer/datasets/olfactory_neurons_LICENSE.txt",
+    "scflyformer/genes/flybase_names.tsv.gz",
     "scflyformer/ontology/fbbt.tsv.gz",
     *(f"scflyformer/models/{model}/{file}" for model in ("fly", "fly-tiny") for file in FILES),
     *(f"scflyformer/models/readouts/{name}/{file}" for name in READOUTS for file in READOUT_FILES),

@@ -152,7 +152,7 @@ def test_capitals_of_few_names_do_not_take_the_place_of_the_species(vocabulary):
 @pytest.mark.parametrize(
     ("spelt", "ends"),
     [
-        ("Dmel_{id}", "'Dmel_'"),
+        ("fly_{id}", "'fly_'"),
         ("drosophila_melanogaster_{id}", "'drosophila_melanogaster_'"),
         ("dm6___{symbol}", "'dm6___'"),
         ("{symbol}-dm6", "'-dm6'"),

@@ -70,6 +70,16 @@ def test_every_gene_is_read(cells, base, adapted):
     assert told["share_counts_before"] == pytest.approx(before["coverage"]["share_counts"], abs=0.02)
 
 
+def test_largest_new_genes_are_listed(cells, adapted):
+    """In order, with their shares of all counts of the cells it was adapted to."""
+    counts = np.asarray(cells[:240].X.sum(axis=0)).ravel()
+    shares = dict(zip(cells.var_names, counts / counts.sum(), strict=True))
+    largest = sorted(cells.var_names[N_KNOWN:], key=shares.get, reverse=True)[:5]
+    found = sf.models.load(adapted).metrics["adapted"]["largest_new"]
+    assert list(found) == largest
+    assert list(found.values()) == pytest.approx([shares[name] for name in largest])
+
+
 def test_what_was_known_stays(cells, base, adapted):
     """For cells without the new genes every old number is the same; for all cells the parts say which those are."""
     known = cells[:, :N_KNOWN].copy()

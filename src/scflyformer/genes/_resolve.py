@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scflyformer.genes._flybase_names import FlyBaseNames
 from scflyformer.genes._spelling import all_r_spellings, as_words, only_gene
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def resolve_genes(
     one gene only, and last in the synonym table. Case is kept, because fly names that differ by case alone are
     different genes. A name that the synonym table knows as the current symbol of another gene is that gene, though it
     may be an old name of a vocabulary gene. Greek letters count as their names, see :func:`spell_out`. A name that is
-    none of these is read where it can stand for one gene only: by an id within it (``FBgn0003996|w``), by parts that
-    all name one gene, or as R's ``make.names`` writes one known name (``mt.CoI`` for ``mt:CoI``).
+    none of these is looked up in the table of FlyBase that the package has, if the genes have FBgn ids. What is left is
+    read where it can stand for one gene only: by an id within it (``FBgn0003996|w``), by parts that all name one gene,
+    or as R's ``make.names`` writes one known name (``mt.CoI`` for ``mt:CoI``).
     """
     words = [word or "" for word in as_words(names)]
     lookups = _lookups(vocabulary)
@@ -75,8 +77,13 @@ def resolve_genes(
     by_stage = dict.fromkeys(STAGES, 0)
     ambiguous, unresolved, spellings = [], [], []
     by_r: dict[str, int] | None = None
+    flybase: FlyBaseNames | None = None
     for position, word in enumerate(words):
         gene, stage = _find(word, lookups, synonyms)
+        if word and gene < 0 and not stage:
+            flybase = FlyBaseNames(vocabulary) if flybase is None else flybase
+            gene = flybase.find(_plain(word))
+            stage = "synonym" if gene >= 0 else ""
         if word and gene < 0 and not stage:
             by_r = all_r_spellings(lookups) if by_r is None else by_r
             gene = only_gene(word, lookups[0], by_r, lambda part: _find(part, lookups, synonyms)[0])
@@ -176,9 +183,7 @@ def _find(word: str, lookups: tuple[Mapping[str, int], ...], table: SynonymTable
         return symbols[word], "symbol"
     if table is not None and word in table.current:
         return ids.get(table.current[word], -1), "table"
-    plain = spell_out(word)
-    for prefix in LOCUS_PREFIXES:
-        plain = plain.removeprefix(prefix)
+    plain = _plain(word)
     variants = (word,) if plain == word else (word, plain)
     for name in variants:
         if synonyms.get(name, -1) >= 0:
@@ -192,6 +197,14 @@ def _find(word: str, lookups: tuple[Mapping[str, int], ...], table: SynonymTable
                 return ids.get(gene, -1), "table"
     twice = word in symbols or word in synonyms or (table is not None and word in table.ambiguous)
     return -1, "ambiguous" if twice else ""
+
+
+def _plain(word: str) -> str:
+    """Return a name with Greek letters spelt out and without a prefix such as ``Dmel_``."""
+    plain = spell_out(word)
+    for prefix in LOCUS_PREFIXES:
+        plain = plain.removeprefix(prefix)
+    return plain
 
 
 def _case_pairs(unresolved: list[str], lookups: tuple[Mapping[str, int], ...]) -> tuple[tuple, int]:

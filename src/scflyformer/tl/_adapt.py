@@ -59,8 +59,8 @@ def adapt(
     -------
     Nothing. Writes the model folder ``out``, which every function takes as ``model=``; its vectors are wider by the
     further directions, 30 to 128 of them. ``metrics.json`` has, under ``"adapted"``, how many genes and cells there
-    were, and which share of the counts was read before and is read now. The cells are added to those that
-    :func:`scflyformer.models.contamination` knows of ``model``.
+    were, which share of the counts was read before and is read now, and the new genes with the largest shares. The
+    cells are added to those that :func:`scflyformer.models.contamination` knows of ``model``.
 
     Raises
     ------
@@ -102,7 +102,9 @@ def adapt(
     report = write_adapted(
         opened, loaded, Path(out).expanduser().resolve(), layer=layer, gene_key=gene_key, steps=steps, seed=seed
     )
+    largest = ", ".join(f"{name} {share:.2%}" for name, share in report["largest_new"].items())
     _log.info(
         f"adapt: {out} reads {report['n_new']:,} further genes, and {report['share_counts']:.1%} of the counts "
         f"(model {loaded.name}: {report['share_counts_before']:.1%}); {report['n_directions']} numbers wider."
+        + (f" Largest shares of counts in new genes: {largest}." if largest else "")
     )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FEWEST_CELLS, FEW_CELLS = 50, 500
 """Cells below which there is an error, or a warning."""
 _BATCH_TOKENS, _LEARNING_RATE = 8192, 1e-3
+_N_LARGEST = 5
 _CARD = """# {name}
 
 The model `{base}` (sha256 {sha:.12}), adapted by `scflyformer.tl.adapt` to read {n_new:,} further genes,
@@ -54,13 +55,14 @@ The cells it was adapted to are known to it, without their labels: test on other
 
 
 class AdaptReport(TypedDict):
-    """What was adapted, as in ``metrics.json``; shares are of all counts."""
+    """What was adapted, as in ``metrics.json``; shares are of all counts, ``largest_new`` those of new genes."""
 
     n_cells: int
     n_new: int
     n_directions: int
     share_counts_before: float
     share_counts: float
+    largest_new: dict[str, float]
     steps: int
 
 
@@ -100,13 +102,18 @@ def write_adapted(
             balance_new_genes(network, n_new, store, cells, seed=seed)
             if steps:
                 train_new_genes(network, n_new, store, cells, steps=steps, seed=seed)
-        before, after = _count_shares(sources[0], layer, model.vocabulary, vocabulary)
+        shares = _count_shares(sources[0], layer, vocabulary)
+        n_known = model.vocabulary.n_genes
         report: AdaptReport = {
             "n_cells": len(cells),
             "n_new": n_new,
             "n_directions": placement.further.shape[1],
-            "share_counts_before": before,
-            "share_counts": after,
+            "share_counts_before": float(shares[:n_known].sum()),
+            "share_counts": float(shares.sum()),
+            "largest_new": {
+                str(vocabulary.names[gene]): float(shares[gene])
+                for gene in n_known + np.argsort(-shares[n_known:], kind="stable")[:_N_LARGEST]
+            },
             "steps": steps,
         }
         data = sources[0].record | {"n_used": len(cells)}
@@ -169,11 +176,12 @@ def _keep_last(n: int) -> Any:
     return hook
 
 
-def _count_shares(source: Source, layer: str | None, *vocabularies: Vocabulary) -> list[float]:
-    """Return the share of all counts that the genes of each vocabulary have."""
+def _count_shares(source: Source, layer: str | None, vocabulary: Vocabulary) -> np.ndarray:
+    """Return the share of all counts that each gene of the vocabulary has."""
     n_vars = len(source.gene_ids)
     sums = np.zeros(n_vars)
     for counts, _ in row_chunks(source.adata, layer=layer, index=np.arange(n_vars), n_genes=n_vars):
         sums += np.asarray(counts.sum(axis=0)).ravel()
-    read = [resolve_genes(source.gene_ids, vocabulary).index >= 0 for vocabulary in vocabularies]
-    return [float(sums[columns].sum() / max(sums.sum(), 1e-12)) for columns in read]
+    index = resolve_genes(source.gene_ids, vocabulary).index
+    read = index >= 0
+    return np.bincount(index[read], weights=sums[read], minlength=vocabulary.n_genes) / max(sums.sum(), 1e-12)
