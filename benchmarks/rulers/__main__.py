@@ -43,7 +43,8 @@ def cz(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[st
     chosen = cell_set(name, args.data, args.n_cells)
     with tempfile.TemporaryDirectory() as folder:
         cells, out = Path(folder) / "cells.h5ad", Path(folder) / "out.json"
-        write_cells(cells, chosen.asked, embeddings(chosen))
+        ours = {key: value[chosen.scored] for key, value in embeddings(chosen).items()}
+        write_cells(cells, chosen.asked, ours)
         env.run(pythons["cz"], "cz_script.py", cells, out)
         return {"note": chosen.note, "found": json.loads(out.read_text())}
 
@@ -54,12 +55,12 @@ def scib(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[
     with tempfile.TemporaryDirectory() as folder:
         cells, arrays, out = (Path(folder) / file for file in ("cells.h5ad", "arrays.npz", "out.json"))
         ours = embeddings(chosen)
-        write_cells(cells, chosen.cells, {})
+        write_cells(cells, chosen.cells, ours)
         env.run(pythons["scvi"], "scvi_script.py", cells, arrays, "--epochs", str(args.epochs))
         with np.load(arrays) as found:
             epochs = json.loads(str(found["epochs"]))
-            others = {key: found[key][chosen.scored] for key in found.files if key != "epochs"}
-        write_cells(cells, chosen.asked, ours | others)
+            others = {key: found[key] for key in found.files if key != "epochs"}
+        write_cells(cells, chosen.asked, {key: value[chosen.scored] for key, value in (ours | others).items()})
         env.run(pythons["scib"], "scib_script.py", cells, out)
         return {"note": chosen.note, "found": json.loads(out.read_text()), "epochs": epochs}
 

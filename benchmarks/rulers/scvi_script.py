@@ -1,9 +1,10 @@
 """Integrate cells with Harmony, scVI, scANVI and JointEmbeddingSCVI; for an environment with scvi-tools and harmonypy.
 
 ``python scvi_script.py cells.h5ad out.npz --epochs 100``. All methods see the library of each cell, scANVI also all
-labels. PCA is scanpy's, 50 components of log1p of counts per 10,000 of the 2,000 most variable genes; the models take
-the counts of these genes. They have two layers, 30 latent variables and a negative binomial, as in scvi-tools' tutorial
-on integration, are bounded in epochs and stop early; scANVI goes on from scVI for 20 epochs.
+labels. PCA is scanpy's, 50 components of log1p of counts per 10,000 of the 2,000 most variable genes; Harmony corrects
+these, and each array in `obsm`; the models take the counts of these genes. They have two layers, 30 latent variables
+and a negative binomial, as in scvi-tools' tutorial on integration, are bounded in epochs and stop early; scANVI goes on
+from scVI for 20 epochs.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ def main() -> None:
     cells = cells[:, cells.var["highly_variable"]].copy()
     sc.pp.pca(cells, n_comps=N_COMPONENTS)
     arrays = {"PCA-50": cells.obsm["X_pca"]}
-    harmony = harmonypy.run_harmony(cells.obsm["X_pca"], cells.obs, "library", verbose=False)
-    corrected = np.asarray(harmony.Z_corr)
-    arrays["Harmony"] = corrected if len(corrected) == cells.n_obs else corrected.T
+    for name in cells.obsm:
+        harmony = harmonypy.run_harmony(cells.obsm[name], cells.obs, "library", verbose=False)
+        corrected = np.asarray(harmony.Z_corr)
+        arrays["Harmony" if name == "X_pca" else f"{name}, Harmony"] = (
+            corrected if len(corrected) == cells.n_obs else corrected.T
+        )
 
     epochs = {}
     for name, kind in {"scVI": scvi.model.SCVI, "JointEmbeddingSCVI": scvi.external.JointEmbeddingSCVI}.items():

@@ -76,13 +76,13 @@ def cell_set(name: str, data: Path, n_cells: int = N_CELLS) -> CellSet:
 
 
 def embeddings(chosen: CellSet) -> dict[str, np.ndarray]:
-    """Return the embedding of ``fly``, and, where there are cells to adapt it to, of ``fly`` adapted."""
-    found = {MODEL: _embedding(chosen.asked, MODEL)}
+    """Return the embedding of all cells by ``fly``, and, where there are cells to adapt it to, by ``fly`` adapted."""
+    found = {MODEL: _embedding(chosen.cells, MODEL)}
     if chosen.train is not None:
         with tempfile.TemporaryDirectory() as folder:
             adapted = Path(folder) / "adapted"
             sf.tl.adapt(chosen.train, model=MODEL, out=adapted, gene_key="FBgn")
-            found[ADAPTED] = _embedding(chosen.asked, adapted)
+            found[ADAPTED] = _embedding(chosen.cells, adapted)
     return found
 
 
