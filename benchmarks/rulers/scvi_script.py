@@ -54,7 +54,7 @@ def main() -> None:
     for name in cells.obsm:
         harmony = harmonypy.run_harmony(cells.obsm[name], cells.obs, "library", verbose=False)
         corrected = np.asarray(harmony.Z_corr)
-        arrays["Harmony" if name == "X_pca" else f"{name}, Harmony"] = (
+        arrays["Harmony" if name == "X_pca" else f"{name} + Harmony"] = (
             corrected if len(corrected) == cells.n_obs else corrected.T
         )
 

@@ -71,14 +71,17 @@ def score_classifier(
 def compare_with_baselines(metrics: pd.DataFrame) -> list[str]:
     """Return a sentence for each baseline of a table of metrics: whether the first row is above it, and by how much.
 
-    None for a table of an earlier version, whose intervals were too narrow to tell.
+    The last one says what few samples, or none, leave open. None for a table of an earlier version, whose intervals
+    were too narrow to tell.
     """
-    from scflyformer.stats._reports import gain_sentence
+    from scflyformer.stats._reports import gain_caveat, gain_sentence
 
     if "macro_f1_gain_least" not in metrics:
         return []
     main, *others = metrics.to_dict(orient="records")
-    return [gain_sentence(main["features"], row, {"macro_f1": "macro-F1", "accuracy": "accuracy"}) for row in others]
+    scores = {"macro_f1": "macro-F1", "accuracy": "accuracy"}
+    sentences = [gain_sentence(main["features"], row, scores) for row in others]
+    return sentences + gain_caveat(int(others[0]["n_samples"])) if others else []
 
 
 def annotation_results(

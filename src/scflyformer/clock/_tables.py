@@ -164,8 +164,11 @@ def _genes(clock: GroupClock, genes: np.ndarray) -> pd.DataFrame:
 
 
 def compare_feature_sets(results: pd.DataFrame, features: str) -> list[str]:
-    """Return a sentence for each other feature set of all cells: is ``features`` above it, and by how much."""
-    from scflyformer.stats._reports import gain_sentence
+    """Return a sentence for each other feature set of all cells: is ``features`` above it, and by how much.
+
+    The last one says what few samples, or none, leave open.
+    """
+    from scflyformer.stats._reports import gain_caveat, gain_sentence
 
     sentences = []
     rows = results[(results["group"].astype(str) == ALL) & results["r2_gain"].notna()]
@@ -173,4 +176,4 @@ def compare_feature_sets(results: pd.DataFrame, features: str) -> list[str]:
         ordered = np.isfinite([row[name] for name in _GAINS if name.startswith("spearman")]).all()
         scores = {"r2": "R²", "spearman": "Spearman"} if ordered else {"r2": "R²"}
         sentences.append(gain_sentence(features, row, scores))
-    return sentences
+    return sentences + gain_caveat(int(rows["n_samples"].iloc[0])) if sentences else []

@@ -181,8 +181,7 @@ def verdict(low: float, high: float) -> str:
 def gain_sentence(name: str, row: Mapping[Any, Any], scores: Mapping[str, str]) -> str:
     """Say how the feature set ``name`` compares with that of a row, by its gain in each score.
 
-    With one or two samples nothing can be told, whatever the gain; those of the samples are given. Without samples it
-    is said that cells count as independent.
+    With one or two samples nothing can be told, whatever the gain; those of the samples are given.
 
     Parameters
     ----------
@@ -205,11 +204,15 @@ def gain_sentence(name: str, row: Mapping[Any, Any], scores: Mapping[str, str]) 
         both = [float(row.get(f"{score}_gain{end}", np.nan)) for end in ("_least", "_most")]
         each = f"; in its two samples {both[0]:+.3f} and {both[1]:+.3f}" if n_samples == 2 else ""
         parts.append(f"cannot be told from {other} in {words} ({gain:+.3f}{each})")
-    if few:
-        parts.append(f"{n_samples} sample{'s' * (n_samples > 1)} cannot tell, {MIN_UNITS} or more can")
-    elif n_samples == 0:
-        parts.append("cells were resampled and count as independent, which says nothing of another sample")
     return f"{name} {'; '.join(parts)}"
+
+
+def gain_caveat(n_samples: int) -> list[str]:
+    """Return what sentences on gains in so many samples leave open (0 where none are named): a sentence, or none."""
+    if n_samples == 0:
+        return ["cells were resampled and count as independent, which says nothing of another sample"]
+    few = n_samples < MIN_UNITS
+    return [f"{n_samples} sample{'s' * (n_samples > 1)} cannot tell, {MIN_UNITS} or more can"] * few
 
 
 def per_class_scores(truth: np.ndarray, best: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
