@@ -17,6 +17,7 @@ from sklearn.metrics import r2_score
 from stored import stored
 
 import scflyformer as sf
+from scflyformer import _log
 from scflyformer.models import ModelFolderError
 
 AGES = np.repeat([0.0, 3, 10, 30, 50], 3)
@@ -292,6 +293,16 @@ def test_save_and_apply(tiny_model: Path, tmp_path: Path, features: str) -> None
         few = kept[:, list(range(20))].copy()
         with pytest.raises(ValueError, match="Only 20 of the clock's 60 genes"):
             sf.tl.age_clock(few, clock=folder)
+
+
+@pytest.mark.parametrize(("features", "warns"), [("expression", True), ("embedding", False)])
+def test_a_saved_clock_keeps_its_features(tiny_model: Path, tmp_path: Path, monkeypatch, features, warns) -> None:
+    adata = _flies(ageing=1.0)
+    _run(adata, tiny_model, save=tmp_path / "clock", baselines="none")
+    said: list[str] = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    sf.tl.age_clock(adata, clock=tmp_path / "clock", features=features)
+    assert any("reads 'embedding'; features='expression' is not used" in line for line in said) is warns
 
 
 def test_a_saved_clock_equals_scikit_learn(tiny_model: Path, tmp_path: Path) -> None:

@@ -332,6 +332,17 @@ def test_an_embedding_of_another_model_is_not_used(many_cells: ad.AnnData, tiny_
     )
 
 
+def test_what_a_saved_classifier_does_not_use_is_said(many_cells, cells, tiny_model, tmp_path, monkeypatch) -> None:
+    _run(cells, tiny_model, reference=many_cells, save=tmp_path / "types", baselines="none")
+    said: list[str] = []
+    monkeypatch.setattr(_log, "warning", said.append)
+    sf.tl.annotate(cells, classifier=tmp_path / "types", label_key="cell_type", sample_key="batch")
+    assert "annotate: a saved classifier is applied as it is; label_key and sample_key are not used." in said
+    said.clear()
+    sf.tl.annotate(cells, classifier=tmp_path / "types")
+    assert not any("not used" in line for line in said)
+
+
 def test_save_and_load(many_cells: ad.AnnData, cells: ad.AnnData, tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "types"
     other = cells.copy()

@@ -274,6 +274,8 @@ def age_clock(
 
         require_genes(data.n_vars, clock)
         saved = SavedClock.open(clock)
+        if features not in ("embedding", saved.features):
+            _log.warning(f"age_clock: the saved clock reads {saved.features!r}; features={features!r} is not used.")
         predictions, uns = apply_clock(data, saved, request, running, groups=groups, samples=samples)
         noted = warn_of_seen(data, clock, saved.model, "ages", request.reading, tool="age_clock")
         uns["params"] = _adata.run_params(saved.model, **(request.params() | uns["params"])) | noted

@@ -281,6 +281,9 @@ def annotate(
     )
     request.check(reference)
     check_target(save)
+    unused = [name for name in ("label_key", "sample_key") if classifier is not None and getattr(request, name)]
+    if unused:
+        _log.warning(f"annotate: a saved classifier is applied as it is; {' and '.join(unused)} are not used.")
     if reference is None and label_key is None and classifier is None:
         classifier = AUTO
     out, cells = _adata.start(adata, mod=mod, copy=copy)
