@@ -81,7 +81,6 @@ def test_every_message_has_a_case_and_every_case_a_message() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:From 0.4 .update:FutureWarning")  # mudata's, of its next default
 @pytest.mark.parametrize("title", CASES)
 def test_the_package_says(
     title: str, embedded: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: io.StringIO

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anndata
-import mudata
 import numpy as np
-import pandas as pd
 import scanpy as sc
 from anndata import AnnData
-from mudata_updates import no_pull
 
 import scflyformer as sf
 
@@ -88,11 +85,6 @@ def _(cells: AnnData) -> None:
     sf.tl.perturb(cells, genes=["Hsp68", "Hnf4", "repo"], **STATES)
 
 
-@case("None of my genes can be perturbed")
-def _(cells: AnnData) -> None:
-    sf.tl.perturb(cells, genes="hsp68", **STATES)
-
-
 # Values
 
 
@@ -121,19 +113,6 @@ def _(cells: AnnData) -> None:
     embed(cells, values=np.log1p(cells.X.toarray() * noise))
 
 
-@case("Scaled without centring")
-def _(cells: AnnData) -> None:
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    sc.pp.scale(cells, zero_center=False)
-    embed(cells)
-
-
-@case("A single value in most cells")
-def _(cells: AnnData) -> None:
-    embed(cells, values=(cells.X > 0).astype(np.float32))
-
-
 @case("log1p taken twice, or square roots")
 def _(cells: AnnData) -> None:
     sc.pp.normalize_total(cells, target_sum=1e4)
@@ -150,33 +129,10 @@ def _(cells: AnnData) -> None:
 # Columns, samples and states
 
 
-@case("A column or key is not there")
-def _(cells: AnnData) -> None:
-    sf.tl.annotate(cells, label_key="celltype", **QUICK)
-
-
-@case("A column is there twice")
-def _(cells: AnnData) -> None:
-    cells.obs = pd.concat([cells.obs, cells.obs[["cell_type"]]], axis=1)
-    sf.tl.annotate(cells, label_key="cell_type", **QUICK)
-
-
 @case("Cells of one name")
 def _(cells: AnnData) -> None:
     cells.obs_names = ["cell"] * cells.n_obs
     sf.tl.annotate(cells, **BY_SAMPLE)
-
-
-@case("Results are asked for before they are made")
-def _(cells: AnnData) -> None:
-    sf.get.perturb_df(cells)
-
-
-@case("A MuData")
-def _(cells: AnnData) -> None:
-    with no_pull():
-        both = mudata.MuData({"rna": cells})
-    sf.tl.embed(both, **TINY)
 
 
 @case("Ages that are not numbers")
@@ -225,11 +181,6 @@ def _(cells: AnnData) -> None:
 # Models
 
 
-@case("There is no such model")
-def _(cells: AnnData) -> None:
-    sf.tl.embed(cells, model="flyy")
-
-
 @case("No network")
 def _(cells: AnnData) -> None:
     ours = {"our-fly": {"url": "http://127.0.0.1:9/our-fly.zip", "sha256": "0" * 64}}
@@ -243,16 +194,6 @@ def _(cells: AnnData) -> None:
     sf.tl.perturb(cells, genes="Hsp68", model="fly", **STATES)
 
 
-@case("A clock with repeated genes")
-def _(cells: AnnData) -> None:
-    sf.tl.age_clock(cells, features="expression", sample_key="batch", **QUICK, save="old-clock")
-    file = Path("old-clock/clock.json")
-    content = json.loads(file.read_text())
-    content["genes"][1] = content["genes"][0]
-    file.write_text(json.dumps(content))
-    sf.tl.age_clock(cells, sample_key="batch", clock="old-clock")
-
-
 @case("The hash is another one")
 def _(cells: AnnData) -> None:
     shutil.copytree(sf.models.load("fly-tiny").path, "mine/fly-tiny")
@@ -260,14 +201,6 @@ def _(cells: AnnData) -> None:
         file.write(" ")
     with sf.settings.override(model_folders="mine"):
         sf.models.load("fly-tiny")
-
-
-@case("A model folder is cut short")
-def _(cells: AnnData) -> None:
-    shutil.copytree(sf.models.load("fly-tiny").path, "cut")
-    weights = Path("cut/model.safetensors")
-    weights.write_bytes(weights.read_bytes()[:1000])
-    sf.models.load("./cut")
 
 
 @case("A model of another package")
@@ -291,21 +224,6 @@ def _(cells: AnnData) -> None:
 def _(cells: AnnData) -> None:
     cells.X = np.random.default_rng(0).permuted(cells.X.toarray(), axis=1)
     sf.tl.annotate(cells, **BY_SAMPLE)
-
-
-@case("A name that files cannot hold")
-def _(cells: AnnData) -> None:
-    sf.tl.embed(cells[:5].copy(), **TINY, key_added="neurons/glia")
-
-
-@case("A part of a file that is not in memory")
-def _(cells: AnnData) -> None:
-    cells.write_h5ad("cells.h5ad")
-    backed = anndata.read_h5ad("cells.h5ad", backed="r")
-    try:
-        sf.tl.embed(backed[:10], **TINY)
-    finally:
-        backed.file.close()
 
 
 @case("No cells are left")
