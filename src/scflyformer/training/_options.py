@@ -43,7 +43,7 @@ class PretrainOptions:
         Passes over the cells in which that small network is fitted, before the rest of the network trains; the
         directions take one.
     epochs
-        Passes over the training cells.
+        Passes over the training cells; may be a fraction of one.
     batch_tokens
         Tokens a batch, over all processes, and at most one cell more.
     gradient_accumulation_steps
