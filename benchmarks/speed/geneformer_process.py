@@ -49,7 +49,7 @@ class Checkout:
 
 
 class Geneformer:
-    """The process: `ask` runs one of the worker's functions; ``versions`` are of torch and transformers there."""
+    """The process: `ask` runs one of the worker's functions; ``versions`` are those of the libraries it runs on."""
 
     def __init__(self, checkout: Checkout, log: Path, *, threads: int, device: str) -> None:
         checkout.check()
@@ -78,7 +78,7 @@ class Geneformer:
                 f"{checkout.python} imports geneformer from {ready['ready']}; expected it from {checkout.path}. "
                 "Uninstall the other one there, or name its checkout."
             )
-        self.versions = f"torch {ready['torch']}, transformers {ready['transformers']}"
+        self.versions: str = ready["versions"]
 
     def ask(self, way: str, out: Path, **job: Any) -> dict[str, Any]:
         """Run ``way``, which writes to the new folder ``out``; return seconds, memory in MB and what else it gives."""

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.lib.processes import peak_mb, start_peak
@@ -69,18 +70,27 @@ WAYS = {"tokenize": tokenize, "embed": embed, "delete": delete}
 
 
 def stay_on_cpu() -> None:
-    """Let tensors stay where its functions move them to CUDA by name, which fails on machines without."""
+    """Keep tensors on the processor, and make them there, where its functions ask for CUDA by name.
+
+    Only its own modules see another ``torch.tensor``: transformers tells from the real one where networks are made.
+    """
     import torch
 
-    move: Any = torch.Tensor.to
+    def here(given: Any) -> Any:
+        return "cpu" if isinstance(given, (str, torch.device)) and str(given).startswith("cuda") else given
 
-    def to(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        here = ["cpu" if str(each).startswith("cuda") else each for each in args]
-        return move(
-            tensor, *here, **{key: "cpu" if str(each).startswith("cuda") else each for key, each in kwargs.items()}
-        )
+    def on_cpu(call: Any) -> Any:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            return call(*map(here, args), **{key: here(given) for key, given in kwargs.items()})
 
-    torch.Tensor.to = to  # type: ignore[method-assign, assignment]
+        return called
+
+    torch.Tensor.to = on_cpu(torch.Tensor.to)  # type: ignore[method-assign]
+    seen = ModuleType("torch")
+    seen.__dict__.update(torch.__dict__, tensor=on_cpu(torch.tensor))
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "geneformer" and vars(module).get("torch") is torch:
+            vars(module)["torch"] = seen
 
 
 def answer(geneformer: Any, job: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def main() -> None:
     try:
         import geneformer
         import torch
-        import transformers
+        import transformers  # noqa: F401
 
         if "datasets" in sys.modules:  # or a repeated call would read what the first has left on disk
             sys.modules["datasets"].disable_caching()
@@ -120,7 +130,9 @@ def main() -> None:
     except Exception as error:  # whatever an import raises
         send({"error": last_line(error)})
         return
-    send({"ready": str(geneformer.__file__), "torch": torch.__version__, "transformers": transformers.__version__})
+    loaded = (sys.modules[name] for name in ("torch", "transformers", "datasets") if name in sys.modules)
+    versions = ", ".join(f"{module.__name__} {module.__version__}" for module in loaded)
+    send({"ready": str(geneformer.__file__), "versions": versions})
     for line in sys.stdin:
         try:
             send(answer(geneformer, json.loads(line)))

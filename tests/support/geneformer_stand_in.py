@@ -22,7 +22,8 @@ def _opened(folder, dataset):
 
 def _means(bert, cells):
     with torch.no_grad():
-        return bert(input_ids=torch.tensor(cells)).hidden_states[-2].mean(1)
+        found = bert(input_ids=torch.tensor(cells, device="cuda"))  # by name, as the package has it
+    return found.hidden_states[-2].mean(1)
 
 
 class TranscriptomeTokenizer:
@@ -73,7 +74,7 @@ class InSilicoPerturber:
 
     def perturb_data(self, model_directory, input_data_file, output_directory, output_prefix):
         bert, cells = _opened(model_directory, input_data_file)
-        goal = self.goals[self.states["goal_state"]].to("cuda")  # by name, as the package has it
+        goal = self.goals[self.states["goal_state"]].to("cuda")  # by name as well
         for number, cell in enumerate(cells):
             assert cell[self.states["state_key"]] == self.states["start_state"]
             tokens = cell["input_ids"]
