@@ -1,4 +1,4 @@
-# make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE=] [OUT=demo]   real cells that ship, then simulated ones, or the whole
+# make demo [DATA=cells.h5ad] [LABEL= AGE= SAMPLE= MODEL=] [OUT=demo]   real cells that ship, then simulated ones, or the whole
 #                               analysis on yours (with the names of your columns); figures, tables and cells in demo/
 # make test                     the test suite, but for what is slow (in 4 minutes on two idle cores)
 # make test-slow                the rest: pages, the demo, benchmarks, several processes; COVERAGE=yes measures either
@@ -19,6 +19,7 @@ DATA ?=
 LABEL ?=
 AGE ?=
 SAMPLE ?=
+MODEL ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,7 +53,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(LABEL),--label-key "$(LABEL)") \
-		$(if $(AGE),--age-key "$(AGE)") $(if $(SAMPLE),--sample-key "$(SAMPLE)")
+		$(if $(AGE),--age-key "$(AGE)") $(if $(SAMPLE),--sample-key "$(SAMPLE)") \
+		$(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.installed-dev
 	@$(RUN_TESTS) -m "not slow" $(if $(COVERAGE),--cov --cov-report term)

@@ -157,6 +157,10 @@ def test_few_null_genes_are_told_where_there_is_room_for_more(monkeypatch: pytes
     monkeypatch.setattr(_log, "warning", said.append)
     table = pd.DataFrame({"readout": ["shift", "shift", "net_shift"], "gene": ["a", "b", "c"], "n_null": [20, 7, 0]})
     warn_of_few(table, 300, 200)  # room for 20
-    assert len(said) == 1 and "'b': only 7 to 7 genes stand alike" in said[0] and "be below 0.12" in said[0]
+    assert (
+        len(said) == 1
+        and "'b': only 7 genes are like it" in said[0]
+        and "smallest possible p_value is 0.12." in said[0]
+    )
     warn_of_few(table, 300, 5)
     assert len(said) == 1

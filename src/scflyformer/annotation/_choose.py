@@ -42,10 +42,11 @@ def choose_classifier(x: np.ndarray) -> tuple[str, pd.DataFrame]:
     shown = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if chosen == GENERAL:
         _log.warning(
-            f"annotate: no classifier of one tissue knows {_KNOWN:.0%} of the cells ({shown}), so {chosen!r} labels "
-            "them, often in broad terms. For finer labels learn from labelled cells of the tissue, by reference=."
+            f"annotate: less than {_KNOWN:.0%} of the cells resemble the training cells of a classifier of one tissue "
+            f"({shown}), so {chosen!r} labels them, often in broad terms. For finer labels learn from labelled cells of "
+            "the tissue, by reference=."
         )
     else:
-        _log.info(f"annotate: classifier {chosen!r} knows most of the cells ({shown})")
+        _log.info(f"annotate: most cells resemble the training cells of classifier {chosen!r} ({shown})")
     order = [chosen, *(name for name in shares if name != chosen)]
     return chosen, text_index(pd.DataFrame({"classifier": order, "share_known": [shares[name] for name in order]}))

@@ -50,9 +50,10 @@ def read_labels(adata: AnnData, label_key: str, *, samples: np.ndarray | None) -
         )
     if len(classes) < 2:
         present = f"the one class {classes[0]!r}" if len(classes) else "no class"
+        without = f" {int((~named).sum())} of {len(text)} cells are without a label or unknown." * (not named.all())
         raise ValueError(
             f"obs[{label_key!r}] holds {present} with at least {MIN_CELLS} cells; expected two classes or more to tell "
-            f"apart."
+            f"apart.{without}"
         )
     codes = np.full(len(text), -1, dtype=np.int64)
     place = {name: code for code, name in enumerate(classes)}

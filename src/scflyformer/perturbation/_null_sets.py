@@ -208,8 +208,9 @@ def warn_of_few(results: pd.DataFrame, n_genes: int, n_null: int) -> None:
     """Warn of genes that stand beside fewer null genes than were asked for and the panel has room for."""
     rows = results[(results["readout"] == "shift") & (results["n_null"] < min(n_null, most_nulls(n_genes)))]
     if len(rows):
+        fewest, most = int(rows["n_null"].min()), int(rows["n_null"].max())
+        number, floor = (f"{most}", "") if fewest == most else (f"{fewest} to {most}", f"{1 / (1 + fewest):.2g} to ")
         _log.warning(
-            f"perturb: {some_names(list(dict.fromkeys(rows['gene'])))}: only {rows['n_null'].min()} to "
-            f"{rows['n_null'].max()} genes stand alike in detection, rank and size of the move, so that p_value cannot "
-            f"be below {1 / (1 + rows['n_null'].max()):.2g}."
+            f"perturb: {some_names(list(dict.fromkeys(rows['gene'])))}: only {number} genes are like it in detection, "
+            f"rank and size of the move, so that the smallest possible p_value is {floor}{1 / (1 + most):.2g}."
         )
