@@ -42,9 +42,9 @@ def choose_classifier(x: np.ndarray) -> tuple[str, pd.DataFrame]:
     shown = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if chosen == GENERAL:
         _log.warning(
-            f"annotate: less than {_KNOWN:.0%} of the cells resemble the training cells of a classifier of one tissue "
-            f"({shown}), so {chosen!r} labels them, often in broad terms. For finer labels learn from labelled cells of "
-            "the tissue, by reference=."
+            f"annotate: less than {_KNOWN:.0%} of cells resemble the training cells of a classifier of one tissue "
+            f"({shown}), so {chosen!r} labels them, often in broad terms. For finer labels learn from labelled cells "
+            "of the tissue, by reference=."
         )
     else:
         _log.info(f"annotate: most cells resemble the training cells of classifier {chosen!r} ({shown})")
