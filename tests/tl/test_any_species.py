@@ -20,8 +20,8 @@ TINY: dict[str, Any] = {
     "learning_rate": 1e-2, "device": "cpu",
 }  # fmt: skip
 ABOUT_FLY_IDS = (
-    "genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py", "datasets/_flybase_clusters.py",
-    "datasets/_olfactory_neurons.py", "datasets/_atlas.py", "data/_atlas.py",
+    "genes/_flybase_names.py", "genes/_resolve.py", "genes/_synonyms.py", "datasets/_fly_brain_simulated.py",
+    "datasets/_flybase_clusters.py", "datasets/_olfactory_neurons.py", "datasets/_atlas.py", "data/_atlas.py",
     "training/_recipes.py", "training/_sources.py",
 )  # fmt: skip
 
